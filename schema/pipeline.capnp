@@ -1,0 +1,124 @@
+@0xffb3fd4c1e1229e9;
+# How one service starts an event on another, so that both tell it as one trace.
+#
+# The caller holds a `Pipeline`. It calls `startEvent`, delivers exactly one event through the
+# dispatcher that it gets, and goes on with what the event gives it. All of these calls may be
+# pipelined: `startEvent`, `openSession` and the first call on the session's capability leave
+# together, so that a session costs no round trip of its own.
+#
+#     caller                                     callee
+#       startEvent(metadata, enricher) ───────▶    reads whose child it is
+#       openSession() ────────────────────────▶    opens the callee session span
+#       topLevel.someMethod() ────────────────▶    works, and writes to the caller's
+#       ◀──────────────────────── enricher.enrich  span, before it returns
+#       ◀─────────────────────────────── results
+#       drops its last capability ────────────▶    closes the callee session span
+#
+# Evolution: ids and ordinals never change; unknown fields are ignored; a null or missing field has
+# the default that is written beside it.
+
+using Cxx = import "/capnp/c++.capnp";
+using Trace = import "trace.capnp";
+$Cxx.namespace("capspan::pipeline");
+
+interface Pipeline {
+  # Starts events on a service. It holds no state of any event and may be used as often as one likes.
+
+  startEvent @0 (metadata :SubrequestMetadata, enricher :SpanEnricher)
+             -> (dispatcher :EventDispatcher);
+  # Announces one event. Nothing has begun yet: the event begins when it is delivered through
+  # `dispatcher`. A dispatcher that is dropped without an event leaves no trace.
+  #
+  # `metadata`: who is calling, and why; null: nothing is known of the caller, and a callee that is
+  # observed starts a trace of its own.
+  #
+  # `enricher`: writes to the caller's span of this event; null when that span is not observed, and
+  # then the callee writes nothing.
+}
+
+struct SubrequestMetadata {
+  # What travels with an event from the caller to the callee.
+
+  internalParent @0 :Trace.SpanContext;
+  # The caller's span on the *internal* channel: what the operator of the services sees. Null: not
+  # observed there.
+
+  userParent @1 :Trace.SpanContext;
+  # The caller's span on the *user* channel: what the tenant whose code runs sees. The two never
+  # mix. Null: not observed there.
+
+  startTimeUnixNano @2 :UInt64;
+  # When the caller started the event, by its own clock, in nanoseconds since 1970-01-01 UTC.
+  # Zero: not said.
+
+  baggage @3 :Text;
+  # A W3C `baggage` header value. Null or empty: none.
+
+  featureFlags @4 :Text;
+  # The caller's feature flags, as one JSON object. Null or empty: none.
+
+  application @5 :Text;
+  # What the application wants to pass along, as one JSON value. Null or empty: none.
+
+  origin :group {
+    # How the event came to be.
+
+    synthetic @6 :Bool;
+    # A probe or a test made it, not a user.
+
+    resent @7 :Bool;
+    # It was tried before; the work may have been done already.
+  }
+}
+
+interface SpanEnricher {
+  # Writes to one span of the caller, and reads nothing. It does not keep the span open: an update
+  # that comes after the span's end is refused.
+
+  enrich @0 (update :Trace.SpanUpdate) -> (result :Trace.EnrichResult);
+  # Applies `update` before any message that comes later on the same connection is looked at. So
+  # what was written before a call returned is on the span before the caller sees the return.
+  # It fails only when the connection does.
+}
+
+interface EventDispatcher {
+  # Takes exactly one event. A second is refused.
+
+  openSession @0 () -> (topLevel :Capability, session :RpcSession);
+  # Delivers an RPC session. It lasts until `topLevel` and every capability that came of it, in
+  # either direction, have been dropped, or until `session` is.
+}
+
+interface RpcSession {
+  # A session that is under way. Dropping this capability cancels it: all of its capabilities are
+  # revoked. Dropped after the session is complete, it does nothing.
+
+  done @0 () -> (outcome :Outcome, reason :Text);
+  # Answered when the session is complete. `reason` is null unless there is something to say; it is
+  # for people. A lost connection fails the call, as any other.
+}
+
+enum Outcome {
+  # How an event ended. A receiver that gets a value it does not know treats it as `exception`.
+
+  ok @0;
+  # The last capability was dropped and nothing went wrong.
+
+  exception @1;
+  # The service's handler of the event failed.
+
+  canceled @2;
+  # The caller no longer wanted it.
+
+  disconnected @3;
+  # The connection between the two was lost.
+
+  revoked @4;
+  # Somebody took the session's capabilities back.
+
+  timeout @5;
+  # It took longer than it was allowed to.
+
+  overloaded @6;
+  # A limit was reached.
+}
