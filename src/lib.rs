@@ -2,9 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
+mod drive;
 mod error;
+pub mod membrane;
 pub mod trace;
 
+pub use drive::{Driver, Tasks};
 pub use error::{Error, Result};
 
 /// What `schema/trace.capnp` declares, as `capnpc` makes it.
