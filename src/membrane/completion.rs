@@ -26,6 +26,10 @@ pub struct Completed {
 }
 
 impl Completed {
+    pub(super) fn new(at: Option<Timestamp>) -> Self {
+        Self { at }
+    }
+
     /// When the last reference was dropped; `None` where the membrane has no clock.
     pub fn at(&self) -> Option<Timestamp> {
         self.at
@@ -51,8 +55,8 @@ pub(super) fn completion() -> (Completer, Completion) {
 }
 
 impl Completer {
-    pub(super) fn complete(&self, at: Option<Timestamp>) {
-        self.inner.completed.set(Some(Completed { at }));
+    pub(super) fn complete(&self, completed: Completed) {
+        self.inner.completed.set(Some(completed));
         for waker in self.inner.wakers.take() {
             waker.wake();
         }

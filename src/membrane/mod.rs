@@ -46,7 +46,6 @@ mod client;
 mod completion;
 mod state;
 
-use std::any::Any;
 use std::fmt;
 use std::rc::{Rc, Weak};
 
@@ -126,11 +125,6 @@ impl Membrane {
         self.completion.clone()
     }
 
-    /// Keeps `value` until the membrane is complete.
-    pub fn attach(&self, value: impl Any) {
-        self.membrane.attach(Box::new(value));
-    }
-
     /// A handle that does not keep it from being complete.
     pub fn downgrade(&self) -> WeakMembrane {
         WeakMembrane {
@@ -142,6 +136,12 @@ impl Membrane {
     /// first one that is set counts.
     pub(crate) fn on_return(&self, run: impl Fn() + 'static) {
         let _only_the_first = self.membrane.set_on_return(Box::new(run));
+    }
+
+    /// Runs `run` when it is complete: in a turn of the driver's, where there is one. Only the last one
+    /// that is set counts.
+    pub(crate) fn on_complete(&self, run: impl FnOnce(Completed) + 'static) {
+        self.membrane.set_on_complete(Box::new(run));
     }
 
     fn cross<C: FromClientHook>(&self, client: C, direction: Direction) -> C {

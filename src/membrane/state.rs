@@ -1,6 +1,5 @@
 //! What all handles of one membrane share, and how it is known that none is left.
 
-use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -10,7 +9,7 @@ use capnp::private::capability::ClientHook;
 use slab::Slab;
 
 use super::client::{Node, Wrapper};
-use super::completion::Completer;
+use super::completion::{Completed, Completer};
 use super::{Direction, MAX_RESOLUTION_HOPS};
 use crate::clock::{Clock, Timestamp};
 use crate::drive::Tasks;
@@ -29,8 +28,7 @@ pub(super) struct State {
     /// How many references are held only by what waits to be dropped.
     leaving: Cell<usize>,
     last_drop: Cell<Option<Timestamp>>,
-    // Last: what is attached goes after all else, and then it is complete.
-    attached: RefCell<Vec<Box<dyn Any>>>,
+    on_complete: Cell<Option<Box<dyn FnOnce(Completed)>>>,
     completer: Completer,
 }
 
@@ -141,8 +139,8 @@ impl State {
         self.on_return.set(run)
     }
 
-    pub(super) fn attach(&self, value: Box<dyn Any>) {
-        self.attached.borrow_mut().push(value);
+    pub(super) fn set_on_complete(&self, run: Box<dyn FnOnce(Completed)>) {
+        self.on_complete.set(Some(run));
     }
 
     /// See `Membrane::revoke`. False where it was revoked before.
@@ -174,8 +172,11 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        self.attached.take();
-        self.completer.complete(self.last_drop.get());
+        let completed = Completed::new(self.last_drop.get());
+        if let Some(run) = self.on_complete.take() {
+            run(completed);
+        }
+        self.completer.complete(completed);
     }
 }
 
@@ -201,7 +202,7 @@ impl Ref {
                 clock,
                 leaving: Cell::new(0),
                 last_drop: Cell::new(None),
-                attached: RefCell::default(),
+                on_complete: Cell::default(),
                 completer,
             }),
         }
@@ -262,14 +263,12 @@ impl Ref {
 
     /// Drops `hook` where that is safe: by the driver where there is one, here where there is none.
     pub(super) fn let_go(&self, hook: Box<dyn ClientHook>) {
-        let Some(tasks) = &self.tasks else {
-            return;
-        };
-        self.leaving.set(self.leaving.get() + 1);
-        tasks.drop_later(Leaving {
-            _hook: hook,
-            _state: LeavingRef(self.state.clone()),
-        });
+        if let Some(tasks) = &self.tasks {
+            tasks.drop_later(Leaving {
+                _hook: hook,
+                _state: LeavingRef::new(self),
+            });
+        }
     }
 }
 
@@ -301,6 +300,9 @@ impl Drop for Ref {
         if Rc::strong_count(&self.state) == self.leaving.get() + 1 {
             let now = self.clock.as_ref().map(|clock| clock.now());
             self.last_drop.set(now);
+            if let Some(tasks) = &self.tasks {
+                tasks.drop_later(LeavingRef::new(self));
+            }
         }
     }
 }
@@ -312,7 +314,15 @@ struct Leaving {
     _state: LeavingRef,
 }
 
+/// A reference that is on its way out and counts no more.
 struct LeavingRef(Rc<State>);
+
+impl LeavingRef {
+    fn new(membrane: &Ref) -> Self {
+        membrane.leaving.set(membrane.leaving.get() + 1);
+        Self(membrane.state.clone())
+    }
+}
 
 impl Drop for LeavingRef {
     fn drop(&mut self) {
