@@ -4,9 +4,12 @@
 
 mod clock;
 mod drive;
+pub mod enrich;
 mod error;
+pub mod guard;
 pub mod membrane;
 pub mod trace;
+pub mod wire;
 
 pub use drive::{Driver, Tasks};
 pub use error::{Error, Result};
