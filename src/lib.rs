@@ -8,6 +8,8 @@ pub mod enrich;
 mod error;
 pub mod guard;
 pub mod membrane;
+pub mod pipeline;
+pub mod session;
 pub mod trace;
 pub mod wire;
 

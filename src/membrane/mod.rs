@@ -160,8 +160,8 @@ impl Builder {
     }
 
     /// Lets [`Completed::at`] tell the time.
-    pub fn clock(mut self, clock: Rc<dyn Clock>) -> Self {
-        self.clock = Some(clock);
+    pub fn clock(mut self, clock: impl Into<Option<Rc<dyn Clock>>>) -> Self {
+        self.clock = clock.into();
         self
     }
 
