@@ -96,8 +96,9 @@ impl SpanBuilder {
 
     /// Renames the span; the first name is kept beside it. An empty name changes nothing.
     pub fn set_name(&self, name: impl AsRef<str>) -> &Self {
+        let name = name.as_ref();
         self.write(|record, span| Change {
-            previous_name: record.rename(name.as_ref(), Author::Owner, &span.tracer.limits),
+            previous_name: record.rename(name, Author::Owner, &span.tracer.limits),
             is_more: false,
         })
     }
@@ -107,9 +108,9 @@ impl SpanBuilder {
         if self.span.is_none() {
             return self;
         }
-        let value = Cow::Owned(value.into());
+        let (key, value) = (key.as_ref(), Cow::Owned(value.into()));
         self.update(|record, span| {
-            record.set_attribute(key.as_ref(), value, Author::Owner, &span.tracer.limits);
+            record.set_attribute(key, value, Author::Owner, &span.tracer.limits);
         })
     }
 

@@ -88,13 +88,11 @@ impl SpanRecord {
         }
         let known = self.attributes.get(key);
         let is_callees = self.set_by_callee.iter().any(|own| **own == *key);
-        if known.is_some()
-            && !is_callees
-            && author
-                == (Author::Callee {
-                    may_overwrite: false,
-                })
-        {
+        let is_protected = match author {
+            Author::Owner => false,
+            Author::Callee { may_overwrite } => known.is_some() && !is_callees && !may_overwrite,
+        };
+        if is_protected {
             return count(&mut self.dropped.protected_keys);
         }
         let freed = known.map_or(0, |known| footprint(key, known));
