@@ -64,6 +64,7 @@ impl Change {
 
 impl OpenSpan {
     /// Opens the span and tells the observer.
+    #[inline]
     pub(super) fn new(tracer: Rc<Shared>, record: SpanRecord) -> Rc<Self> {
         let span = Rc::new(Self {
             tracer,
