@@ -82,7 +82,8 @@ impl<W: Write> JsonLines<W> {
         lines.flush()
     }
 
-    /// What `look` finds in the writer; `None` if it is just being written to.
+    /// What `look` finds in the writer; `None` if it is just being written to. Spans that `look`
+    /// itself opens or ends are not written.
     pub fn with_writer<T>(&self, look: impl FnOnce(&W) -> T) -> Option<T> {
         self.lines
             .try_borrow()
@@ -259,5 +260,165 @@ fn float(number: f64) -> Json {
         f64::NEG_INFINITY => "-Infinity".into(),
         // `from_f64` is `None` for NaN alone now.
         finite => serde_json::Number::from_f64(finite).map_or("NaN".into(), Json::Number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::tracer::tests::observed;
+    use crate::trace::{
+        ManualClock, Outcome, SequentialIds, SpanEvent, SpanKind, SpanUpdate, Timestamp, Tracer,
+    };
+    use std::io;
+
+    fn text(lines: &JsonLines<Vec<u8>>) -> String {
+        lines
+            .with_writer(|bytes| String::from_utf8(bytes.clone()).unwrap())
+            .unwrap()
+    }
+
+    fn tracer<W: Write + 'static>(lines: &JsonLines<W>) -> Tracer {
+        Tracer::new(lines.clone())
+            .with_clock(ManualClock::new(Timestamp::from_unix_nanos(5)))
+            .with_ids(SequentialIds::new())
+            .with_service("users")
+    }
+
+    #[test]
+    fn a_full_span_is_one_line_in_the_order_of_the_design() {
+        let lines = JsonLines::new(Vec::new());
+        let tracer = tracer(&lines);
+        let root = tracer.root().start("root", SpanKind::Internal);
+        let span = root.parent().start("call", SpanKind::Client);
+        span.set_attribute("own", "\"x\"\n")
+            .add_link(root.context().unwrap());
+        let update = SpanUpdate::new()
+            .name("GET")
+            .attribute("rows", 3)
+            .attribute("own", 1)
+            .event(SpanEvent::new("hit").attribute("f", 0.5))
+            .status(SpanStatus::error("no"));
+        span.downgrade().enrich(&update);
+        span.set_outcome(Outcome::Exception)
+            .end_at(Timestamp::from_unix_nanos(9));
+        let wanted = concat!(
+            r#"{"traceId":"00000000000000000000000000000001","spanId":"0000000000000002","#,
+            r#""parentSpanId":"0000000000000001","name":"GET","originalName":"call","kind":"CLIENT","#,
+            r#""service":"users","startTimeUnixNano":"5","endTimeUnixNano":"9","outcome":"exception","#,
+            r#""status":{"code":"ERROR","message":"no"},"attributes":{"own":"\"x\"\n","rows":3},"#,
+            r#""setByCallee":["rows"],"events":[{"name":"hit","timeUnixNano":"5","attributes":{"f":0.5},"#,
+            r#""byCallee":true}],"links":[{"traceId":"00000000000000000000000000000001","#,
+            r#""spanId":"0000000000000001"}],"dropped":{"protectedKeys":1}}"#,
+            "\n"
+        );
+        assert_eq!(text(&lines), wanted);
+    }
+
+    #[test]
+    fn a_bare_root_has_neither_parent_nor_former_name_nor_outcome() {
+        let (tracer, spans, _) = observed();
+        drop(tracer.root().start("x", SpanKind::Server));
+        let json = to_json(&spans.closed()[0]);
+        let names: Vec<_> = json
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let wanted = [
+            "traceId",
+            "spanId",
+            "name",
+            "kind",
+            "service",
+            "startTimeUnixNano",
+            "endTimeUnixNano",
+            "attributes",
+            "setByCallee",
+            "events",
+            "links",
+            "dropped",
+        ];
+        assert_eq!(names, wanted);
+    }
+
+    #[test]
+    fn numbers_that_json_does_not_know_are_texts() {
+        let numbers = value(&Value::from([
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            1.0,
+        ]));
+        assert_eq!(numbers.to_string(), r#"["NaN","Infinity","-Infinity",1.0]"#);
+        assert_eq!(
+            value(&Value::from(i64::MIN)).to_string(),
+            "-9223372036854775808"
+        );
+    }
+
+    #[test]
+    fn what_is_open_at_the_end_is_written_once_as_open() {
+        let lines = JsonLines::new(Vec::new());
+        let tracer = tracer(&lines);
+        let open = tracer.root().start("first", SpanKind::Internal);
+        drop(tracer.root().start("second", SpanKind::Internal));
+        open.set_name("open");
+        lines.finish().unwrap();
+        drop(open);
+        lines.finish().unwrap();
+        let written = text(&lines);
+        let written: Vec<Json> = written
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let [second, open] = &written[..] else {
+            panic!("two lines")
+        };
+        assert_eq!(
+            (&second["name"], second.get("open")),
+            (&json!("second"), None)
+        );
+        assert_eq!(
+            (&open["name"], &open["open"]),
+            (&json!("open"), &json!(true))
+        );
+        assert_eq!(open.get("endTimeUnixNano"), None);
+    }
+
+    /// Takes so many lines, then none.
+    struct Full(usize, usize);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1 += 1;
+            match self.0.checked_sub(1) {
+                Some(left) => self.0 = left,
+                None => return Err(io::Error::other("disk full")),
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_write_error_is_kept_for_the_end() {
+        let lines = JsonLines::new(Full(1, 0));
+        let tracer = tracer(&lines);
+        for _ in 0..4 {
+            drop(tracer.root().start("x", SpanKind::Internal));
+        }
+        for result in [lines.flush(), lines.finish(), lines.finish()] {
+            assert!(result.unwrap_err().reason().contains("disk full"));
+        }
+        assert_eq!(
+            lines.with_writer(|full| full.1),
+            Some(2),
+            "nothing after the error"
+        );
     }
 }

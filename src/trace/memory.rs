@@ -149,3 +149,48 @@ impl Observer for MemoryObserver {
         memory.log.push(Noticed::Closed(span.span_id()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::SpanKind;
+    use crate::trace::tracer::tests::observed;
+
+    #[test]
+    fn open_spans_are_shown_as_they_are_now_in_order() {
+        let (tracer, spans, _) = observed();
+        let opened: Vec<_> = ["a", "b", "c"]
+            .map(|name| tracer.root().start(name, SpanKind::Internal))
+            .into();
+        opened[1].set_name("B");
+        let open = spans.open();
+        let names: Vec<_> = open.iter().map(SpanRecord::name).collect();
+        assert_eq!(names, ["a", "B", "c"]);
+    }
+
+    #[test]
+    fn the_log_tells_all_in_order() {
+        let (tracer, spans, _) = observed();
+        let span = tracer.root().start("a", SpanKind::Internal);
+        let id = span.context().unwrap().span_id();
+        span.set_attribute("k", 1);
+        drop(span);
+        let wanted = [
+            Noticed::Opened(id),
+            Noticed::Updated(id),
+            Noticed::Closed(id),
+        ];
+        assert_eq!(spans.log(), wanted);
+        assert_eq!((spans.opened_count(id), spans.closed_count(id)), (1, 1));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_what_is_open() {
+        let (tracer, spans, _) = observed();
+        drop(tracer.root().start("a", SpanKind::Internal));
+        let _open = tracer.root().start("b", SpanKind::Internal);
+        spans.clear();
+        assert!(spans.named("a").is_none() && spans.log().is_empty());
+        assert!(spans.named("b").is_some());
+    }
+}

@@ -64,6 +64,7 @@ impl Change {
 
 impl OpenSpan {
     /// Opens the span and tells the observer.
+    #[inline]
     pub(super) fn new(tracer: Rc<Shared>, record: SpanRecord) -> Rc<Self> {
         let span = Rc::new(Self {
             tracer,
@@ -153,5 +154,130 @@ impl OpenSpan {
         if let Some(time) = self.pending_end.take() {
             self.close(time);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::trace::{
+        EnrichStatus, MemoryObserver, Observer, SpanBuilder, SpanKind, SpanRecord, SpanUpdate,
+        Tracer, WeakSpan,
+    };
+    use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
+
+    /// Does with a span whatever it can lay its hands on, while it is told of it.
+    #[derive(Default)]
+    struct Meddler {
+        span: RefCell<Option<Rc<SpanBuilder>>>,
+        weak: RefCell<WeakSpan>,
+        answers: RefCell<Vec<EnrichStatus>>,
+        ends: Cell<bool>,
+    }
+
+    impl Meddler {
+        fn meddle(&self) {
+            if let Some(span) = &*self.span.borrow() {
+                span.set_name("mine").set_attribute("k", 1);
+                assert_eq!(span.parent().is_observed(), span.context().is_some());
+                if self.ends.get() {
+                    span.end();
+                }
+            }
+            let answer = self.weak.borrow().enrich(&SpanUpdate::new().name("mine"));
+            self.answers.borrow_mut().push(answer);
+        }
+    }
+
+    impl Observer for Meddler {
+        fn renamed(&self, _: &SpanRecord, _: &str) {
+            self.meddle();
+        }
+
+        fn updated(&self, _: &SpanRecord) {
+            self.meddle();
+        }
+
+        fn closed(&self, _: &SpanRecord) {
+            self.meddle();
+        }
+    }
+
+    fn meddled() -> (Rc<SpanBuilder>, Rc<Meddler>, MemoryObserver) {
+        let (meddler, spans) = (Rc::new(Meddler::default()), MemoryObserver::new());
+        let tracer = Tracer::new((meddler.clone(), spans.clone()));
+        let span = Rc::new(tracer.root().start("x", SpanKind::Internal));
+        *meddler.weak.borrow_mut() = span.downgrade();
+        *meddler.span.borrow_mut() = Some(span.clone());
+        (span, meddler, spans)
+    }
+
+    #[test]
+    fn what_an_observer_does_with_the_same_span_is_refused_and_counted() {
+        let (span, meddler, _) = meddled();
+        span.set_attribute("a", 1);
+        assert_eq!(*meddler.answers.borrow(), [EnrichStatus::Overloaded]);
+        assert_eq!(span.dropped().refused, 3);
+        span.end();
+        assert_eq!(span.dropped().refused, 6);
+        meddler.span.take();
+    }
+
+    #[test]
+    fn a_span_that_its_observer_ends_is_closed_when_the_observer_returns() {
+        let (span, meddler, spans) = meddled();
+        meddler.ends.set(true);
+        span.downgrade()
+            .enrich(&SpanUpdate::new().name("y").attribute("k", 2));
+        assert!(span.is_ended());
+        assert_eq!((spans.closed().len(), spans.open().len()), (1, 0));
+        assert_eq!(spans.log().len(), 4, "closed last: {:?}", spans.log());
+        meddler.span.take();
+    }
+
+    #[test]
+    fn a_span_that_its_observer_drops_is_closed_once() {
+        struct Dropper(Rc<RefCell<Option<SpanBuilder>>>);
+
+        impl Observer for Dropper {
+            fn updated(&self, _: &SpanRecord) {
+                drop(self.0.take());
+            }
+        }
+
+        let slot = Rc::new(RefCell::new(None));
+        let spans = MemoryObserver::new();
+        let tracer = Tracer::new((Dropper(slot.clone()), spans.clone()));
+        let span = tracer.root().start("x", SpanKind::Internal);
+        let weak = span.downgrade();
+        slot.replace(Some(span));
+        assert_eq!(
+            weak.enrich(&SpanUpdate::new().attribute("k", 1)),
+            EnrichStatus::Applied
+        );
+        assert_eq!((spans.closed().len(), spans.open().len()), (1, 0));
+        assert!(!weak.is_open());
+    }
+
+    #[test]
+    fn an_observer_may_open_and_close_other_spans() {
+        struct Opener(RefCell<Tracer>);
+
+        impl Observer for Opener {
+            fn closed(&self, span: &SpanRecord) {
+                let other = self.0.borrow().child_of(span.context().clone());
+                drop(other.start("after", SpanKind::Internal));
+            }
+        }
+
+        let spans = MemoryObserver::new();
+        let opener = Opener(RefCell::new(Tracer::new(spans.clone())));
+        let tracer = Tracer::new((spans.clone(), opener));
+        drop(tracer.root().start("x", SpanKind::Internal));
+        assert_eq!(spans.closed().len(), 2);
+        assert_eq!(
+            spans.named("after").unwrap().parent_span_id(),
+            Some(spans.named("x").unwrap().span_id())
+        );
     }
 }

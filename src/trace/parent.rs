@@ -130,3 +130,95 @@ impl fmt::Debug for SpanParent {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::tracer::tests::observed;
+    use crate::trace::{SpanId, TraceFlags, TraceId, TraceState};
+    use std::time::Duration;
+
+    fn elsewhere() -> SpanContext {
+        let state: TraceState = "vendor=1".parse().unwrap();
+        SpanContext::new(
+            TraceId::from_u128(77).unwrap(),
+            SpanId::from_u64(78).unwrap(),
+        )
+        .with_flags(TraceFlags::NONE)
+        .with_trace_state(state)
+    }
+
+    #[test]
+    fn each_child_of_a_root_begins_a_trace() {
+        let (tracer, spans, _) = observed();
+        let root = tracer.root();
+        assert_eq!(root.context(), None);
+        drop(root.start("a", SpanKind::Internal));
+        drop(root.start("b", SpanKind::Internal));
+        let [a, b] = &spans.closed()[..] else {
+            panic!("two spans")
+        };
+        assert_ne!(a.trace_id(), b.trace_id());
+        assert_eq!((a.parent_span_id(), a.has_remote_parent()), (None, false));
+    }
+
+    #[test]
+    fn a_child_of_a_span_elsewhere_takes_over_its_trace() {
+        let (tracer, spans, _) = observed();
+        let parent = tracer.child_of(elsewhere());
+        assert_eq!(parent.context(), Some(elsewhere()));
+        drop(parent.start("a", SpanKind::Server));
+        let span = spans.named("a").unwrap();
+        assert_eq!(*span.context(), elsewhere().with_span_id(span.span_id()));
+        assert_eq!(span.parent_span_id(), Some(elsewhere().span_id()));
+        assert!(span.has_remote_parent());
+    }
+
+    #[test]
+    fn a_linked_span_begins_a_trace_and_links() {
+        let (tracer, spans, _) = observed();
+        let parent = tracer.linked_to(elsewhere());
+        assert_eq!(parent.context(), None);
+        drop(parent.start("a", SpanKind::Server));
+        let span = spans.named("a").unwrap();
+        assert_ne!(span.trace_id(), elsewhere().trace_id());
+        assert_eq!(
+            (span.parent_span_id(), span.links()),
+            (None, &[elsewhere()][..])
+        );
+    }
+
+    #[test]
+    fn children_start_after_their_parent_ended() {
+        let (tracer, spans, _) = observed();
+        let span = tracer.root().start("parent", SpanKind::Internal);
+        let parent = span.parent();
+        drop(span);
+        drop(parent.start("child", SpanKind::Internal));
+        let (parent, child) = (
+            spans.named("parent").unwrap(),
+            spans.named("child").unwrap(),
+        );
+        assert_eq!(child.parent_span_id(), Some(parent.span_id()));
+        assert_eq!(child.trace_id(), parent.trace_id());
+        assert!(!child.has_remote_parent());
+    }
+
+    #[test]
+    fn a_span_parent_does_not_keep_the_span_open() {
+        let (tracer, spans, _) = observed();
+        let parent = tracer.root().start("x", SpanKind::Internal).parent();
+        assert!(spans.open().is_empty());
+        assert!(parent.is_observed());
+    }
+
+    #[test]
+    fn a_span_can_begin_earlier_than_now() {
+        let (tracer, spans, clock) = observed();
+        clock.advance(Duration::from_nanos(9));
+        let earlier = Timestamp::from_unix_nanos(4);
+        drop(tracer.root().start_at("x", SpanKind::Internal, earlier));
+        let span = spans.named("x").unwrap();
+        assert_eq!((span.start(), span.end()), (earlier, Some(tracer.now())));
+    }
+}

@@ -96,8 +96,9 @@ impl SpanBuilder {
 
     /// Renames the span; the first name is kept beside it. An empty name changes nothing.
     pub fn set_name(&self, name: impl AsRef<str>) -> &Self {
+        let name = name.as_ref();
         self.write(|record, span| Change {
-            previous_name: record.rename(name.as_ref(), Author::Owner, &span.tracer.limits),
+            previous_name: record.rename(name, Author::Owner, &span.tracer.limits),
             is_more: false,
         })
     }
@@ -107,9 +108,9 @@ impl SpanBuilder {
         if self.span.is_none() {
             return self;
         }
-        let value = Cow::Owned(value.into());
+        let (key, value) = (key.as_ref(), Cow::Owned(value.into()));
         self.update(|record, span| {
-            record.set_attribute(key.as_ref(), value, Author::Owner, &span.tracer.limits);
+            record.set_attribute(key, value, Author::Owner, &span.tracer.limits);
         })
     }
 
@@ -248,5 +249,161 @@ impl fmt::Debug for SpanBuilder {
             .field("context", &self.context())
             .field("is_ended", &self.is_ended())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::tracer::tests::observed;
+    use crate::trace::{Clock, Noticed, SpanLimits};
+    use std::time::Duration;
+
+    #[test]
+    fn s1_ending_twice_is_ending_once() {
+        let (tracer, spans, clock) = observed();
+        let span = tracer.root().start("x", SpanKind::Internal);
+        let id = span.context().unwrap().span_id();
+        clock.advance(Duration::from_nanos(1));
+        span.end();
+        clock.advance(Duration::from_nanos(1));
+        span.end();
+        span.end_at(clock.now());
+        drop(span);
+        assert_eq!((spans.opened_count(id), spans.closed_count(id)), (1, 1));
+        assert_eq!(
+            spans.named("x").unwrap().end(),
+            Some(Timestamp::from_unix_nanos(1))
+        );
+        assert_eq!(tracer.late_updates(), 0);
+    }
+
+    #[test]
+    fn s1_dropping_ends() {
+        let (tracer, spans, clock) = observed();
+        let span = tracer.root().start("x", SpanKind::Internal);
+        clock.advance(Duration::from_nanos(3));
+        drop(span);
+        assert!(spans.open().is_empty());
+        assert_eq!(spans.closed()[0].end(), Some(clock.now()));
+    }
+
+    #[test]
+    fn s1_unwinding_ends() {
+        let (tracer, spans, _) = observed();
+        let run = std::panic::AssertUnwindSafe(|| {
+            let _span = tracer.root().start("x", SpanKind::Internal);
+            std::panic::resume_unwind(Box::new("a panic of the service"));
+        });
+        assert!(std::panic::catch_unwind(run).is_err());
+        assert_eq!(spans.closed().len(), 1);
+    }
+
+    #[test]
+    fn s1_changes_after_the_end_are_refused_and_counted() {
+        let (tracer, spans, _) = observed();
+        let span = tracer.root().start("x", SpanKind::Internal);
+        span.end();
+        let link = span.context().unwrap();
+        span.set_name("y")
+            .set_attribute("k", 1)
+            .add_event("e")
+            .add_link(link);
+        span.set_status(SpanStatus::Ok).set_outcome(Outcome::Ok);
+        span.apply(&SpanUpdate::new().name("z"));
+        assert_eq!(tracer.late_updates(), 7);
+        assert_eq!(span.dropped().late_updates, 7);
+        assert_eq!(spans.log().len(), 2, "opened and closed: {:?}", spans.log());
+        drop(span);
+        assert_eq!(spans.closed().len(), 1);
+    }
+
+    #[test]
+    fn no_span_ends_before_it_began() {
+        let (tracer, spans, clock) = observed();
+        clock.set(Timestamp::from_unix_nanos(10));
+        tracer
+            .root()
+            .start("x", SpanKind::Internal)
+            .end_at(Timestamp::from_unix_nanos(3));
+        assert_eq!(spans.closed()[0].end(), Some(clock.now()));
+    }
+
+    #[test]
+    fn a_new_name_is_told_with_the_one_before_and_the_first_is_kept() {
+        let (tracer, spans, _) = observed();
+        let span = tracer.root().start("first", SpanKind::Internal);
+        span.set_name("second")
+            .set_name("")
+            .set_name("second")
+            .set_name("third");
+        let id = span.context().unwrap().span_id();
+        let renamed = |previous: &str, name: &str| Noticed::Renamed {
+            span: id,
+            previous: previous.into(),
+            name: name.into(),
+        };
+        assert_eq!(
+            spans.log()[1..],
+            [renamed("first", "second"), renamed("second", "third")]
+        );
+        let open = &spans.open()[0];
+        assert_eq!(
+            (open.name(), open.original_name()),
+            ("third", Some("first"))
+        );
+        assert!(!open.is_named_by_callee());
+    }
+
+    #[test]
+    fn events_happen_now_unless_they_say_when() {
+        let (tracer, spans, clock) = observed();
+        let span = tracer.root().start("x", SpanKind::Internal);
+        clock.set(Timestamp::from_unix_nanos(4));
+        span.add_event("now");
+        span.add_event(SpanEvent::new("then").at(Timestamp::from_unix_nanos(1)));
+        let times: Vec<_> = spans.open()[0]
+            .events()
+            .iter()
+            .map(|event| event.time().unix_nanos())
+            .collect();
+        assert_eq!(times, [4, 1]);
+    }
+
+    #[test]
+    fn the_owner_may_use_reserved_keys() {
+        let (tracer, spans, _) = observed();
+        tracer
+            .root()
+            .start("x", SpanKind::Internal)
+            .set_attribute("capspan.a", true);
+        let span = &spans.closed()[0];
+        assert_eq!(span.attributes().get("capspan.a"), Some(&Value::Bool(true)));
+        assert!(span.set_by_callee().is_empty() && span.dropped().is_empty());
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_cut_at_the_start_as_well() {
+        let (tracer, spans, _) = observed();
+        let tracer = tracer.with_limits(SpanLimits::default().max_name_bytes(4));
+        drop(tracer.root().start("abcé", SpanKind::Internal));
+        let span = &spans.closed()[0];
+        assert_eq!((span.name(), span.full_name_bytes()), ("abc", Some(5)));
+        assert_eq!(span.dropped().cut_names, 1);
+    }
+
+    #[test]
+    fn an_update_of_the_owners_is_told_once() {
+        let (tracer, spans, _) = observed();
+        let span = tracer.root().start("x", SpanKind::Internal);
+        span.apply(
+            &SpanUpdate::new()
+                .attribute("a", 1)
+                .attribute("b", 2)
+                .event("e"),
+        );
+        span.apply(&SpanUpdate::new());
+        assert_eq!(spans.log().len(), 2);
+        assert_eq!(spans.open()[0].attributes().len(), 2);
     }
 }

@@ -195,3 +195,98 @@ impl fmt::Debug for Tracer {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::trace::{MemoryObserver, NoopObserver, SequentialIds, SpanKind};
+
+    /// A tracer with ids that count from 1, a clock that stands at 0, and all that it is told.
+    pub(in crate::trace) fn observed() -> (Tracer, MemoryObserver, ManualClock) {
+        let (spans, clock) = (MemoryObserver::new(), ManualClock::default());
+        let tracer = Tracer::new(spans.clone())
+            .with_clock(clock.clone())
+            .with_ids(SequentialIds::new())
+            .with_service("test");
+        (tracer, spans, clock)
+    }
+
+    #[test]
+    fn s6_an_unobserved_tracer_has_nothing_to_tell() {
+        let tracer = Tracer::unobserved()
+            .with_service("users")
+            .with_channel(Channel::Internal);
+        assert!(!tracer.is_observed());
+        let ids = RandomIds::new();
+        let other = SpanContext::new(ids.trace_id(), ids.span_id());
+        for parent in [
+            tracer.root(),
+            tracer.child_of(other.clone()),
+            tracer.linked_to(other.clone()),
+        ] {
+            assert!(!parent.is_observed());
+            let span = parent.start("x", SpanKind::Internal);
+            span.set_name("y")
+                .set_attribute("k", 1)
+                .add_event("e")
+                .add_link(other.clone());
+            assert_eq!(span.context(), None);
+            assert!(!span.parent().is_observed());
+            assert!(!span.downgrade().is_observed());
+            assert!(!span.is_ended());
+            span.end();
+            assert!(span.is_ended());
+        }
+    }
+
+    #[test]
+    fn s6_an_unobserved_tracer_draws_no_ids() {
+        let ids = SequentialIds::new();
+        let tracer = Tracer::unobserved().with_ids(ids.clone());
+        drop(tracer.root().start("x", SpanKind::Internal));
+        assert_eq!(ids.span_id().to_u64(), 1);
+    }
+
+    #[test]
+    fn a_span_has_what_its_tracer_has() {
+        let (tracer, spans, clock) = observed();
+        clock.set(Timestamp::from_unix_nanos(5));
+        assert_eq!(tracer.now(), clock.now());
+        drop(
+            tracer
+                .with_channel(Channel::Internal)
+                .root()
+                .start("x", SpanKind::Server),
+        );
+        let span = spans.named("x").unwrap();
+        assert_eq!(
+            (span.service(), span.channel()),
+            ("test", Channel::Internal)
+        );
+        assert_eq!((span.kind(), span.start()), (SpanKind::Server, clock.now()));
+    }
+
+    #[test]
+    fn changing_a_tracer_leaves_its_clones_alone() {
+        let tracer = Tracer::new(NoopObserver);
+        let internal = tracer.clone().with_channel(Channel::Internal);
+        assert_eq!(tracer.channel(), Channel::User);
+        assert_eq!(internal.channel(), Channel::Internal);
+    }
+
+    #[test]
+    fn new_traces_are_sampled_unless_told_otherwise() {
+        let (tracer, ..) = observed();
+        let flags = |tracer: &Tracer| {
+            tracer
+                .root()
+                .start("x", SpanKind::Internal)
+                .context()
+                .unwrap()
+                .flags()
+        };
+        assert_eq!(flags(&tracer), Some(TraceFlags::SAMPLED));
+        assert_eq!(flags(&tracer.with_new_trace_flags(None)), None);
+    }
+}

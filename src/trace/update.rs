@@ -51,6 +51,12 @@ impl From<&str> for SpanEvent {
     }
 }
 
+impl From<String> for SpanEvent {
+    fn from(name: String) -> Self {
+        Self::new(name)
+    }
+}
+
 /// Changes to a span, to be written together. Everything in it is optional.
 ///
 /// ```
