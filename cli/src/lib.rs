@@ -1,0 +1,16 @@
+//! The inside of the `capspan` tool. `capspan demo` runs a caller and a callee, lets them talk over
+//! Cap'n Proto RPC, and prints what the two did as one trace.
+//!
+//! This is a library only so that its parts can be tested; its API is not for others to use.
+//!
+//! - [`analysis`]: the service's work
+
+#![forbid(unsafe_code)]
+
+pub mod analysis;
+
+/// What `schema/analysis.capnp` declares, as `capnpc` makes it.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod analysis_capnp {
+    include!(concat!(env!("OUT_DIR"), "/analysis_capnp.rs"));
+}
