@@ -4,10 +4,16 @@
 //! This is a library only so that its parts can be tested; its API is not for others to use.
 //!
 //! - [`analysis`]: the service's work
+//! - [`report`]: what the service found, for people
+//! - [`terminal`]: text that is safe to print and fits
+//! - [`failure`]: how anything of this ends early
 
 #![forbid(unsafe_code)]
 
 pub mod analysis;
+pub mod failure;
+pub mod report;
+pub mod terminal;
 
 /// What `schema/analysis.capnp` declares, as `capnpc` makes it.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
