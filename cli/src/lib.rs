@@ -5,6 +5,7 @@
 //!
 //! - [`analysis`]: the service's work
 //! - [`report`]: what the service found, for people
+//! - [`trace_view`]: span records as a tree
 //! - [`terminal`]: text that is safe to print and fits
 //! - [`failure`]: how anything of this ends early
 
@@ -14,6 +15,7 @@ pub mod analysis;
 pub mod failure;
 pub mod report;
 pub mod terminal;
+pub mod trace_view;
 
 /// What `schema/analysis.capnp` declares, as `capnpc` makes it.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
