@@ -3,6 +3,9 @@
 //!
 //! This is a library only so that its parts can be tested; its API is not for others to use.
 //!
+//! - [`args`]: what the user can ask for
+//! - [`input`]: the text to be analysed
+//! - [`place`]: where caller and callee meet
 //! - [`analysis`]: the service's work
 //! - [`report`]: what the service found, for people
 //! - [`trace_view`]: span records as a tree
@@ -12,7 +15,10 @@
 #![forbid(unsafe_code)]
 
 pub mod analysis;
+pub mod args;
 pub mod failure;
+pub mod input;
+pub mod place;
 pub mod report;
 pub mod terminal;
 pub mod trace_view;
