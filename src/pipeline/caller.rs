@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use capnp::capability::{Client, FromClientHook};
+use capnp::capability::{Client, FromClientHook, RemotePromise, Response};
+use capnp::traits::{Owned, Pipelined};
 use futures::FutureExt;
 
 use super::metadata::Metadata;
@@ -128,14 +129,24 @@ impl Event<'_> {
             session: delivered.pipeline.get_session(),
             settled: async move {
                 let (started, delivered) =
-                    futures::future::join(started.promise, delivered.promise).await;
-                // What the responses hold is let go here; what the application holds has resolved.
-                started.and(delivered.map(drop))
+                    futures::future::join(answer(started), answer(delivered)).await;
+                started.and(delivered)
             }
             .boxed_local(),
         };
         session::open(opened, spans, ending.as_ref(), clock, tasks)
     }
+}
+
+/// Waits for a call, and holds its pipeline until then: without it, what was pipelined never resolves.
+async fn answer<Results>(call: RemotePromise<Results>) -> Result<Response<Results>, capnp::Error>
+where
+    Results: Pipelined + Owned + 'static,
+{
+    let RemotePromise { promise, pipeline } = call;
+    let answer = promise.await;
+    drop(pipeline);
+    answer
 }
 
 impl fmt::Debug for Pipeline {

@@ -112,10 +112,12 @@ impl rpc_session::Server for SessionServer {
 }
 
 impl Drop for SessionServer {
-    /// May be while tables of `capnp-rpc` are borrowed. And what was dropped before it comes first:
-    /// with that the session may be complete.
+    /// Whether it is a cancellation is seen now: what was dropped before it may have been the last.
+    /// What is to be done comes later, as tables of `capnp-rpc` may be borrowed.
     fn drop(&mut self) {
-        self.tasks.drop_later(Cancel(self.life.clone()));
+        if !self.life.is_unreferenced() {
+            self.tasks.drop_later(Cancel(self.life.clone()));
+        }
     }
 }
 
@@ -123,10 +125,8 @@ struct Cancel(Rc<Life>);
 
 impl Drop for Cancel {
     fn drop(&mut self) {
-        if !self.0.is_unreferenced() {
-            let reason = "the caller dropped it";
-            self.0
-                .abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
-        }
+        let reason = "the caller dropped it";
+        self.0
+            .abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
     }
 }

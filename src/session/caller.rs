@@ -1,6 +1,6 @@
 //! The caller's side of a session.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
@@ -17,6 +17,7 @@ use crate::enrich::Enricher;
 use crate::error::{Error, Result};
 use crate::guard::Ending;
 use crate::membrane::Membrane;
+use crate::pipeline_capnp::event_dispatcher::open_session_results;
 use crate::pipeline_capnp::rpc_session;
 use crate::trace::{Clock, Outcome, SpanBuilder};
 use crate::wire;
@@ -54,6 +55,8 @@ struct Inner {
     session: Option<rpc_session::Client>,
     /// Where the session is observed on this side.
     life: Option<Rc<Life>>,
+    /// Tells whoever waits for the session to be opened.
+    is_canceled: Rc<Cell<bool>>,
     done: RefCell<Option<Done>>,
     tasks: Tasks,
 }
@@ -128,35 +131,43 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // After all that was dropped before: with that the session may be complete.
         self.tasks.drop_later(Cancel {
-            life: self.life.take(),
             session: self.session.take(),
+            life: self.life.take(),
+            is_canceled: self.is_canceled.clone(),
         });
     }
 }
 
 struct Cancel {
-    life: Option<Rc<Life>>,
     session: Option<rpc_session::Client>,
+    life: Option<Rc<Life>>,
+    is_canceled: Rc<Cell<bool>>,
 }
 
 impl Drop for Cancel {
     fn drop(&mut self) {
+        let is_complete = self.life.as_ref().is_none_or(|life| life.is_unreferenced());
+        self.is_canceled.set(!is_complete);
+        // First, so that the callee learns of it before the capabilities are gone, which looks like a
+        // session that is complete.
+        self.session.take();
         if let Some(life) = &self.life
-            && !life.is_unreferenced()
+            && !is_complete
         {
             let reason = "the caller dropped it";
             life.abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
         }
-        self.session.take();
     }
 }
+
+type Answer = Response<open_session_results::Owned>;
 
 /// What the calls that open a session give, before any of them is answered.
 pub(crate) struct Opened {
     pub(crate) top_level: Client,
     pub(crate) session: rpc_session::Client,
     /// Resolves when all of them are answered. It holds what must be held until then.
-    pub(crate) settled: LocalBoxFuture<'static, Result<(), capnp::Error>>,
+    pub(crate) settled: LocalBoxFuture<'static, Result<Answer, capnp::Error>>,
 }
 
 /// Begins the caller's side.
@@ -185,11 +196,42 @@ pub(crate) fn open<C: FromClientHook>(
         membrane.on_complete(move |at| completed.complete(at));
         life.set_membrane(membrane.downgrade());
     }
-    let opening = life.clone();
-    tasks.spawn(async move {
-        if let Err(error) = settled.await
-            && let Some(life) = opening
-        {
+    let is_canceled = Rc::new(Cell::new(false));
+    tasks.spawn(settle(settled, life.clone(), is_canceled.clone()));
+    Session {
+        top_level: C::new(top_level.hook),
+        handle: SessionHandle {
+            inner: Rc::new(Inner {
+                session: Some(session),
+                life,
+                is_canceled,
+                done: RefCell::default(),
+                tasks: tasks.clone(),
+            }),
+        },
+    }
+}
+
+/// Waits until the session is open. What the application holds of it has resolved then, and what the
+/// answer holds is let go.
+async fn settle(
+    settled: impl Future<Output = Result<Answer, capnp::Error>>,
+    life: Option<Rc<Life>>,
+    is_canceled: Rc<Cell<bool>>,
+) {
+    match settled.await {
+        Ok(answer) => {
+            // Canceled meanwhile: as above, the callee is to learn of that first.
+            let top_level = is_canceled.get().then(|| {
+                let results = answer.get().ok()?;
+                let hook = results.get_top_level().get_as_capability();
+                hook.ok().map(|hook: Client| hook)
+            });
+            drop(answer);
+            drop(top_level);
+        }
+        Err(error) => {
+            let Some(life) = life else { return };
             let outcome = match error.kind {
                 capnp::ErrorKind::Disconnected => Outcome::Disconnected,
                 _ => Outcome::Exception,
@@ -197,17 +239,6 @@ pub(crate) fn open<C: FromClientHook>(
             let reason = Error::from(error);
             life.abort(SessionEnd::new(outcome, Some(reason.reason())));
         }
-    });
-    Session {
-        top_level: C::new(top_level.hook),
-        handle: SessionHandle {
-            inner: Rc::new(Inner {
-                session: Some(session),
-                life,
-                done: RefCell::default(),
-                tasks: tasks.clone(),
-            }),
-        },
     }
 }
 
