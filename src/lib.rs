@@ -2,9 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
+mod drive;
+pub mod enrich;
 mod error;
+pub mod guard;
+pub mod membrane;
+pub mod pipeline;
+pub mod session;
 pub mod trace;
+pub mod wire;
 
+pub use drive::{Driver, Tasks};
 pub use error::{Error, Result};
 
 /// What `schema/trace.capnp` declares, as `capnpc` makes it.

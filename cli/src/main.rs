@@ -1,1 +1,37 @@
-fn main() {}
+//! The `capspan` program: reads the command line, does what it says, and ends with status 0, or with
+//! status 2 and one line on the standard error.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use capspan_cli::args::{self, Command, Parsed};
+use capspan_cli::failure::Failure;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Where the standard error is closed, the status has to say it all.
+            let _ = writeln!(std::io::stderr(), "capspan: {failure}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    match args::parse(std::env::args_os())? {
+        Parsed::Print(text) => print(&text),
+        Parsed::Run(cli) => match cli.command {
+            Command::Demo(_) | Command::DemoCallee(_) => Err(Failure::told(
+                "this build can't run the demo: the library has no sessions yet",
+            )),
+        },
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Failure::output)
+}

@@ -1,0 +1,63 @@
+//! How the tool ends early.
+
+use std::fmt;
+use std::io;
+
+use crate::terminal::escape;
+
+/// Why the tool ends before its work is done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Something that the user is told in one line.
+    Told(String),
+    /// Whoever read the standard output wants no more: nothing to tell, and no error.
+    OutputClosed,
+}
+
+impl Failure {
+    /// A failure that is told as `message`, which may hold anything: it is printed as one line.
+    pub fn told(message: impl Into<String>) -> Self {
+        Self::Told(message.into())
+    }
+
+    /// The standard output can't be written.
+    pub fn output(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::OutputClosed
+        } else {
+            Self::told(format!("standard output: {error}"))
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told(message) => f.write_str(&escape(message)),
+            Self::OutputClosed => f.write_str("standard output is closed"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_one_line_whatever_it_holds() {
+        let failure = Failure::told("no file a\nb\u{1b}[2J");
+        assert_eq!(failure.to_string(), "no file a\\nb\\u{1b}[2J");
+    }
+
+    #[test]
+    fn only_a_broken_pipe_is_a_closed_output() {
+        let failure = |kind| Failure::output(io::Error::from(kind));
+        assert_eq!(failure(io::ErrorKind::BrokenPipe), Failure::OutputClosed);
+        assert!(matches!(
+            failure(io::ErrorKind::StorageFull),
+            Failure::Told(_)
+        ));
+    }
+}

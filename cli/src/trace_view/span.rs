@@ -1,0 +1,233 @@
+//! Span records: what a line says.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// One span as a process wrote it down. Only the ids must be there; all else has a default.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Span {
+    /// Which trace it belongs to.
+    pub trace_id: String,
+    /// Which span of that trace it is.
+    pub span_id: String,
+    /// The span that it is a child of; none for a root.
+    pub parent_span_id: Option<String>,
+    /// What it is called now.
+    pub name: String,
+    /// What it was called at first, if it was renamed.
+    pub original_name: Option<String>,
+    /// `CLIENT`, `SERVER` or `INTERNAL`.
+    pub kind: String,
+    /// The process that it belongs to.
+    pub service: String,
+    /// When it began.
+    #[serde(deserialize_with = "time")]
+    pub start_time_unix_nano: Option<u64>,
+    /// When it ended.
+    #[serde(deserialize_with = "time")]
+    pub end_time_unix_nano: Option<u64>,
+    /// How it ended: `ok`, `exception`, …
+    pub outcome: Option<String>,
+    /// What somebody said of how it went, if anybody did.
+    pub status: Option<Status>,
+    /// What is said about it.
+    pub attributes: BTreeMap<String, Value>,
+    /// The keys of those attributes which the callee set.
+    pub set_by_callee: Vec<String>,
+    /// What happened in it.
+    pub events: Vec<Event>,
+    /// Spans that it has to do with in other ways.
+    pub links: Vec<Link>,
+    /// How many things of what sort were left out because of a limit.
+    pub dropped: BTreeMap<String, u64>,
+    /// Was it still open when its process ended?
+    pub open: bool,
+}
+
+/// What somebody said of how a span went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// `OK` or `ERROR`.
+    pub code: String,
+    /// Why it is an error.
+    pub message: String,
+}
+
+/// Something that happened at one moment of a span.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Event {
+    /// What happened.
+    pub name: String,
+    /// When.
+    #[serde(deserialize_with = "time")]
+    pub time_unix_nano: Option<u64>,
+    /// What is said about it.
+    pub attributes: BTreeMap<String, Value>,
+    /// Did the callee write it?
+    pub by_callee: bool,
+}
+
+/// Another span that a span has to do with.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Link {
+    /// The other span's trace.
+    pub trace_id: String,
+    /// The other span.
+    pub span_id: String,
+}
+
+/// A line that is no span record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadLine {
+    /// Which line, counted from 1.
+    pub number: usize,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for BadLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.number, self.reason)
+    }
+}
+
+impl Span {
+    /// The message of an error that somebody put on it.
+    pub(super) fn error(&self) -> Option<&str> {
+        let status = self.status.as_ref().filter(|status| status.code == "ERROR");
+        status.map(|status| &status.message[..])
+    }
+}
+
+/// Reads span records, one a line; empty lines don't count. A process that was killed may have
+/// stopped in the middle of a line, so that one bad line does not spoil the others.
+pub fn read(text: &str) -> (Vec<Span>, Vec<BadLine>) {
+    let (mut spans, mut bad) = (Vec::new(), Vec::new());
+    for (index, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        match read_line(line) {
+            Ok(span) => spans.push(span),
+            Err(reason) => bad.push(BadLine {
+                number: index + 1,
+                reason,
+            }),
+        }
+    }
+    (spans, bad)
+}
+
+fn read_line(line: &str) -> Result<Span, String> {
+    let span: Span = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    match (span.trace_id.is_empty(), span.span_id.is_empty()) {
+        (true, _) => Err("no traceId".into()),
+        (_, true) => Err("no spanId".into()),
+        _ => Ok(span),
+    }
+}
+
+/// JSON's numbers can't hold nanoseconds, so that they are written as text; a number does too.
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Time {
+        Text(String),
+        Number(u64),
+    }
+    match Option::<Time>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Time::Number(time)) => Ok(Some(time)),
+        Some(Time::Text(text)) => text.parse().map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_record_is_read() {
+        let (spans, bad) = read(
+            r#"{"traceId":"t","spanId":"s","parentSpanId":"p","name":"n","originalName":"o",
+"kind":"CLIENT","service":"caller","startTimeUnixNano":"7","endTimeUnixNano":"9",
+"outcome":"ok","status":{"code":"ERROR","message":"m"},"attributes":{"a":1,"b":["x"]},"setByCallee":["a"],
+"events":[{"name":"e","timeUnixNano":"8","attributes":{"c":true},"byCallee":true}],
+"links":[{"traceId":"t2","spanId":"s2"}],"dropped":{"events":3}}"#
+                .replace('\n', "")
+                .as_str(),
+        );
+        assert_eq!(bad, []);
+        let event = Event {
+            name: "e".into(),
+            time_unix_nano: Some(8),
+            attributes: BTreeMap::from([("c".into(), Value::Bool(true))]),
+            by_callee: true,
+        };
+        let span = Span {
+            trace_id: "t".into(),
+            span_id: "s".into(),
+            parent_span_id: Some("p".into()),
+            name: "n".into(),
+            original_name: Some("o".into()),
+            kind: "CLIENT".into(),
+            service: "caller".into(),
+            start_time_unix_nano: Some(7),
+            end_time_unix_nano: Some(9),
+            outcome: Some("ok".into()),
+            status: Some(Status {
+                code: "ERROR".into(),
+                message: "m".into(),
+            }),
+            attributes: BTreeMap::from([
+                ("a".into(), Value::from(1)),
+                ("b".into(), Value::from(vec!["x"])),
+            ]),
+            set_by_callee: vec!["a".into()],
+            events: vec![event],
+            links: vec![Link {
+                trace_id: "t2".into(),
+                span_id: "s2".into(),
+            }],
+            dropped: BTreeMap::from([("events".into(), 3)]),
+            open: false,
+        };
+        assert_eq!(spans, [span]);
+    }
+
+    #[test]
+    fn ids_are_enough_and_unknown_fields_do_no_harm() {
+        let (spans, bad) = read("\n{\"traceId\":\"t\",\"spanId\":\"s\",\"new\":{}}\n\n");
+        assert_eq!((spans.len(), bad.len()), (1, 0));
+        assert_eq!(spans[0].start_time_unix_nano, None);
+    }
+
+    #[test]
+    fn a_time_may_be_a_number() {
+        let (spans, _) = read(r#"{"traceId":"t","spanId":"s","startTimeUnixNano":12}"#);
+        assert_eq!(spans[0].start_time_unix_nano, Some(12));
+    }
+
+    #[test]
+    fn bad_lines_are_told_and_spoil_nothing() {
+        let (spans, bad) = read(
+            "{\"traceId\":\"t\",\"spanId\":\"s\"}\n\
+             {\"traceId\":\"t\"}\n\
+             {\"spanId\":\"s\"}\n\
+             {\"traceId\":\"t\",\"spanId\":\"s\",\"startTimeUnixNano\":\"soon\"}\n\
+             {\"traceId\":\"t\",\"spa",
+        );
+        assert_eq!(spans.len(), 1);
+        let told: Vec<_> = bad.iter().map(ToString::to_string).collect();
+        assert_eq!(told[..2], ["line 2: no spanId", "line 3: no traceId"]);
+        assert!(told[2].starts_with("line 4: invalid digit"), "{}", told[2]);
+        assert!(told[3].starts_with("line 5: EOF"), "{}", told[3]);
+    }
+}

@@ -1,0 +1,18 @@
+//! The callee writes to the caller's span.
+//!
+//! The caller exports an enricher of its session span with the event ([`export`]); the callee gets it
+//! as an [`Enricher`]. Within one process that is a plain call; over a connection it is a callback
+//! capability, whose update is written before any later message on the connection is looked at. Either
+//! way, what was enriched before a call returned is on the caller's span before the caller sees the
+//! return (E2), and the enricher keeps neither span nor session open (E3).
+//!
+//! - [`Enricher`]: the callee's handle.
+//! - `hook`: the capability that the caller exports.
+//! - `remote`: an enricher that lives in another process.
+
+mod handle;
+mod hook;
+mod remote;
+
+pub use handle::Enricher;
+pub(crate) use hook::export;

@@ -1,0 +1,145 @@
+//! One connection, and the future that runs it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use capnp::capability::{Client, FromClientHook};
+use capnp::message::ReaderOptions;
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use capnp_rpc::twoparty::VatId;
+use capnp_rpc::{Disconnector, RpcSystem, twoparty};
+use futures::{AsyncRead, AsyncWrite};
+
+use super::ending::Ending;
+use super::network::Watched;
+use crate::error::Error;
+
+/// One connection to a peer, of whose end all are told who have part in it.
+///
+/// It is a handle: the connection lives as long as its [`ConnectionDriver`] is polled.
+#[derive(Clone)]
+pub struct Connection {
+    ending: Ending,
+    bootstrap: Client,
+}
+
+/// Runs a [`Connection`]: a future to be spawned on the event loop.
+///
+/// It ends when the connection does. Dropping it cuts the connection: what is in flight fails, and
+/// nothing of it stays alive.
+#[must_use = "futures do nothing unless polled"]
+pub struct ConnectionDriver {
+    system: RpcSystem<VatId>,
+    disconnector: Disconnector<VatId>,
+    ending: Ending,
+}
+
+impl Connection {
+    /// Connects as the client over a pair of streams, with the default [`ReaderOptions`].
+    pub fn connect<R, W>(reader: R, writer: W) -> (Self, ConnectionDriver)
+    where
+        R: AsyncRead + Unpin + 'static,
+        W: AsyncWrite + Unpin + 'static,
+    {
+        let options = ReaderOptions::default();
+        Self::new(
+            twoparty::VatNetwork::new(reader, writer, Side::Client, options),
+            |_| None,
+        )
+    }
+
+    /// Serves a client over a pair of streams, with the default [`ReaderOptions`].
+    ///
+    /// `bootstrap` makes what the client gets first. It is to be an object of this connection alone,
+    /// and to hold no capability of the peer's: else both stay alive after the connection's end.
+    pub fn serve<R, W>(
+        reader: R,
+        writer: W,
+        bootstrap: impl FnOnce(&Ending) -> Client,
+    ) -> (Self, ConnectionDriver)
+    where
+        R: AsyncRead + Unpin + 'static,
+        W: AsyncWrite + Unpin + 'static,
+    {
+        let options = ReaderOptions::default();
+        Self::new(
+            twoparty::VatNetwork::new(reader, writer, Side::Server, options),
+            |ending| Some(bootstrap(ending)),
+        )
+    }
+
+    /// A connection over any two-party network.
+    pub fn new<R>(
+        network: twoparty::VatNetwork<R>,
+        bootstrap: impl FnOnce(&Ending) -> Option<Client>,
+    ) -> (Self, ConnectionDriver)
+    where
+        R: AsyncRead + Unpin + 'static,
+    {
+        let ending = Ending::default();
+        let bootstrap = bootstrap(&ending);
+        let network = Box::new(Watched::new(network, ending.clone()));
+        let mut system = RpcSystem::new(network, bootstrap);
+        let disconnector = system.get_disconnector();
+        // Asked for here, where the connection is sure to be alive: later it would panic.
+        let bootstrap = system.bootstrap(Side::Server);
+        let connection = Self {
+            ending: ending.clone(),
+            bootstrap,
+        };
+        let driver = ConnectionDriver {
+            system,
+            disconnector,
+            ending,
+        };
+        (connection, driver)
+    }
+
+    /// What the serving side serves: the peer, or this side itself.
+    pub fn bootstrap<C: FromClientHook>(&self) -> C {
+        C::new(self.bootstrap.hook.add_ref())
+    }
+
+    /// The connection's end.
+    pub fn ending(&self) -> &Ending {
+        &self.ending
+    }
+}
+
+impl Future for ConnectionDriver {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = std::task::ready!(Pin::new(&mut self.system).poll(cx));
+        self.ending
+            .end(Error::disconnected("the connection is over"));
+        Poll::Ready(result.map_err(Error::from))
+    }
+}
+
+impl Drop for ConnectionDriver {
+    fn drop(&mut self) {
+        self.ending
+            .end(Error::disconnected("the connection was cut on this side"));
+        // `capnp-rpc` leaks a connection that is dropped with calls in flight, unless it is asked once
+        // to disconnect: then it lets its tables go.
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = Pin::new(&mut self.disconnector).poll(&mut cx);
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("ending", &self.ending)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ConnectionDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionDriver").finish_non_exhaustive()
+    }
+}

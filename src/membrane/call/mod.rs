@@ -1,0 +1,16 @@
+//! A call that crosses: its request, its parameters, its results, its answer.
+//!
+//! There are two ways through. Who holds a wrapper builds a request and sends it: [`request`] lets the
+//! parameters cross when it is sent, and [`answer`] the results when they are looked at. Who forwards a
+//! call it has received hands over its parameters and results: [`delivery`] lets the parameters cross
+//! when they are looked at, and the results when they are done.
+//!
+//! Parameters cross the way the call goes, so calls on capabilities in them come back the other way.
+
+mod answer;
+mod delivery;
+mod request;
+mod results;
+
+pub(super) use delivery::deliver;
+pub(super) use request::request;

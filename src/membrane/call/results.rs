@@ -1,0 +1,92 @@
+//! Results under construction.
+
+use std::rc::Weak;
+
+use capnp::any_pointer;
+use capnp::capability::Promise;
+use capnp::private::capability::{PipelineHook, RequestHook, ResultsHook};
+
+use super::delivery::Delivery;
+use crate::membrane::Direction;
+use crate::membrane::cap_table::Outgoing;
+use crate::membrane::state::Ref;
+
+struct Results {
+    outgoing: Outgoing,
+    inner: Box<dyn ResultsHook>,
+    direction: Direction,
+    membrane: Ref,
+    delivery: Weak<Delivery>,
+}
+
+/// Wraps `inner`, the results of a call that goes in `direction`.
+pub(super) fn results(
+    inner: Box<dyn ResultsHook>,
+    direction: Direction,
+    membrane: Ref,
+    delivery: Weak<Delivery>,
+) -> Box<dyn ResultsHook> {
+    Box::new(Results {
+        outgoing: Outgoing::default(),
+        inner,
+        direction,
+        membrane,
+        delivery,
+    })
+}
+
+impl Results {
+    /// Lets the capabilities in the results cross that have not yet.
+    fn cross(&mut self) -> capnp::Result<()> {
+        if self.outgoing.is_flushed() {
+            return Ok(());
+        }
+        let (membrane, direction) = (&self.membrane, self.direction);
+        self.outgoing
+            .flush(self.inner.get()?, |hook| membrane.cross(hook, direction))
+    }
+}
+
+impl Drop for Results {
+    /// The service is done with them; with the drop of `inner` they are on their way. It is also how
+    /// a canceled call ends, whose results nobody sees.
+    fn drop(&mut self) {
+        if let Err(error) = self.cross()
+            && let Some(delivery) = self.delivery.upgrade()
+        {
+            delivery.fail(error);
+        }
+    }
+}
+
+impl ResultsHook for Results {
+    fn get(&mut self) -> capnp::Result<any_pointer::Builder<'_>> {
+        Ok(self.outgoing.builder(self.inner.get()?))
+    }
+
+    fn set_pipeline(&mut self) -> capnp::Result<()> {
+        self.cross()?;
+        self.inner.set_pipeline()
+    }
+
+    /// Calls are always cancelled by dropping their promise; there is nothing to allow.
+    fn allow_cancellation(&self) {}
+
+    /// Sends `request` as usual and takes over its results.
+    fn tail_call(self: Box<Self>, request: Box<dyn RequestHook>) -> Promise<(), capnp::Error> {
+        self.direct_tail_call(request).0
+    }
+
+    /// Sends `request` as usual and takes over its results.
+    fn direct_tail_call(
+        mut self: Box<Self>,
+        request: Box<dyn RequestHook>,
+    ) -> (Promise<(), capnp::Error>, Box<dyn PipelineHook>) {
+        let sent = request.send();
+        let promise = Promise::from_future(async move {
+            let response = sent.promise.await?;
+            self.get()?.set_as(response.get()?)
+        });
+        (promise, sent.pipeline.hook)
+    }
+}

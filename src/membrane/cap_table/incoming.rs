@@ -1,0 +1,107 @@
+//! What a reader sees: the message as it is, with a capability table of ours.
+
+use std::cell::OnceCell;
+
+use capnp::any_pointer;
+use capnp::private::capability::{ClientHook, ParamsHook, ResponseHook};
+use capnp::private::layout::CapTable;
+use capnp::traits::Imbue;
+
+use super::walk::{Root, walk};
+
+/// What holds a message that came in.
+pub(in crate::membrane) trait MessageHook {
+    fn content(&self) -> capnp::Result<any_pointer::Reader<'_>>;
+}
+
+impl MessageHook for Box<dyn ParamsHook> {
+    fn content(&self) -> capnp::Result<any_pointer::Reader<'_>> {
+        self.get()
+    }
+}
+
+impl MessageHook for Box<dyn ResponseHook> {
+    fn content(&self) -> capnp::Result<any_pointer::Reader<'_>> {
+        self.get()
+    }
+}
+
+/// A message that came in, whose capabilities are exchanged when it is first looked at.
+pub(in crate::membrane) struct Incoming<H> {
+    // Before the message: a wrapper must be gone before what it wraps is let go by the message.
+    mirror: OnceCell<CapTable>,
+    message: H,
+}
+
+impl<H: MessageHook> Incoming<H> {
+    pub(in crate::membrane) fn new(message: H) -> Self {
+        Self {
+            mirror: OnceCell::new(),
+            message,
+        }
+    }
+
+    /// The message, with `exchange` done to each of its capabilities, once.
+    pub(in crate::membrane) fn get(
+        &self,
+        exchange: impl FnMut(Box<dyn ClientHook>) -> Box<dyn ClientHook>,
+    ) -> capnp::Result<any_pointer::Reader<'_>> {
+        let mut content = self.message.content()?;
+        let mirror = match self.mirror.get() {
+            Some(mirror) => mirror,
+            None => {
+                let made = mirror(content, exchange)?;
+                self.mirror.get_or_init(|| made)
+            }
+        };
+        content.imbue(mirror);
+        Ok(content)
+    }
+}
+
+/// A table with the exchanged capabilities at the indices of the originals.
+///
+/// It is never longer than the message's own: it grows only after a capability was really there.
+fn mirror(
+    content: any_pointer::Reader<'_>,
+    mut exchange: impl FnMut(Box<dyn ClientHook>) -> Box<dyn ClientHook>,
+) -> capnp::Result<CapTable> {
+    let mut table = CapTable::new();
+    match walk(content)? {
+        Root::Empty => {}
+        Root::Capability => {
+            if let Ok(hook) = content.get_as_capability::<Box<dyn ClientHook>>() {
+                mirror_bare(content, &*exchange(hook), &mut table);
+            }
+        }
+        Root::Tree(mut pointers) => {
+            while let Some(found) = pointers.next()? {
+                let Ok(hook) = found.pointer.get_capability() else {
+                    continue;
+                };
+                let index = found.index as usize;
+                if table.len() <= index {
+                    table.resize_with(index + 1, || None);
+                }
+                if table[index].is_none() {
+                    table[index] = Some(exchange(hook));
+                }
+            }
+        }
+    }
+    Ok(table)
+}
+
+/// The content is nothing but one capability, and its index can't be seen. So the table grows until
+/// the pointer finds something: at most to twice the length of the message's own.
+fn mirror_bare(content: any_pointer::Reader<'_>, hook: &dyn ClientHook, table: &mut CapTable) {
+    loop {
+        let more = table.len().max(1);
+        table.extend((0..more).map(|_| Some(hook.add_ref())));
+        let mut probe = content;
+        probe.imbue(table);
+        if probe.get_as_capability::<Box<dyn ClientHook>>().is_ok() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a builder fills: the message itself, with a capability table of ours.
+
+use capnp::private::capability::ClientHook;
+use capnp::private::layout::{CapTable, ElementSize, PointerBuilder, StructSize};
+use capnp::traits::{FromPointerBuilder, ImbueMut};
+use capnp::{any_pointer, struct_list};
+
+use super::any_struct::{self, AnyStruct};
+use super::walk::{Root, Step, walk};
+
+/// Stands in for the capability table of a message that is being built.
+///
+/// Tables only grow, and the real one gets nothing but what [`flush`](Outgoing::flush) puts there. So
+/// a capability has the same index in both, and the pointers in the message are right for both.
+#[derive(Default)]
+pub(in crate::membrane) struct Outgoing {
+    table: CapTable,
+    /// How many entries the real table has.
+    flushed: usize,
+}
+
+impl Outgoing {
+    /// The message, to be filled; `content` is as its owner gives it.
+    pub(in crate::membrane) fn builder<'a>(
+        &'a mut self,
+        mut content: any_pointer::Builder<'a>,
+    ) -> any_pointer::Builder<'a> {
+        content.imbue_mut(&mut self.table);
+        content
+    }
+
+    /// Is there anything that the real table has not got?
+    pub(in crate::membrane) fn is_flushed(&self) -> bool {
+        self.flushed == self.table.len()
+    }
+
+    /// Fills the real table with what `exchange` makes of the entries since the last time.
+    ///
+    /// `content` is the message as its owner gives it, with the real table. Where there is no new
+    /// entry the message is not looked at. Fails only where the message can't be walked; capabilities
+    /// that were not exchanged are then unusable.
+    pub(in crate::membrane) fn flush(
+        &mut self,
+        mut content: any_pointer::Builder<'_>,
+        mut exchange: impl FnMut(Box<dyn ClientHook>) -> Box<dyn ClientHook>,
+    ) -> capnp::Result<()> {
+        if self.is_flushed() {
+            return Ok(());
+        }
+        let Some((last, path)) = self.last_reachable(content.reborrow())? else {
+            return Ok(());
+        };
+        // Through this one pointer every entry is put into the real table; as its own entry is the
+        // last of them, it ends with the index that it had.
+        let mut pointer = descend(content, &path)?;
+        for entry in &self.table[self.flushed..=last] {
+            pointer.set_as_capability(match entry {
+                Some(hook) => exchange(hook.add_ref()),
+                // No builder of `capnp` takes an entry out again; were there one, its place is kept.
+                None => {
+                    capnp_rpc::new_broken_cap(capnp::Error::failed("no capability".into())).hook
+                }
+            });
+        }
+        self.flushed = last + 1;
+        Ok(())
+    }
+
+    /// The highest new index that a pointer in the message has, and the way to that pointer. Entries
+    /// above it are not reachable: no reader will ask for them.
+    fn last_reachable(
+        &self,
+        content: any_pointer::Builder<'_>,
+    ) -> capnp::Result<Option<(usize, Vec<Step>)>> {
+        let content = content.into_reader();
+        let newest = self.table.len() - 1;
+        let Some(last) = self.walk_to(content, |index| index == newest)? else {
+            let mut highest = None;
+            self.walk_to(content, |index| {
+                highest = highest.max(Some(index));
+                false
+            })?;
+            return match highest {
+                None => Ok(None),
+                Some(highest) => self.walk_to(content, |index| index == highest),
+            };
+        };
+        Ok(Some(last))
+    }
+
+    /// Walks until `found` says so, over the indices of new entries.
+    fn walk_to(
+        &self,
+        content: any_pointer::Reader<'_>,
+        mut found: impl FnMut(usize) -> bool,
+    ) -> capnp::Result<Option<(usize, Vec<Step>)>> {
+        match walk(content)? {
+            Root::Empty => Ok(None),
+            // The whole message is this pointer: it has the last entry that was set.
+            Root::Capability => {
+                let newest = self.table.len() - 1;
+                Ok(found(newest).then(|| (newest, Vec::new())))
+            }
+            Root::Tree(mut pointers) => {
+                while let Some(pointer) = pointers.next()? {
+                    let index = pointer.index as usize;
+                    if (self.flushed..self.table.len()).contains(&index) && found(index) {
+                        return Ok(Some((index, pointers.path())));
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Lets `PointerBuilder` be had from an `any_pointer`.
+struct Raw<'a>(PointerBuilder<'a>);
+
+impl<'a> FromPointerBuilder<'a> for Raw<'a> {
+    fn init_pointer(builder: PointerBuilder<'a>, _length: u32) -> Self {
+        Self(builder)
+    }
+
+    fn get_from_pointer(
+        builder: PointerBuilder<'a>,
+        _default: Option<&'a [capnp::Word]>,
+    ) -> capnp::Result<Self> {
+        Ok(Self(builder))
+    }
+}
+
+/// Follows `path`, which a walk over the same message has just found: each step of it is there.
+fn descend<'a>(
+    root: any_pointer::Builder<'a>,
+    path: &[Step],
+) -> capnp::Result<any_pointer::Builder<'a>> {
+    const ANY_SIZE: StructSize = StructSize {
+        data: 0,
+        pointers: 0,
+    };
+    let Raw(mut pointer) = root.get_as()?;
+    for step in path {
+        pointer = match *step {
+            Step::Field(field) => pointer
+                .get_struct(ANY_SIZE, None)?
+                .get_pointer_field(field as usize),
+            Step::ElementField(element, field) => {
+                let list = struct_list::Builder::<AnyStruct>::get_from_pointer(pointer, None)?;
+                let Some(any_struct::Builder(element)) = list.try_get(element) else {
+                    return Err(capnp::Error::failed("the message changed".into()));
+                };
+                element.get_pointer_field(field as usize)
+            }
+            Step::Element(element) => {
+                let list = pointer.get_list(ElementSize::Pointer, None)?;
+                if element >= list.len() {
+                    return Err(capnp::Error::failed("the message changed".into()));
+                }
+                list.get_pointer_element(element)
+            }
+        };
+    }
+    Ok(any_pointer::Builder::new(pointer))
+}

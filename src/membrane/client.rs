@@ -1,0 +1,184 @@
+//! A wrapper: the hook that stands for a capability on the other side.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use capnp::any_pointer;
+use capnp::capability::{Promise, Request};
+use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
+
+use super::Direction;
+use super::call;
+use super::state::{Key, Ref, broken};
+
+/// One capability, wrapped. All references to the wrapper share it.
+pub(super) struct Node {
+    // Before the reference to the membrane: that one is complete when this is gone. It is there until
+    // the drop takes it out.
+    target: RefCell<Option<Box<dyn ClientHook>>>,
+    key: Key,
+    membrane: Ref,
+}
+
+/// A reference to a wrapper.
+pub(super) struct Wrapper {
+    node: Rc<Node>,
+}
+
+impl Node {
+    pub(super) fn new(target: Box<dyn ClientHook>, key: Key, membrane: Ref) -> Self {
+        Self {
+            target: RefCell::new(Some(target)),
+            key,
+            membrane,
+        }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
+    /// What is wrapped.
+    pub(super) fn target(&self) -> Box<dyn ClientHook> {
+        match &*self.target.borrow() {
+            Some(target) => target.add_ref(),
+            None => broken(gone()),
+        }
+    }
+
+    /// Uses what is wrapped. It may come to a revocation within, which then ends with this use.
+    fn with_target<T>(&self, f: impl FnOnce(&dyn ClientHook) -> T) -> T {
+        let result = match &*self.target.borrow() {
+            Some(target) => f(&**target),
+            None => f(&*broken(gone())),
+        };
+        if let Some(reason) = self.membrane.revoked() {
+            self.revoke(reason);
+        }
+        result
+    }
+
+    /// Lets go what is wrapped.
+    pub(super) fn revoke(&self, reason: &capnp::Error) {
+        let Ok(mut target) = self.target.try_borrow_mut() else {
+            // In use further up the stack: `with_target` comes here again.
+            return;
+        };
+        let old = target.replace(broken(reason.clone()));
+        drop(target);
+        drop(old);
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.membrane.forget_wrapper(self);
+        if let Some(target) = self.target.take() {
+            self.membrane.let_go(target);
+        }
+    }
+}
+
+impl Wrapper {
+    pub(super) fn new(node: Rc<Node>) -> Self {
+        Self { node }
+    }
+
+    fn direction(&self) -> Direction {
+        self.node.direction()
+    }
+
+    /// Where calls go now that the promise has resolved: another wrapper, or the original where the
+    /// resolution is on this side. `None`: it is no promise, or not resolved.
+    fn resolution(&self) -> Option<Box<dyn ClientHook>> {
+        let resolved = self.node.with_target(|target| target.get_resolved())?;
+        Some(self.node.membrane.cross(resolved, self.direction()))
+    }
+}
+
+impl ClientHook for Wrapper {
+    fn add_ref(&self) -> Box<dyn ClientHook> {
+        Box::new(Self::new(self.node.clone()))
+    }
+
+    fn new_call(
+        &self,
+        interface_id: u64,
+        method_id: u16,
+        size_hint: Option<capnp::MessageSize>,
+    ) -> Request<any_pointer::Owned, any_pointer::Owned> {
+        if let Some(resolution) = self.resolution() {
+            return resolution.new_call(interface_id, method_id, size_hint);
+        }
+        let request = self
+            .node
+            .with_target(|target| target.new_call(interface_id, method_id, size_hint));
+        Request::new(call::request(
+            request.hook,
+            self.direction(),
+            self.node.membrane.clone(),
+        ))
+    }
+
+    fn call(
+        &self,
+        interface_id: u64,
+        method_id: u16,
+        params: Box<dyn ParamsHook>,
+        results: Box<dyn ResultsHook>,
+    ) -> Promise<(), capnp::Error> {
+        if let Some(resolution) = self.resolution() {
+            return resolution.call(interface_id, method_id, params, results);
+        }
+        call::deliver(
+            params,
+            results,
+            self.direction(),
+            &self.node.membrane,
+            |params, results| {
+                self.node
+                    .with_target(|target| target.call(interface_id, method_id, params, results))
+            },
+        )
+    }
+
+    // `capnp-rpc` asks these three while its tables are borrowed: they touch nothing that is wrapped.
+
+    fn get_brand(&self) -> usize {
+        self.node.membrane.brand()
+    }
+
+    fn get_ptr(&self) -> usize {
+        self.node.membrane.introduce(&self.node);
+        Rc::as_ptr(&self.node) as usize
+    }
+
+    fn get_resolved(&self) -> Option<Box<dyn ClientHook>> {
+        self.resolution()
+    }
+
+    fn when_more_resolved(&self) -> Option<Promise<Box<dyn ClientHook>, capnp::Error>> {
+        // First, because a promise of `capnp-rpc` that has resolved already never says so again.
+        if let Some(resolution) = self.resolution() {
+            return Some(Promise::ok(resolution));
+        }
+        let more = self
+            .node
+            .with_target(|target| target.when_more_resolved())?;
+        let (direction, membrane) = (self.direction(), self.node.membrane.clone());
+        Some(Promise::from_future(async move {
+            Ok(membrane.cross(more.await?, direction))
+        }))
+    }
+
+    fn when_resolved(&self) -> Promise<(), capnp::Error> {
+        match self.when_more_resolved() {
+            None => Promise::ok(()),
+            Some(more) => Promise::from_future(async move { more.await?.when_resolved().await }),
+        }
+    }
+}
+
+fn gone() -> capnp::Error {
+    capnp::Error::disconnected("the wrapper is gone".into())
+}

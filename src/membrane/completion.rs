@@ -1,0 +1,86 @@
+//! The end of a membrane, as a future.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::clock::Timestamp;
+
+/// Resolves once, when nothing refers through the membrane any more, in either direction.
+///
+/// That means: no wrapper, no request that was not sent, no call in flight, no pipeline, and no
+/// message that was received is held, and what the wrappers wrapped has been let go. It keeps nothing
+/// alive itself. Clones resolve together; one that is dropped is no loss.
+#[derive(Clone, Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Completion {
+    inner: Rc<Inner>,
+}
+
+/// That a membrane is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completed {
+    at: Option<Timestamp>,
+}
+
+impl Completed {
+    pub(super) fn new(at: Option<Timestamp>) -> Self {
+        Self { at }
+    }
+
+    /// When the last reference was dropped; `None` where the membrane has no clock.
+    pub fn at(&self) -> Option<Timestamp> {
+        self.at
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    completed: Cell<Option<Completed>>,
+    wakers: RefCell<Vec<Waker>>,
+}
+
+pub(super) struct Completer {
+    inner: Rc<Inner>,
+}
+
+pub(super) fn completion() -> (Completer, Completion) {
+    let inner = Rc::new(Inner::default());
+    let completer = Completer {
+        inner: inner.clone(),
+    };
+    (completer, Completion { inner })
+}
+
+impl Completer {
+    pub(super) fn complete(&self, completed: Completed) {
+        self.inner.completed.set(Some(completed));
+        for waker in self.inner.wakers.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Completion {
+    /// Is it complete already?
+    pub fn is_complete(&self) -> bool {
+        self.inner.completed.get().is_some()
+    }
+}
+
+impl Future for Completion {
+    type Output = Completed;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Completed> {
+        if let Some(completed) = self.inner.completed.get() {
+            return Poll::Ready(completed);
+        }
+        let mut wakers = self.inner.wakers.borrow_mut();
+        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,214 @@
+//! Wrap a capability so that everything that passes through it is wrapped, too.
+//!
+//! Alice wants to give Bob access to Carol, and to know and rule what comes of it. A wrapper around
+//! Carol is not enough: a call on her may return a capability to Dave, and Bob may pass Carol one of
+//! his own; then they talk past Alice. A *membrane* is a wrapper that wraps whatever passes through it,
+//! in either direction, and so on. What is wrapped first, and what comes of it, is *inside*.
+//!
+//! ```
+//! # use capspan::membrane::Membrane;
+//! # use capspan::pipeline_capnp::rpc_session;
+//! # fn example(carol: rpc_session::Client) {
+//! let membrane = Membrane::new();
+//! let completion = membrane.completion();
+//! let for_bob: rpc_session::Client = membrane.export(carol);
+//! // Bob may do with it what Carol lets him; Alice may take it all back …
+//! membrane.downgrade().revoke(capspan::Error::revoked("Bob has left"));
+//! // … and learns when nothing is left.
+//! drop((membrane, for_bob));
+//! assert!(completion.is_complete());
+//! # }
+//! # example(capnp::capability::FromClientHook::new(capnp_rpc::new_broken_cap(capnp::Error::failed(String::new())).hook));
+//! ```
+//!
+//! What holds (the names are those of the tests):
+//!
+//! - M1 *Closure*: no capability crosses unwrapped: not in parameters, in results, pipelined, by the
+//!   resolution of a promise; however deep in a message it lies.
+//! - M2 *Identity*: the same capability crossing twice is the same wrapper. What passes out and back
+//!   in is the original. (So Bob, who gets a capability from Carol and passes it back to her, passes
+//!   it in for good: that is as in C++, and what services expect.)
+//! - M3 *Promises*: a promise that has crossed and resolves behaves as what it resolved to.
+//! - M6 *Completion*: a future that resolves once, when nothing refers through the membrane any more.
+//! - M7 *No copy*: a call costs the same whatever data it carries; pointers that may lead to a
+//!   capability are looked at, and with no capability in a request nothing is.
+//! - M8 *Fail closed*: a capability that can't be wrapped is unusable, never bare.
+//!
+//! Where it reaches its limits: looking at pointers counts against the traversal limit of a message
+//! that was received, so a message needs up to twice the limit that it needs without; and messages
+//! held by the application, received or not yet sent, keep what is in them after a revocation.
+//!
+//! The design is that of C++'s `capnp/membrane.h`.
+
+mod call;
+mod cap_table;
+mod client;
+mod completion;
+mod state;
+
+use std::fmt;
+use std::rc::{Rc, Weak};
+
+use capnp::capability::FromClientHook;
+
+pub use completion::{Completed, Completion};
+use state::{Ref, State};
+
+use crate::clock::Clock;
+use crate::drive::Tasks;
+use crate::error::Error;
+
+/// How often a promise may resolve to another promise when it crosses.
+const MAX_RESOLUTION_HOPS: u32 = 64;
+
+/// Which way calls on a wrapper cross the membrane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Direction {
+    /// From outside in: the wrapper stands for something inside.
+    Inbound,
+    /// From inside out: the wrapper stands for something outside.
+    Outbound,
+}
+
+impl Direction {
+    fn reverse(self) -> Self {
+        match self {
+            Self::Inbound => Self::Outbound,
+            Self::Outbound => Self::Inbound,
+        }
+    }
+}
+
+/// A membrane. Holding it keeps it from being complete, as holding any of its wrappers does.
+pub struct Membrane {
+    membrane: Ref,
+    completion: Completion,
+}
+
+/// Makes a [`Membrane`] with what is not the default.
+#[derive(Default)]
+pub struct Builder {
+    tasks: Option<Tasks>,
+    clock: Option<Rc<dyn Clock>>,
+}
+
+/// A handle that does not keep the membrane from being complete.
+#[derive(Clone)]
+pub struct WeakMembrane {
+    membrane: Weak<State>,
+}
+
+impl Membrane {
+    /// A membrane with nothing inside.
+    #[expect(clippy::new_without_default, reason = "two defaults are two membranes")]
+    pub fn new() -> Self {
+        Builder::default().build()
+    }
+
+    /// A membrane with what is not the default.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// What stands outside for `inside`, which is inside.
+    pub fn export<C: FromClientHook>(&self, inside: C) -> C {
+        self.cross(inside, Direction::Inbound)
+    }
+
+    /// What stands inside for `outside`, which is outside.
+    pub fn import<C: FromClientHook>(&self, outside: C) -> C {
+        self.cross(outside, Direction::Outbound)
+    }
+
+    /// Its end.
+    pub fn completion(&self) -> Completion {
+        self.completion.clone()
+    }
+
+    /// A handle that does not keep it from being complete.
+    pub fn downgrade(&self) -> WeakMembrane {
+        WeakMembrane {
+            membrane: self.membrane.downgrade(),
+        }
+    }
+
+    /// Runs `run` each time a call that crosses has ended and before its caller learns of it. Only the
+    /// first one that is set counts.
+    pub(crate) fn on_return(&self, run: impl Fn() + 'static) {
+        let _only_the_first = self.membrane.set_on_return(Box::new(run));
+    }
+
+    /// Runs `run` when it is complete: in a turn of the driver's, where there is one. Only the last one
+    /// that is set counts.
+    pub(crate) fn on_complete(&self, run: impl FnOnce(Completed) + 'static) {
+        self.membrane.set_on_complete(Box::new(run));
+    }
+
+    fn cross<C: FromClientHook>(&self, client: C, direction: Direction) -> C {
+        C::new(self.membrane.cross(client.into_client_hook(), direction))
+    }
+}
+
+impl Builder {
+    /// Lets `tasks` drop what is inside when its last wrapper goes.
+    ///
+    /// Without, it is dropped together with the wrapper, which may be while `capnp-rpc`'s tables are
+    /// borrowed: then a service whose `Drop` sends something panics.
+    pub fn tasks(mut self, tasks: &Tasks) -> Self {
+        self.tasks = Some(tasks.clone());
+        self
+    }
+
+    /// Lets [`Completed::at`] tell the time.
+    pub fn clock(mut self, clock: impl Into<Option<Rc<dyn Clock>>>) -> Self {
+        self.clock = clock.into();
+        self
+    }
+
+    /// The membrane.
+    pub fn build(self) -> Membrane {
+        let (completer, completion) = completion::completion();
+        Membrane {
+            membrane: Ref::new(self.tasks, self.clock, completer),
+            completion,
+        }
+    }
+}
+
+impl WeakMembrane {
+    /// Takes back everything that has crossed, for good.
+    ///
+    /// When it returns, each wrapper fails with `reason`, each call in flight will say so to its
+    /// caller, and what both held on the other side has been dropped; what is in use further up the
+    /// stack is dropped when that use ends. Of several revocations the first counts: `false` where it
+    /// was revoked before, or is complete.
+    pub fn revoke(&self, reason: Error) -> bool {
+        match Ref::upgrade(&self.membrane) {
+            Some(membrane) => membrane.revoke(reason.into()),
+            None => false,
+        }
+    }
+
+    /// Is nothing left that refers through it, but for what waits to be dropped?
+    pub fn is_unreferenced(&self) -> bool {
+        Ref::upgrade(&self.membrane).is_none()
+    }
+}
+
+impl fmt::Debug for Membrane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membrane").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WeakMembrane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakMembrane").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,342 @@
+//! What all handles of one membrane share, and how it is known that none is left.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::{Rc, Weak};
+
+use capnp::private::capability::ClientHook;
+use slab::Slab;
+
+use super::client::{Node, Wrapper};
+use super::completion::{Completed, Completer};
+use super::{Direction, MAX_RESOLUTION_HOPS};
+use crate::clock::{Clock, Timestamp};
+use crate::drive::Tasks;
+
+/// One membrane. It lives as long as a [`Ref`] does; that it goes is its completion.
+pub(super) struct State {
+    /// The wrappers alive, by what they wrap. An entry is taken out by the wrapper's own drop.
+    wrappers: RefCell<HashMap<Key, Weak<Node>, BuildHasherDefault<AddressHasher>>>,
+    /// The calls in flight.
+    calls: RefCell<Slab<Weak<dyn Revoke>>>,
+    revoked: OnceCell<capnp::Error>,
+    introduction: Introduction,
+    on_return: OnceCell<Box<dyn Fn()>>,
+    tasks: Option<Tasks>,
+    clock: Option<Rc<dyn Clock>>,
+    /// How many references are held only by what waits to be dropped.
+    leaving: Cell<usize>,
+    last_drop: Cell<Option<Timestamp>>,
+    on_complete: Cell<Option<Box<dyn FnOnce(Completed)>>>,
+    completer: Completer,
+}
+
+/// What holds on to something inside, and must let it go when the membrane is revoked.
+pub(super) trait Revoke {
+    fn revoke(&self, reason: &capnp::Error);
+}
+
+/// A capability that crosses: whose it is (brand, address) and which way calls on its wrapper go.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    brand: usize,
+    address: usize,
+    direction: Direction,
+}
+
+/// Keys are addresses of this process, chosen by its allocator and not by a peer: mixing is enough.
+#[derive(Default)]
+pub(super) struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        // Knuth's multiplicative hashing; the rotation lets high bits count in the next round.
+        self.0 = (self.0.rotate_left(26) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.write_u64(word as u64);
+    }
+}
+
+/// How a wrapper is recognised behind `dyn ClientHook`, which can't be downcast: it is asked for its
+/// address, and while the question is open it leaves itself here as well.
+#[derive(Default)]
+struct Introduction {
+    asked: Cell<bool>,
+    answer: RefCell<Option<Rc<Node>>>,
+}
+
+impl State {
+    /// Whose wrapper a hook is: the address of its membrane's state.
+    pub(super) fn brand(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    pub(super) fn revoked(&self) -> Option<&capnp::Error> {
+        self.revoked.get()
+    }
+
+    /// Called by a wrapper that is asked for its address.
+    pub(super) fn introduce(&self, node: &Rc<Node>) {
+        if self.introduction.asked.get() {
+            *self.introduction.answer.borrow_mut() = Some(node.clone());
+        }
+    }
+
+    /// The wrapper of this membrane that `hook` is, if it is one.
+    fn recognise(&self, hook: &dyn ClientHook) -> Option<Rc<Node>> {
+        if hook.get_brand() != self.brand() {
+            return None;
+        }
+        self.introduction.asked.set(true);
+        hook.get_ptr();
+        self.introduction.asked.set(false);
+        self.introduction.answer.borrow_mut().take()
+    }
+
+    pub(super) fn forget_wrapper(&self, node: &Node) {
+        let mut wrappers = self.wrappers.borrow_mut();
+        // After a wrapper's last reference is gone and before it is here, another may have come.
+        if let Some(entry) = wrappers.get(&node.key())
+            && std::ptr::eq(entry.as_ptr(), node)
+        {
+            wrappers.remove(&node.key());
+        }
+    }
+
+    pub(super) fn enter_call(&self, call: Weak<dyn Revoke>) -> usize {
+        self.calls.borrow_mut().insert(call)
+    }
+
+    pub(super) fn leave_call(&self, key: usize) {
+        self.calls.borrow_mut().try_remove(key);
+    }
+
+    /// Runs what was to be run before a call returns.
+    pub(super) fn before_return(&self) {
+        if let Some(run) = self.on_return.get() {
+            run();
+        }
+    }
+
+    pub(super) fn set_on_return(&self, run: Box<dyn Fn()>) -> Result<(), Box<dyn Fn()>> {
+        self.on_return.set(run)
+    }
+
+    pub(super) fn set_on_complete(&self, run: Box<dyn FnOnce(Completed)>) {
+        self.on_complete.set(Some(run));
+    }
+
+    /// See `Membrane::revoke`. False where it was revoked before.
+    pub(super) fn revoke(&self, reason: capnp::Error) -> bool {
+        if self.revoked.set(reason.clone()).is_err() {
+            return false;
+        }
+        // What is let go may run anybody's code, which may come back here: nothing is borrowed then.
+        let calls: Vec<_> = {
+            let calls = self.calls.borrow();
+            calls
+                .iter()
+                .filter_map(|(_, call)| call.upgrade())
+                .collect()
+        };
+        let wrappers: Vec<_> = {
+            let wrappers = self.wrappers.take();
+            wrappers.into_values().filter_map(|w| w.upgrade()).collect()
+        };
+        for call in calls {
+            call.revoke(&reason);
+        }
+        for wrapper in wrappers {
+            wrapper.revoke(&reason);
+        }
+        true
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let completed = Completed::new(self.last_drop.get());
+        if let Some(run) = self.on_complete.take() {
+            run(completed);
+        }
+        self.completer.complete(completed);
+    }
+}
+
+/// A counted reference to a membrane: while one is held, the membrane is not complete.
+pub(super) struct Ref {
+    state: Rc<State>,
+}
+
+impl Ref {
+    pub(super) fn new(
+        tasks: Option<Tasks>,
+        clock: Option<Rc<dyn Clock>>,
+        completer: Completer,
+    ) -> Self {
+        Self {
+            state: Rc::new(State {
+                wrappers: RefCell::default(),
+                calls: RefCell::default(),
+                revoked: OnceCell::new(),
+                introduction: Introduction::default(),
+                on_return: OnceCell::new(),
+                tasks,
+                clock,
+                leaving: Cell::new(0),
+                last_drop: Cell::new(None),
+                on_complete: Cell::default(),
+                completer,
+            }),
+        }
+    }
+
+    pub(super) fn downgrade(&self) -> Weak<State> {
+        Rc::downgrade(&self.state)
+    }
+
+    /// A reference from a weak one, unless all that is left only waits to be dropped.
+    pub(super) fn upgrade(weak: &Weak<State>) -> Option<Self> {
+        let state = weak.upgrade()?;
+        (Rc::strong_count(&state) > state.leaving.get() + 1).then_some(Self { state })
+    }
+
+    /// Lets `hook` cross, so that calls on what is given back go in `direction`.
+    ///
+    /// What comes back to the side it is from is the original; what crossed before is the wrapper that
+    /// it got then, while that is alive; what can't be wrapped is broken, never bare.
+    pub(super) fn cross(
+        &self,
+        mut hook: Box<dyn ClientHook>,
+        direction: Direction,
+    ) -> Box<dyn ClientHook> {
+        let mut hops = 0;
+        while let Some(resolved) = hook.get_resolved() {
+            hook = resolved;
+            hops += 1;
+            if hops == MAX_RESOLUTION_HOPS {
+                return broken(capnp::Error::failed(format!(
+                    "a promise resolved {MAX_RESOLUTION_HOPS} times without an end; the limit of \
+                     resolution hops is {MAX_RESOLUTION_HOPS}"
+                )));
+            }
+        }
+        if let Some(node) = self.recognise(&*hook)
+            && node.direction() != direction
+        {
+            return node.target();
+        }
+        if let Some(reason) = self.revoked() {
+            return broken(reason.clone());
+        }
+        let key = Key {
+            brand: hook.get_brand(),
+            address: hook.get_ptr(),
+            direction,
+        };
+        let known = self.wrappers.borrow().get(&key).and_then(Weak::upgrade);
+        let node = known.unwrap_or_else(|| {
+            let node = Rc::new(Node::new(hook, key, self.clone()));
+            let old = self.wrappers.borrow_mut().insert(key, Rc::downgrade(&node));
+            drop(old);
+            node
+        });
+        Box::new(Wrapper::new(node))
+    }
+
+    /// Drops `hook` where that is safe: by the driver where there is one, here where there is none.
+    pub(super) fn let_go(&self, hook: Box<dyn ClientHook>) {
+        if let Some(tasks) = &self.tasks {
+            tasks.drop_later(Leaving {
+                _hook: hook,
+                _state: LeavingRef::new(self),
+            });
+        }
+    }
+}
+
+impl Key {
+    pub(super) fn direction(&self) -> Direction {
+        self.direction
+    }
+}
+
+impl std::ops::Deref for Ref {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl Clone for Ref {
+    fn clone(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+        }
+    }
+}
+
+impl Drop for Ref {
+    /// Notes when the last reference goes; the membrane is complete when what waits is gone, too.
+    fn drop(&mut self) {
+        if Rc::strong_count(&self.state) == self.leaving.get() + 1 {
+            let now = self.clock.as_ref().map(|clock| clock.now());
+            self.last_drop.set(now);
+            if let Some(tasks) = &self.tasks {
+                tasks.drop_later(LeavingRef::new(self));
+            }
+        }
+    }
+}
+
+/// What a wrapper wrapped, on its way out.
+struct Leaving {
+    // Before the state: complete means that this is gone.
+    _hook: Box<dyn ClientHook>,
+    _state: LeavingRef,
+}
+
+/// A reference that is on its way out and counts no more.
+struct LeavingRef(Rc<State>);
+
+impl LeavingRef {
+    fn new(membrane: &Ref) -> Self {
+        membrane.leaving.set(membrane.leaving.get() + 1);
+        Self(membrane.state.clone())
+    }
+}
+
+impl Drop for LeavingRef {
+    fn drop(&mut self) {
+        self.0.leaving.set(self.0.leaving.get() - 1);
+    }
+}
+
+/// A capability that answers everything with `error`.
+pub(super) fn broken(error: capnp::Error) -> Box<dyn ClientHook> {
+    capnp_rpc::new_broken_cap(error).hook
+}
+
+impl Node {
+    pub(super) fn direction(&self) -> Direction {
+        self.key().direction()
+    }
+}

@@ -1,0 +1,187 @@
+//! The callee's side: serving events.
+
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+
+use capnp::capability::{Client, FromClientHook};
+
+use super::context::EventContext;
+use super::dispatcher::{Dispatcher, Started};
+use super::metadata::Metadata;
+use crate::drive::Tasks;
+use crate::enrich::Enricher;
+use crate::guard::Ending;
+use crate::pipeline_capnp::{event_dispatcher, pipeline};
+use crate::session::Channels;
+use crate::trace::{Channel, SpanBuilder, SpanContext, SpanKind, Tracer};
+
+/// A service that takes events.
+pub trait Service: 'static {
+    /// An RPC session is delivered: returns its top-level capability.
+    ///
+    /// The session lasts until that capability and all that came of it, in either direction, are
+    /// dropped. While this runs, the session's span is the current one
+    /// ([`SpanParent::current`](crate::trace::SpanParent::current)). An error fails the session, with
+    /// the outcome `exception`; when the caller gives up, this is dropped.
+    fn open_session(
+        self: Rc<Self>,
+        event: EventContext,
+    ) -> impl Future<Output = Result<Client, capnp::Error>> + 'static;
+}
+
+/// Serves a [`Service`]: opens its events' spans, and closes them.
+pub struct Callee<S> {
+    shared: Rc<Shared<S>>,
+}
+
+pub(super) struct Shared<S> {
+    pub(super) service: Rc<S>,
+    tracers: Channels<Tracer>,
+    joins_trace: bool,
+    session_name: Box<str>,
+    pub(super) tasks: Tasks,
+}
+
+impl<S: Service> Callee<S> {
+    /// Serves `service`, unobserved as yet.
+    pub fn new(service: S, tasks: &Tasks) -> Self {
+        Self {
+            shared: Rc::new(Shared {
+                service: Rc::new(service),
+                tracers: Channels {
+                    internal: Tracer::unobserved(),
+                    user: Tracer::unobserved(),
+                },
+                joins_trace: true,
+                session_name: "session".into(),
+                tasks: tasks.clone(),
+            }),
+        }
+    }
+
+    /// Lets `tracer` open the events' spans on the user channel.
+    #[must_use]
+    pub fn tracer(self, tracer: Tracer) -> Self {
+        self.with(|shared| shared.tracers.user = tracer.with_channel(Channel::User))
+    }
+
+    /// Lets `tracer` open the events' spans on the internal channel.
+    #[must_use]
+    pub fn internal_tracer(self, tracer: Tracer) -> Self {
+        self.with(|shared| shared.tracers.internal = tracer.with_channel(Channel::Internal))
+    }
+
+    /// Whether events join the caller's trace, as they do by default. If not, each begins a trace of its
+    /// own that links to the caller's: for callers that are not trusted.
+    #[must_use]
+    pub fn propagation(self, joins_trace: bool) -> Self {
+        self.with(|shared| shared.joins_trace = joins_trace)
+    }
+
+    /// What a session's span is called; "session" by default.
+    #[must_use]
+    pub fn session_name(self, name: &str) -> Self {
+        self.with(|shared| shared.session_name = name.into())
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared<S>)) -> Self {
+        // Shared only by pipelines that were made before, which stay as they are.
+        change(Rc::make_mut(&mut self.shared));
+        self
+    }
+
+    /// A pipeline for callers in this process.
+    pub fn pipeline(&self) -> pipeline::Client {
+        self.pipeline_of(None)
+    }
+
+    /// A pipeline for the peer of one connection, whose end ends its sessions: the bootstrap capability
+    /// for [`Connection::serve`](crate::guard::Connection::serve).
+    pub fn bootstrap(&self, ending: &Ending) -> Client {
+        Client::new(self.pipeline_of(Some(ending)).into_client_hook())
+    }
+
+    fn pipeline_of(&self, ending: Option<&Ending>) -> pipeline::Client {
+        capnp_rpc::new_client(PipelineServer {
+            shared: self.shared.clone(),
+            ending: ending.cloned(),
+        })
+    }
+}
+
+impl<S> Shared<S> {
+    /// Opens the spans of an event that is delivered now.
+    pub(super) fn open_spans(
+        &self,
+        parents: &Channels<Option<SpanContext>>,
+    ) -> Channels<SpanBuilder> {
+        self.tracers
+            .as_ref()
+            .zip(parents.as_ref())
+            .map(|(tracer, caller)| {
+                let parent = match caller {
+                    Some(caller) if self.joins_trace => tracer.child_of(caller.clone()),
+                    Some(caller) => tracer.linked_to(caller.clone()),
+                    None => tracer.root(),
+                };
+                parent.start(&self.session_name, SpanKind::Server)
+            })
+    }
+
+    pub(super) fn clock(&self) -> Option<Rc<dyn crate::trace::Clock>> {
+        let Channels { internal, user } = &self.tracers;
+        user.clock().or_else(|| internal.clock())
+    }
+}
+
+impl<S> Clone for Shared<S> {
+    fn clone(&self) -> Self {
+        Self {
+            service: self.service.clone(),
+            tracers: self.tracers.clone(),
+            joins_trace: self.joins_trace,
+            session_name: self.session_name.clone(),
+            tasks: self.tasks.clone(),
+        }
+    }
+}
+
+/// Serves one connection, or this process. It holds nothing of any event.
+struct PipelineServer<S> {
+    shared: Rc<Shared<S>>,
+    ending: Option<Ending>,
+}
+
+impl<S: Service> pipeline::Server for PipelineServer<S> {
+    async fn start_event(
+        self: Rc<Self>,
+        params: pipeline::StartEventParams,
+        mut results: pipeline::StartEventResults,
+    ) -> Result<(), capnp::Error> {
+        let params = params.get()?;
+        let metadata = Metadata::read(params.get_metadata()?)?;
+        let enricher = match params.get_enricher() {
+            Ok(client) if params.has_enricher() => {
+                Enricher::from_capability(client, &self.shared.tasks)
+            }
+            _ => Enricher::none(),
+        };
+        let dispatcher: event_dispatcher::Client = capnp_rpc::new_client(Dispatcher::new(
+            self.shared.clone(),
+            self.ending.clone(),
+            Started { metadata, enricher },
+        ));
+        results.get().set_dispatcher(dispatcher);
+        Ok(())
+    }
+}
+
+impl<S> fmt::Debug for Callee<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callee")
+            .field("tracers", &self.shared.tracers)
+            .field("joins_trace", &self.shared.joins_trace)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,68 @@
+//! Takes exactly one event.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::callee::{Service, Shared};
+use super::context::EventContext;
+use super::metadata::Metadata;
+use crate::enrich::Enricher;
+use crate::guard::Ending;
+use crate::pipeline_capnp::event_dispatcher;
+use crate::session::{CalleeSession, Opening};
+use crate::trace::InSpan;
+
+/// What `startEvent` announced.
+pub(super) struct Started {
+    pub(super) metadata: Metadata,
+    pub(super) enricher: Enricher,
+}
+
+pub(super) struct Dispatcher<S> {
+    shared: Rc<Shared<S>>,
+    ending: Option<Ending>,
+    /// Taken by the event.
+    started: RefCell<Option<Started>>,
+}
+
+impl<S> Dispatcher<S> {
+    pub(super) fn new(shared: Rc<Shared<S>>, ending: Option<Ending>, started: Started) -> Self {
+        Self {
+            shared,
+            ending,
+            started: RefCell::new(Some(started)),
+        }
+    }
+
+    fn take(&self) -> Result<Started, capnp::Error> {
+        self.started.take().ok_or_else(|| {
+            capnp::Error::failed(
+                "this dispatcher has delivered its event; start another one with startEvent".into(),
+            )
+        })
+    }
+}
+
+impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
+    async fn open_session(
+        self: Rc<Self>,
+        _params: event_dispatcher::OpenSessionParams,
+        mut results: event_dispatcher::OpenSessionResults,
+    ) -> Result<(), capnp::Error> {
+        let Started { metadata, enricher } = self.take()?;
+        let spans = self.shared.open_spans(&metadata.parents);
+        let opening = Opening::begin(spans, enricher, self.ending.as_ref(), &self.shared.tasks);
+        let event = EventContext::new(metadata, opening.life());
+        let parent = event.parent().clone();
+        let service = self.shared.service.clone();
+        let answer = service.open_session(event).in_span(parent).await;
+        let CalleeSession { top_level, session } = opening.answered(answer, self.shared.clock())?;
+        let mut results = results.get();
+        results
+            .reborrow()
+            .init_top_level()
+            .set_as_capability(top_level.hook);
+        results.set_session(session);
+        Ok(())
+    }
+}

@@ -1,0 +1,20 @@
+//! Starting events on a service, and being the service.
+//!
+//! The caller has a [`Pipeline`] and opens a session through it; the callee implements [`Service`] and
+//! serves it by a [`Callee`]. All calls that open a session leave in one flight, the first call on the
+//! session's own capability with them.
+//!
+//! - [`Pipeline`], [`Event`]: the caller's side.
+//! - [`Callee`], [`Service`], [`EventContext`]: the callee's side.
+//! - [`Metadata`]: what travels with an event.
+
+mod callee;
+mod caller;
+mod context;
+mod dispatcher;
+mod metadata;
+
+pub use callee::{Callee, Service};
+pub use caller::{Event, Pipeline};
+pub use context::EventContext;
+pub use metadata::Metadata;

@@ -1,0 +1,132 @@
+//! The callee's side of a session.
+
+use std::rc::Rc;
+
+use capnp::capability::Client;
+
+use super::channels::Channels;
+use super::life::{Life, SessionEnd};
+use crate::drive::Tasks;
+use crate::enrich::Enricher;
+use crate::error::Error;
+use crate::guard::Ending;
+use crate::membrane::Membrane;
+use crate::pipeline_capnp::rpc_session;
+use crate::trace::{Clock, Outcome, SpanBuilder};
+use crate::wire;
+
+/// A session whose service has not answered yet. Dropping it ends it: nobody waits any more.
+pub(crate) struct Opening {
+    life: Rc<Life>,
+    tasks: Tasks,
+}
+
+/// What the caller gets of a session.
+pub(crate) struct CalleeSession {
+    pub(crate) top_level: Client,
+    pub(crate) session: rpc_session::Client,
+}
+
+impl Opening {
+    pub(crate) fn begin(
+        spans: Channels<SpanBuilder>,
+        enricher: Enricher,
+        ending: Option<&Ending>,
+        tasks: &Tasks,
+    ) -> Self {
+        Self {
+            life: Life::begin(spans, enricher, ending),
+            tasks: tasks.clone(),
+        }
+    }
+
+    pub(crate) fn life(&self) -> &Rc<Life> {
+        &self.life
+    }
+
+    /// The service has answered. From now on the session lasts as long as something refers to it.
+    pub(crate) fn answered(
+        self,
+        answer: Result<Client, capnp::Error>,
+        clock: Option<Rc<dyn Clock>>,
+    ) -> Result<CalleeSession, capnp::Error> {
+        self.life.enricher().send_pending();
+        let inside = answer.inspect_err(|error| {
+            let reason = Error::from(error.clone());
+            self.life
+                .abort(SessionEnd::new(Outcome::Exception, Some(reason.reason())));
+        })?;
+        let membrane = Membrane::builder().tasks(&self.tasks).clock(clock).build();
+        let top_level = membrane.export(inside);
+        let life = self.life.clone();
+        membrane.on_return(move || life.enricher().send_pending());
+        let life = self.life.clone();
+        membrane.on_complete(move |completed| life.complete(completed));
+        self.life.set_membrane(membrane.downgrade());
+        Ok(CalleeSession {
+            top_level,
+            session: capnp_rpc::new_client(SessionServer {
+                life: self.life.clone(),
+                tasks: self.tasks.clone(),
+            }),
+        })
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if self.life.has_membrane() {
+            return;
+        }
+        self.life.abort(if std::thread::panicking() {
+            SessionEnd::new(Outcome::Exception, Some("the service panicked"))
+        } else {
+            SessionEnd::new(Outcome::Canceled, Some("the caller no longer waits"))
+        });
+    }
+}
+
+/// The session as the caller holds it. Its drop cancels.
+struct SessionServer {
+    life: Rc<Life>,
+    tasks: Tasks,
+}
+
+impl rpc_session::Server for SessionServer {
+    async fn done(
+        self: Rc<Self>,
+        _params: rpc_session::DoneParams,
+        mut results: rpc_session::DoneResults,
+    ) -> Result<(), capnp::Error> {
+        // Whoever waits here does not hold the session.
+        let life = self.life.clone();
+        drop(self);
+        let end = life.ended().await;
+        let mut results = results.get();
+        results.set_outcome(wire::write_outcome(end.outcome()));
+        if let Some(reason) = end.reason() {
+            results.set_reason(reason);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SessionServer {
+    /// May be while tables of `capnp-rpc` are borrowed. And what was dropped before it comes first:
+    /// with that the session may be complete.
+    fn drop(&mut self) {
+        self.tasks.drop_later(Cancel(self.life.clone()));
+    }
+}
+
+struct Cancel(Rc<Life>);
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        if !self.0.is_unreferenced() {
+            let reason = "the caller dropped it";
+            self.0
+                .abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
+        }
+    }
+}

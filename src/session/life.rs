@@ -1,0 +1,211 @@
+//! The life of one side of a session: its spans are open until it ends, once.
+
+use std::cell::{OnceCell, RefCell};
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+
+use super::channels::Channels;
+use crate::enrich::Enricher;
+use crate::error::Error;
+use crate::guard::{Ending, OnEnd, Registration};
+use crate::membrane::{Completed, WeakMembrane};
+use crate::trace::{Outcome, SpanBuilder, SpanStatus, Timestamp};
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionEnd {
+    outcome: Outcome,
+    reason: Option<Box<str>>,
+}
+
+impl SessionEnd {
+    pub(crate) fn new(outcome: Outcome, reason: Option<&str>) -> Self {
+        Self {
+            outcome,
+            reason: reason.filter(|reason| !reason.is_empty()).map(Into::into),
+        }
+    }
+
+    /// How it ended.
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Why, for people; `None` where there is nothing to say.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+}
+
+/// One side of a session.
+pub(crate) struct Life {
+    /// Taken at the end.
+    spans: RefCell<Option<Channels<SpanBuilder>>>,
+    end: OnceCell<SessionEnd>,
+    waiting: RefCell<Vec<Waker>>,
+    membrane: OnceCell<WeakMembrane>,
+    /// The callee's way to the caller's span; cut at the end, so that nothing of the peer is held.
+    enricher: Enricher,
+    ending: Option<Ending>,
+    registration: RefCell<Option<Registration>>,
+}
+
+impl Life {
+    /// Begins with open spans; ends with the connection at the latest, where there is one.
+    pub(crate) fn begin(
+        spans: Channels<SpanBuilder>,
+        enricher: Enricher,
+        ending: Option<&Ending>,
+    ) -> Rc<Self> {
+        let life = Rc::new(Self {
+            spans: RefCell::new(Some(spans)),
+            end: OnceCell::new(),
+            waiting: RefCell::default(),
+            membrane: OnceCell::new(),
+            enricher,
+            ending: ending.cloned(),
+            registration: RefCell::default(),
+        });
+        if let Some(ending) = ending {
+            match ending.reason() {
+                Some(reason) => life.connection_ended(reason),
+                None => {
+                    let weak = Rc::downgrade(&life);
+                    let watcher: Weak<dyn OnEnd> = weak;
+                    life.registration.replace(Some(ending.register(watcher)));
+                }
+            }
+        }
+        life
+    }
+
+    /// What is revoked when it ends before its time. To be set once.
+    pub(crate) fn set_membrane(&self, membrane: WeakMembrane) {
+        if let Some(end) = self.end.get() {
+            membrane.revoke(end_error(end));
+        }
+        let _only_once = self.membrane.set(membrane);
+    }
+
+    pub(crate) fn has_membrane(&self) -> bool {
+        self.membrane.get().is_some()
+    }
+
+    /// Its spans, while they are open.
+    pub(crate) fn with_spans<T>(&self, f: impl FnOnce(&Channels<SpanBuilder>) -> T) -> Option<T> {
+        self.spans.borrow().as_ref().map(f)
+    }
+
+    pub(crate) fn enricher(&self) -> &Enricher {
+        &self.enricher
+    }
+
+    pub(crate) fn end(&self) -> Option<&SessionEnd> {
+        self.end.get()
+    }
+
+    /// The membrane is complete: the end that everybody wants, unless it is how a lost connection
+    /// looks, which drops everything.
+    pub(crate) fn complete(&self, completed: Completed) {
+        let end = match self.ending.as_ref().and_then(Ending::reason) {
+            Some(lost) => SessionEnd::new(Outcome::Disconnected, Some(lost.reason())),
+            None => SessionEnd::new(Outcome::Ok, None),
+        };
+        self.close(end, completed.at());
+    }
+
+    /// Ends it before its time: its capabilities are revoked. Does nothing after the end.
+    ///
+    /// Only from a clean turn: what is revoked is dropped here.
+    pub(crate) fn abort(&self, end: SessionEnd) {
+        let error = end_error(&end);
+        // The spans first: they are to say why, and not that all is complete.
+        if self.close(end, None)
+            && let Some(membrane) = self.membrane.get()
+        {
+            membrane.revoke(error);
+        }
+    }
+
+    /// Is nothing left of it but what waits to be dropped?
+    pub(crate) fn is_unreferenced(&self) -> bool {
+        self.membrane
+            .get()
+            .is_some_and(WeakMembrane::is_unreferenced)
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn ended(&self) -> SessionEnd {
+        poll_fn(|cx| match self.end.get() {
+            Some(end) => Poll::Ready(end.clone()),
+            None => {
+                let mut waiting = self.waiting.borrow_mut();
+                if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    waiting.push(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// True the first time.
+    fn close(&self, end: SessionEnd, at: Option<Timestamp>) -> bool {
+        if self.end.set(end.clone()).is_err() {
+            return false;
+        }
+        self.registration.take();
+        self.enricher.cut();
+        let spans = self.spans.take();
+        for span in spans.iter().flat_map(Channels::iter) {
+            close_span(span, &end, at);
+        }
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+        true
+    }
+}
+
+fn close_span(span: &SpanBuilder, end: &SessionEnd, at: Option<Timestamp>) {
+    span.set_outcome(end.outcome);
+    match end.outcome {
+        // Who no longer wants something has not failed.
+        Outcome::Ok | Outcome::Canceled => {}
+        outcome => {
+            let message = end.reason().unwrap_or(outcome.as_str());
+            span.set_status(SpanStatus::error(message));
+        }
+    }
+    match at {
+        Some(at) => span.end_at(at),
+        None => span.end(),
+    }
+}
+
+/// What calls on the session's capabilities fail with afterwards.
+fn end_error(end: &SessionEnd) -> Error {
+    let outcome = end.outcome;
+    let text = format!(
+        "the session is over: {}",
+        end.reason().unwrap_or(outcome.as_str())
+    );
+    match outcome {
+        Outcome::Disconnected => Error::disconnected(text),
+        Outcome::Canceled => Error::canceled(text),
+        Outcome::Overloaded => Error::overloaded(text),
+        Outcome::Ok | Outcome::Exception | Outcome::Revoked | Outcome::Timeout => {
+            Error::revoked(text)
+        }
+    }
+}
+
+impl OnEnd for Life {
+    fn connection_ended(&self, reason: &Error) {
+        self.abort(SessionEnd::new(
+            Outcome::Disconnected,
+            Some(reason.reason()),
+        ));
+    }
+}

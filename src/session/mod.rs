@@ -1,0 +1,22 @@
+//! A session: one membrane and its spans, from the event's delivery to the last reference.
+//!
+//! Both sides have their part of it, and each part ends once: when the last capability that came of the
+//! session is dropped, or when the session is canceled, or when the connection is lost. Whatever ends
+//! it, its spans close then, with the outcome.
+//!
+//! - [`Session`], [`SessionHandle`]: the caller's side.
+//! - `callee`: the callee's side.
+//! - `life`: what both sides have in common: spans that close once.
+//! - [`Channels`]: one thing for the operator, one for the tenant.
+
+mod callee;
+mod caller;
+mod channels;
+mod life;
+
+pub(crate) use callee::{CalleeSession, Opening};
+pub(crate) use caller::{Opened, open};
+pub use caller::{Session, SessionHandle};
+pub use channels::Channels;
+pub(crate) use life::Life;
+pub use life::SessionEnd;

@@ -1,0 +1,229 @@
+//! The record of one span: plain data, written by its owner, read by observers.
+
+use std::rc::Rc;
+
+use super::attribute::Attributes;
+use super::context::SpanContext;
+use super::dropped::Dropped;
+use super::ids::{SpanId, TraceId};
+use super::outcome::Outcome;
+use super::status::SpanStatus;
+use crate::clock::Timestamp;
+
+/// Who is to see a span. The two travel side by side and never mix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// The operator of the services.
+    Internal,
+    /// The tenant whose code runs.
+    #[default]
+    User,
+}
+
+impl Channel {
+    /// Its name, in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::User => "user",
+        }
+    }
+}
+
+/// On which side of a call a span stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SpanKind {
+    /// It calls another service.
+    Client,
+    /// It answers a call.
+    Server,
+    /// Neither.
+    #[default]
+    Internal,
+}
+
+impl SpanKind {
+    /// Its name, in upper case as in OTLP.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "CLIENT",
+            Self::Server => "SERVER",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// One event, as it stands on a span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRecord {
+    pub(super) name: Box<str>,
+    pub(super) time: Timestamp,
+    pub(super) attributes: Attributes,
+    pub(super) by_callee: bool,
+}
+
+impl EventRecord {
+    /// What happened.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// When.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// What else there is to say.
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// Did the callee write it?
+    pub fn is_by_callee(&self) -> bool {
+        self.by_callee
+    }
+}
+
+/// What is known of one span. Only the handles of the span write to it.
+#[derive(Clone, Debug)]
+pub struct SpanRecord {
+    pub(super) context: SpanContext,
+    pub(super) parent_span_id: Option<SpanId>,
+    pub(super) has_remote_parent: bool,
+    pub(super) channel: Channel,
+    pub(super) name: Box<str>,
+    pub(super) original_name: Option<Box<str>>,
+    pub(super) full_name_bytes: Option<usize>,
+    pub(super) kind: SpanKind,
+    pub(super) service: Rc<str>,
+    pub(super) start: Timestamp,
+    pub(super) end: Option<Timestamp>,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) status: SpanStatus,
+    pub(super) attributes: Attributes,
+    pub(super) set_by_callee: Vec<Box<str>>,
+    pub(super) named_by_callee: bool,
+    pub(super) status_by_callee: bool,
+    pub(super) events: Vec<EventRecord>,
+    pub(super) links: Vec<SpanContext>,
+    pub(super) dropped: Dropped,
+    /// What counts towards the limit on bytes in all.
+    pub(super) bytes: usize,
+}
+
+impl SpanRecord {
+    /// Its ids, flags and trace state.
+    pub fn context(&self) -> &SpanContext {
+        &self.context
+    }
+
+    /// The trace that it is in.
+    pub fn trace_id(&self) -> TraceId {
+        self.context.trace_id()
+    }
+
+    /// The span itself.
+    pub fn span_id(&self) -> SpanId {
+        self.context.span_id()
+    }
+
+    /// The span of which it is a child; `None` for the root of a trace.
+    pub fn parent_span_id(&self) -> Option<SpanId> {
+        self.parent_span_id
+    }
+
+    /// Is its parent a span of another process, or of somebody else's tracer?
+    pub fn has_remote_parent(&self) -> bool {
+        self.has_remote_parent
+    }
+
+    /// Who is to see it.
+    pub fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    /// Its name now.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name with which it was opened, if it has been renamed since.
+    pub fn original_name(&self) -> Option<&str> {
+        self.original_name.as_deref()
+    }
+
+    /// How many bytes its name had before it was cut; `None` if it was not.
+    pub fn full_name_bytes(&self) -> Option<usize> {
+        self.full_name_bytes
+    }
+
+    /// On which side of a call it stands.
+    pub fn kind(&self) -> SpanKind {
+        self.kind
+    }
+
+    /// Which service, or process, it is a span of.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// When it was opened.
+    pub fn start(&self) -> Timestamp {
+        self.start
+    }
+
+    /// When it ended, never before its start; `None` while it is open.
+    pub fn end(&self) -> Option<Timestamp> {
+        self.end
+    }
+
+    /// Is it still open?
+    pub fn is_open(&self) -> bool {
+        self.end.is_none()
+    }
+
+    /// How it ended, where that has been said.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+
+    /// What has been said about how the work went.
+    pub fn status(&self) -> &SpanStatus {
+        &self.status
+    }
+
+    /// What has been said about it, the callee's words among the owner's.
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// The keys of the attributes whose value is the callee's.
+    pub fn set_by_callee(&self) -> &[Box<str>] {
+        &self.set_by_callee
+    }
+
+    /// Is its name the callee's?
+    pub fn is_named_by_callee(&self) -> bool {
+        self.named_by_callee
+    }
+
+    /// Is its status the callee's?
+    pub fn is_status_by_callee(&self) -> bool {
+        self.status_by_callee
+    }
+
+    /// What happened in it, in the order in which it was written.
+    pub fn events(&self) -> &[EventRecord] {
+        &self.events
+    }
+
+    /// Other spans that it has to do with.
+    pub fn links(&self) -> &[SpanContext] {
+        &self.links
+    }
+
+    /// What was cut from it or refused.
+    pub fn dropped(&self) -> &Dropped {
+        &self.dropped
+    }
+}
