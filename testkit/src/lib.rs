@@ -1,0 +1,17 @@
+//! What capspan's tests, benches and fuzz targets share.
+//!
+//! - [`world`]: the objects of a service, counted, with a gate that holds answers back.
+//! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
+//! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
+//! - [`memory`]: how much a piece of work allocates.
+
+pub mod link;
+pub mod memory;
+pub mod run;
+pub mod world;
+
+/// What `schema/testkit.capnp` declares, as `capnpc` makes it.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod testkit_capnp {
+    include!(concat!(env!("OUT_DIR"), "/testkit_capnp.rs"));
+}
