@@ -3,8 +3,10 @@
 //! - [`world`]: the objects of a service, counted, with a gate that holds answers back.
 //! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
+//! - [`exchange`]: what benches measure, with and without a membrane.
 //! - [`memory`]: how much a piece of work allocates.
 
+pub mod exchange;
 pub mod link;
 pub mod memory;
 pub mod run;
