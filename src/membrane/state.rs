@@ -128,7 +128,7 @@ impl State {
         self.calls.borrow_mut().try_remove(key);
     }
 
-    /// Runs what was to be run before a call returns.
+    /// Runs what was to be run before a call returns, or a capability is let go.
     pub(super) fn before_return(&self) {
         if let Some(run) = self.on_return.get() {
             run();
@@ -266,7 +266,7 @@ impl Ref {
         if let Some(tasks) = &self.tasks {
             tasks.drop_later(Leaving {
                 _hook: hook,
-                _state: LeavingRef::new(self),
+                state: LeavingRef::new(self),
             });
         }
     }
@@ -311,7 +311,7 @@ impl Drop for Ref {
 struct Leaving {
     // Before the state: complete means that this is gone.
     _hook: Box<dyn ClientHook>,
-    _state: LeavingRef,
+    state: LeavingRef,
 }
 
 /// A reference that is on its way out and counts no more.
@@ -321,6 +321,13 @@ impl LeavingRef {
     fn new(membrane: &Ref) -> Self {
         membrane.leaving.set(membrane.leaving.get() + 1);
         Self(membrane.state.clone())
+    }
+}
+
+impl Drop for Leaving {
+    /// What was written before this went is to arrive before it is seen to be gone.
+    fn drop(&mut self) {
+        self.state.0.before_return();
     }
 }
 

@@ -17,3 +17,9 @@ pub mod world;
 pub mod testkit_capnp {
     include!(concat!(env!("OUT_DIR"), "/testkit_capnp.rs"));
 }
+
+/// What `schema/greeter.capnp` declares, as `capnpc` makes it.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod greeter_capnp {
+    include!(concat!(env!("OUT_DIR"), "/greeter_capnp.rs"));
+}
