@@ -80,7 +80,7 @@ impl RequestHook for Request {
         let Self {
             inner, membrane, ..
         } = *self;
-        delivery::in_flight(&membrane, |_| inner.send_streaming())
+        delivery::in_flight(membrane, |_| inner.send_streaming())
     }
 
     /// Never: `capnp-rpc` leaves parts of tail calls unimplemented. Whoever asks sends it as usual.
