@@ -96,7 +96,7 @@ pub fn read_update(from: trace_capnp::span_update::Reader<'_>) -> ReceivedUpdate
     let ReceivedUpdate { update, dropped } = &mut received;
     if from.has_name() {
         match read_text(from.get_name()) {
-            Some(name) if name.is_empty() => {}
+            Some("") => {}
             Some(name) => update.name = Some(name.into()),
             None => add(&mut dropped.cut_names, 1),
         }
