@@ -129,7 +129,8 @@ impl SpanBuilder {
         self.update(|record, span| record.add_link(link, &span.tracer.limits))
     }
 
-    /// Says how the work went. [`SpanStatus::Ok`] is final, [`SpanStatus::Unset`] changes nothing.
+    /// Says how the work went: the owner's word, in place of whatever the callee has said or will say.
+    /// Among the owner's own, [`SpanStatus::Ok`] is final; [`SpanStatus::Unset`] changes nothing.
     pub fn set_status(&self, status: SpanStatus) -> &Self {
         self.update(|record, span| {
             record.set_status(&status, Author::Owner, &span.tracer.limits);
