@@ -17,7 +17,7 @@ use super::status::SpanStatus;
 use super::tracer::Tracer;
 use super::update::{SpanEvent, SpanUpdate};
 use super::weak::WeakSpan;
-use super::write::Author;
+use super::write::{Author, Bytes};
 use crate::clock::Timestamp;
 
 /// An open span, in the hands of its one owner. It ends once: by [`end`](Self::end), or when it
@@ -76,9 +76,10 @@ impl SpanBuilder {
                 named_by_callee: false,
                 status_by_callee: false,
                 events: Vec::new(),
+                callee_events: 0,
                 links: Vec::new(),
                 dropped: Dropped::default(),
-                bytes: 0,
+                bytes: Bytes::default(),
             };
             if record.full_name_bytes.is_some() {
                 count(&mut record.dropped.cut_names);

@@ -26,6 +26,36 @@ pub(super) enum Author {
     },
 }
 
+impl Author {
+    fn is_callee(self) -> bool {
+        self != Self::Owner
+    }
+}
+
+/// What counts towards the limit on bytes in all, and how much of it is the callee's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bytes {
+    pub(super) all: usize,
+    pub(super) callees: usize,
+}
+
+impl Bytes {
+    fn of(is_callees: bool, bytes: usize) -> Self {
+        Self {
+            all: bytes,
+            callees: if is_callees { bytes } else { 0 },
+        }
+    }
+
+    /// With `added` in place of `freed`, which was counted before.
+    fn replace(self, freed: Self, added: Self) -> Self {
+        Self {
+            all: self.all - freed.all + added.all,
+            callees: self.callees - freed.callees + added.callees,
+        }
+    }
+}
+
 impl SpanRecord {
     /// Writes all of an update. Returns the name before, if it is another now.
     pub(super) fn apply(
@@ -69,7 +99,7 @@ impl SpanRecord {
         if cut == &*self.name {
             return None;
         }
-        self.named_by_callee = author != Author::Owner;
+        self.named_by_callee = author.is_callee();
         let previous = std::mem::replace(&mut self.name, cut.into());
         self.original_name.get_or_insert_with(|| previous.clone());
         Some(previous)
@@ -96,11 +126,17 @@ impl SpanRecord {
             return count(&mut self.dropped.protected_keys);
         }
         let freed = known.map_or(0, |known| footprint(key, known));
-        if known.is_none() && self.attributes.len() >= limits.attributes {
+        let is_full = known.is_none() && self.attributes.len() >= limits.attributes;
+        let is_half_full = author.is_callee()
+            && !is_callees
+            && self.set_by_callee.len() >= SpanLimits::callees_part(limits.attributes);
+        if is_full || is_half_full {
             return count(&mut self.dropped.attributes);
         }
         let value = self.fit(value, limits);
-        if !self.take_bytes(freed, footprint(key, &value), limits) {
+        let freed = Bytes::of(is_callees, freed);
+        let added = Bytes::of(author.is_callee(), footprint(key, &value));
+        if !self.take_bytes(freed, added, limits) {
             return count(&mut self.dropped.attributes);
         }
         self.attributes.insert(key, value);
@@ -120,9 +156,14 @@ impl SpanRecord {
         limits: &SpanLimits,
     ) {
         let name = cut_text(&event.name, limits.name_bytes);
+        let is_callees = author.is_callee();
+        let bytes = |bytes| Bytes::of(is_callees, bytes);
+        let is_half_full =
+            is_callees && self.callee_events >= SpanLimits::callees_part(limits.events);
         if name.is_empty()
+            || is_half_full
             || self.events.len() >= limits.events
-            || !self.take_bytes(0, ENTRY + name.len(), limits)
+            || !self.take_bytes(bytes(0), bytes(ENTRY + name.len()), limits)
         {
             return count(&mut self.dropped.events);
         }
@@ -138,7 +179,8 @@ impl SpanRecord {
             let freed = known.map_or(0, |known| footprint(key, known));
             let is_full = known.is_none() && attributes.len() >= limits.event_attributes;
             let value = self.fit(Cow::Borrowed(value), limits);
-            if is_full || !self.take_bytes(freed, footprint(key, &value), limits) {
+            let added = bytes(footprint(key, &value));
+            if is_full || !self.take_bytes(bytes(freed), added, limits) {
                 count(&mut self.dropped.event_attributes);
                 continue;
             }
@@ -148,14 +190,15 @@ impl SpanRecord {
             name: name.into(),
             time: event.time.unwrap_or(now),
             attributes,
-            by_callee: author != Author::Owner,
+            by_callee: is_callees,
         });
+        self.callee_events += usize::from(is_callees);
     }
 
     /// Adds a link to another span.
     pub(super) fn add_link(&mut self, link: SpanContext, limits: &SpanLimits) {
-        let bytes = ENTRY + link.trace_state().as_str().len();
-        if self.links.len() >= limits.links || !self.take_bytes(0, bytes, limits) {
+        let bytes = Bytes::of(false, ENTRY + link.trace_state().as_str().len());
+        if self.links.len() >= limits.links || !self.take_bytes(Bytes::default(), bytes, limits) {
             return count(&mut self.dropped.links);
         }
         self.links.push(link);
@@ -163,7 +206,7 @@ impl SpanRecord {
 
     /// Sets the status, unless it is final for this author.
     pub(super) fn set_status(&mut self, status: &SpanStatus, author: Author, limits: &SpanLimits) {
-        let is_owner = author == Author::Owner;
+        let is_owner = !author.is_callee();
         let is_own = self.status == SpanStatus::Unset || self.status_by_callee != is_owner;
         let is_said = self.status == *status && (is_own || !is_owner);
         if *status == SpanStatus::Unset || is_said {
@@ -180,9 +223,10 @@ impl SpanRecord {
             SpanStatus::Error(message) => cut_text(message, limits.value_bytes),
             SpanStatus::Unset | SpanStatus::Ok => "",
         };
-        if !self.take_bytes(self.status.size(), message.len(), limits) {
+        let freed = Bytes::of(self.status_by_callee, self.status.size());
+        if !self.take_bytes(freed, Bytes::of(!is_owner, message.len()), limits) {
             // That it failed is worth more than why.
-            self.bytes -= self.status.size();
+            self.bytes = self.bytes.replace(freed, Bytes::default());
             message = "";
         }
         if message.len() < status.size() {
@@ -200,7 +244,7 @@ impl SpanRecord {
             count(&mut self.dropped.invalid_keys);
             return false;
         }
-        if author != Author::Owner && limits.is_reserved(key) {
+        if author.is_callee() && limits.is_reserved(key) {
             count(&mut self.dropped.reserved_keys);
             return false;
         }
@@ -217,10 +261,11 @@ impl SpanRecord {
         }
     }
 
-    /// Counts `added` in place of `freed` bytes, which were counted before, if that fits.
-    fn take_bytes(&mut self, freed: usize, added: usize, limits: &SpanLimits) -> bool {
-        let bytes = self.bytes - freed + added;
-        let fits = bytes <= limits.total_bytes || added <= freed;
+    /// Counts `added` in place of `freed`, which was counted before, if that fits.
+    fn take_bytes(&mut self, freed: Bytes, added: Bytes, limits: &SpanLimits) -> bool {
+        let bytes = self.bytes.replace(freed, added);
+        let fits = bytes.all <= limits.total_bytes
+            && bytes.callees <= SpanLimits::callees_part(limits.total_bytes);
         if fits {
             self.bytes = bytes;
         }

@@ -79,7 +79,7 @@ fn e6_a_span_holds_64_kib_in_all() {
         }
     });
     assert_eq!(span.attributes().len(), 15);
-    assert!(span.bytes <= 64 * 1024);
+    assert!(span.bytes.all <= 64 * 1024);
     assert_eq!(*span.dropped(), dropped(|d| d.attributes = 5));
 }
 
@@ -95,7 +95,7 @@ fn e6_bytes_of_a_value_that_is_replaced_are_free_again() {
         span.attributes().get("k"),
         Some(&Value::from("y".repeat(67)))
     );
-    assert_eq!(span.bytes, 100);
+    assert_eq!(span.bytes.all, 100);
     assert_eq!(*span.dropped(), dropped(|d| d.attributes = 1));
 }
 
@@ -162,19 +162,88 @@ fn e6_links_beyond_the_limit_are_dropped() {
 }
 
 #[test]
-fn e6_a_callee_has_the_same_limits() {
+fn e6_a_callee_has_half_of_each_limit_and_leaves_the_owner_the_other() {
     let span = limited(SpanLimits::default(), |span| {
         let mut update = SpanUpdate::new().name("n".repeat(300)).attribute("", 1);
         for i in 0..200 {
             update = update.attribute(format!("k{i}"), i).event("e");
         }
         span.downgrade().enrich(&update);
+        for i in 0..64 {
+            span.set_attribute(format!("own{i}"), i).add_event("own");
+        }
     });
     assert_eq!((span.attributes().len(), span.events().len()), (128, 128));
+    assert_eq!(span.set_by_callee().len(), 64);
     let counts = dropped(|d| {
-        (d.attributes, d.events, d.cut_names, d.invalid_keys) = (72, 72, 1, 1);
+        (d.attributes, d.events, d.cut_names, d.invalid_keys) = (136, 136, 1, 1);
     });
     assert_eq!(*span.dropped(), counts);
+}
+
+#[test]
+fn e6_a_callee_has_half_of_the_bytes() {
+    // A key of one byte and 32 for the attribute.
+    let value = |bytes: usize| "x".repeat(bytes - 33);
+    let limits = SpanLimits::default().max_total_bytes(200);
+    let span = limited(limits, |span| {
+        let weak = span.downgrade();
+        weak.enrich(&SpanUpdate::new().attribute("a", value(60)));
+        weak.enrich(&SpanUpdate::new().attribute("b", value(41)));
+        weak.enrich(&SpanUpdate::new().event("123456789"));
+        weak.enrich(&SpanUpdate::new().attribute("b", value(40)));
+        weak.enrich(&SpanUpdate::new().status(SpanStatus::error("x")));
+        span.set_attribute("c", value(101))
+            .set_attribute("d", value(100));
+    });
+    let keys: Vec<_> = span
+        .attributes()
+        .iter()
+        .map(|attribute| &*attribute.key)
+        .collect();
+    assert_eq!(keys, ["a", "b", "d"]);
+    assert_eq!(*span.status(), SpanStatus::error(""));
+    assert_eq!((span.bytes.all, span.bytes.callees), (200, 100));
+    let counts = dropped(|d| (d.attributes, d.events, d.cut_values) = (2, 1, 1));
+    assert_eq!(*span.dropped(), counts);
+}
+
+#[test]
+fn e6_what_the_owner_takes_over_no_longer_counts_as_the_callees() {
+    let limits = SpanLimits::default().max_attributes(4);
+    let span = limited(limits, |span| {
+        let weak = span.downgrade();
+        weak.enrich(&SpanUpdate::new().attribute("a", 1).attribute("b", 1));
+        weak.enrich(
+            &SpanUpdate::new()
+                .attribute("c", 1)
+                .status(SpanStatus::error("abc")),
+        );
+        span.set_attribute("a", 2)
+            .set_status(SpanStatus::error("abc"));
+        weak.enrich(&SpanUpdate::new().attribute("c", 1));
+    });
+    assert_eq!(
+        (span.attributes().len(), span.set_by_callee().len()),
+        (3, 2)
+    );
+    assert_eq!(span.bytes.callees, 2 * (1 + 8 + 32));
+    assert_eq!(*span.dropped(), dropped(|d| d.attributes = 1));
+}
+
+#[test]
+fn e6_what_the_callee_overwrites_counts_as_the_callees() {
+    let limits = SpanLimits::default().max_attributes(2);
+    let span = limited(limits, |span| {
+        span.set_attribute("a", 1)
+            .set_attribute("b", 1)
+            .allow_callee_overwrite(true);
+        span.downgrade()
+            .enrich(&SpanUpdate::new().attribute("a", 2).attribute("b", 2));
+    });
+    assert_eq!(span.set_by_callee(), ["a".into()]);
+    assert_eq!((span.bytes.all, span.bytes.callees), (2 * 41, 41));
+    assert_eq!(*span.dropped(), dropped(|d| d.attributes = 1));
 }
 
 /// The status after these words, `true` for the owner's; whether it is the callee's; how many were refused.
@@ -253,5 +322,5 @@ fn a_message_that_does_not_fit_does_not_hide_the_error() {
         span.set_status(SpanStatus::error("0123456789"));
     });
     assert_eq!(*span.status(), SpanStatus::error(""));
-    assert_eq!((span.bytes, span.dropped().cut_values), (0, 1));
+    assert_eq!((span.bytes.all, span.dropped().cut_values), (0, 1));
 }
