@@ -1,0 +1,94 @@
+//! What the user sees while the demo goes on, and at its end.
+
+use std::io::{self, Write as _};
+
+use super::records::Records;
+use crate::analysis::AnalysisResult;
+use crate::failure::Failure;
+use crate::report::Report;
+use crate::terminal::{Line, Style, ink};
+
+/// The standard output.
+pub(super) struct Screen {
+    /// None when the user wants records and nothing else.
+    report: Option<Report>,
+    style: Style,
+}
+
+impl Screen {
+    /// `json`: span records as JSON lines, and nothing else.
+    pub(super) fn new(json: bool) -> Self {
+        let style = Style::of_stdout();
+        Self {
+            report: (!json).then(|| Report::new(style)),
+            style,
+        }
+    }
+
+    /// Says what this is about.
+    pub(super) fn headline(&self, text: &str) -> Result<(), Failure> {
+        let mut line = Line::default();
+        line.push(ink::STRONG, text);
+        self.lines([line, Line::default()])
+    }
+
+    /// Results that have come.
+    pub(super) fn results(&mut self, results: &[AnalysisResult]) -> Result<(), Failure> {
+        match &mut self.report {
+            Some(report) => write(&report.render(results)),
+            None => Ok(()),
+        }
+    }
+
+    /// What became of a call that was made after something happened that makes it fail.
+    pub(super) fn after<T>(
+        &self,
+        what: &str,
+        call: Result<T, capspan::Error>,
+    ) -> Result<(), Failure> {
+        let (ink, answer) = match call {
+            Ok(_) => (ink::BAD, "an answer, which should not be".to_owned()),
+            Err(error) => (ink::PLAIN, error.to_string()),
+        };
+        let mut happened = Line::default();
+        happened.push(ink::STOPPED, "✂ ").push(ink::STOPPED, what);
+        let mut answered = Line::default();
+        answered
+            .push(ink::FAINT, "  the next call on the cursor: ")
+            .push(ink, &answer);
+        self.lines([Line::default(), happened, answered])
+    }
+
+    /// The trace, with remarks below it.
+    pub(super) fn trace(&self, records: &Records, remarks: &[&str]) -> Result<(), Failure> {
+        if self.report.is_none() {
+            return write(records.as_json());
+        }
+        write(&format!("\n{}", records.as_tree(&self.style)))?;
+        let remarks = remarks.iter().map(|remark| {
+            let mut line = Line::default();
+            line.push(ink::FAINT, remark);
+            line
+        });
+        self.lines(std::iter::once(Line::default()).chain(remarks))
+    }
+
+    fn lines(&self, lines: impl IntoIterator<Item = Line>) -> Result<(), Failure> {
+        if self.report.is_none() {
+            return Ok(());
+        }
+        let mut out = String::new();
+        for mut line in lines {
+            line.cut(self.style.width())
+                .write(self.style.colour(), &mut out);
+        }
+        write(&out)
+    }
+}
+
+fn write(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Failure::output)
+}
