@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -318,31 +319,56 @@ fn a_reader_that_leaves_is_no_error_and_leaves_nothing_behind() {
     assert!(!socket.exists());
 }
 
-#[test]
-fn an_interrupted_demo_takes_its_callee_along() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("long");
+/// A demo that has said its first words: its callee is there, and analyses a text that takes it a
+/// while.
+fn busy_demo(folder: &Path, words: &[&str]) -> Child {
+    let file = folder.join("long");
     fs::write(&file, "One more sentence.\n\n".repeat(500_000)).unwrap();
-    let socket = folder.path().join("socket");
-    let mut child = demo(&["--input"])
+    let mut child = demo(words)
+        .arg("--input")
         .arg(&file)
         .arg("--socket")
-        .arg(&socket)
+        .arg(folder.join("socket"))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The headline comes when the callee is there, and the analysis of so much text takes a while.
-    let mut out = child.stdout.take().unwrap();
-    out.read_exact(&mut [0; 16]).unwrap();
-    let interrupt = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(interrupt.unwrap().success());
+    let out = child.stdout.as_mut().unwrap();
+    out.read_exact(&mut [0; 4]).unwrap();
+    child
+}
+
+fn kill(signal: &str, process: &str) {
+    let status = Command::new("kill").args([signal, process]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn an_interrupted_demo_is_silent_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = busy_demo(folder.path(), &[]);
+    kill("-INT", &child.id().to_string());
     let output = child.wait_with_output().unwrap();
     assert_eq!(
         (output.status.code(), &output.stderr[..]),
         (Some(130), &[][..])
     );
-    assert!(!socket.exists());
+    assert!(!folder.path().join("socket").exists());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_callee_that_dies_by_itself_is_told_in_one_line_below_the_callers_spans() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = busy_demo(folder.path(), &[]);
+    let id = child.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    kill("-KILL", children.trim());
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert_eq!(told, "capspan: the callee failed (signal: 9 (SIGKILL))\n");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let closed = |line: &&str| line.ends_with("  disconnected");
+    assert_eq!(shown.lines().filter(closed).count(), 2, "{shown}");
 }
