@@ -3,9 +3,13 @@
 //! - [`world`]: the objects of a service, counted, with a gate that holds answers back.
 //! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
+//! - [`bundle`]: a message with a capability in every place that can hold one.
+//! - [`membraned`]: a membrane in each place where one can be.
 //! - [`memory`]: how much a piece of work allocates.
 
+pub mod bundle;
 pub mod link;
+pub mod membraned;
 pub mod memory;
 pub mod run;
 pub mod world;
