@@ -50,16 +50,17 @@ impl Screen {
         what: &str,
         call: Result<T, capspan::Error>,
     ) -> Result<(), Failure> {
-        let (ink, answer) = match call {
-            Ok(_) => (ink::BAD, "an answer, which should not be".to_owned()),
-            Err(error) => (ink::PLAIN, error.to_string()),
+        let (verb, answer) = match &call {
+            Ok(_) => ("is answered", ""),
+            Err(error) => ("fails", error.reason()),
         };
         let mut happened = Line::default();
-        happened.push(ink::STOPPED, "✂ ").push(ink::STOPPED, what);
+        happened.push(ink::STOPPED, &format!("✂ {what}")).push(
+            ink::PLAIN,
+            &format!(", and the next call on the cursor {verb}:"),
+        );
         let mut answered = Line::default();
-        answered
-            .push(ink::FAINT, "  the next call on the cursor: ")
-            .push(ink, &answer);
+        answered.push(ink::PLAIN, "  ").push(ink::PLAIN, answer);
         self.lines([Line::default(), happened, answered])
     }
 
