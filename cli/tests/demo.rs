@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -86,6 +87,7 @@ fn assert_callers<'a>(spans: &'a [Value], outcome: &str) -> &'a Value {
         (&"CLIENT".into(), &outcome.into())
     );
     assert_eq!(session["originalName"], "session");
+    assert_eq!(session["nameByCallee"], true);
     assert_eq!(
         session["attributes"],
         serde_json::json!({
@@ -188,7 +190,7 @@ fn people_see_the_results_and_a_tree() {
         "frequent words  bob 2   ada 1   answers 1   calls 1   ",
         "INTERNAL caller capspan demo ",
         "└─ CLIENT caller analyze a text.md ",
-        "   │  renamed from session",
+        "   │  renamed from session  ◂ callee",
         "   │  analysis.words = 21  ◂ callee",
         "   └─ SERVER callee session ",
         "      ├─ INTERNAL callee count ",
@@ -203,16 +205,15 @@ fn people_see_the_results_and_a_tree() {
 #[test]
 fn people_see_what_a_call_says_after_the_end() {
     for (end, expected) in [
-        (
-            "cancel",
-            "canceled: the session is over: the caller dropped it",
-        ),
-        ("kill", "disconnected: the session is over: "),
+        ("cancel", "  the session is over: the caller dropped it"),
+        ("kill", "  the session is over: the "),
     ] {
         let output = demo_of("a text.md", &["--end", end]);
         let shown = String::from_utf8(output.stdout).unwrap();
-        let row = format!("  the next call on the cursor: {expected}");
-        assert!(shown.lines().any(|line| line.starts_with(&row)), "{shown}");
+        let mut lines = shown.lines().skip_while(|line| !line.starts_with('✂'));
+        let happened = lines.next().unwrap();
+        assert!(happened.ends_with("and the next call on the cursor fails:"));
+        assert!(lines.next().unwrap().starts_with(expected), "{shown}");
     }
 }
 
@@ -318,31 +319,56 @@ fn a_reader_that_leaves_is_no_error_and_leaves_nothing_behind() {
     assert!(!socket.exists());
 }
 
-#[test]
-fn an_interrupted_demo_takes_its_callee_along() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("long");
+/// A demo that has said its first words: its callee is there, and analyses a text that takes it a
+/// while.
+fn busy_demo(folder: &Path, words: &[&str]) -> Child {
+    let file = folder.join("long");
     fs::write(&file, "One more sentence.\n\n".repeat(500_000)).unwrap();
-    let socket = folder.path().join("socket");
-    let mut child = demo(&["--input"])
+    let mut child = demo(words)
+        .arg("--input")
         .arg(&file)
         .arg("--socket")
-        .arg(&socket)
+        .arg(folder.join("socket"))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The headline comes when the callee is there, and the analysis of so much text takes a while.
-    let mut out = child.stdout.take().unwrap();
-    out.read_exact(&mut [0; 16]).unwrap();
-    let interrupt = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(interrupt.unwrap().success());
+    let out = child.stdout.as_mut().unwrap();
+    out.read_exact(&mut [0; 4]).unwrap();
+    child
+}
+
+fn kill(signal: &str, process: &str) {
+    let status = Command::new("kill").args([signal, process]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn an_interrupted_demo_is_silent_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = busy_demo(folder.path(), &[]);
+    kill("-INT", &child.id().to_string());
     let output = child.wait_with_output().unwrap();
     assert_eq!(
         (output.status.code(), &output.stderr[..]),
         (Some(130), &[][..])
     );
-    assert!(!socket.exists());
+    assert!(!folder.path().join("socket").exists());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_callee_that_dies_by_itself_is_told_in_one_line_below_the_callers_spans() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = busy_demo(folder.path(), &[]);
+    let id = child.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    kill("-KILL", children.trim());
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert_eq!(told, "capspan: the callee failed (signal: 9 (SIGKILL))\n");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let closed = |line: &&str| line.ends_with("  disconnected");
+    assert_eq!(shown.lines().filter(closed).count(), 2, "{shown}");
 }

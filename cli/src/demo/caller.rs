@@ -26,10 +26,6 @@ use crate::terminal::count;
 /// How long the callee may take to be there.
 const TIME_TO_CONNECT: Duration = Duration::from_secs(10);
 
-const MARKED: &str = "◂ callee: written on the caller's span by the callee, from its own process";
-const KILLED: &str =
-    "the callee was killed before it wrote its session span: what was below that stands apart";
-
 /// Runs the demo. The trace is printed also when the session did not end as it should.
 pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     let input = input::read(args.input.as_deref(), Path::new("."))?;
@@ -68,18 +64,15 @@ async fn demo(args: &DemoArgs, input: Input, socket: Socket, place: Place) -> Re
     if result == Err(Failure::OutputClosed) {
         return result;
     }
-    let written = callee.finish().await?;
+    let (written, ended) = callee.finish().await;
     let records = Records::of([&own_records(&lines)?, &written]);
-    let remarks: &[_] = match args.end {
-        End::Kill => &[MARKED, KILLED],
-        End::Finish | End::Cancel => &[MARKED],
-    };
-    screen.trace(&records, remarks)?;
+    screen.trace(&records, args.end == End::Kill)?;
+    ended.and(result)?;
     match records.bad.first() {
         Some(bad) if args.end != End::Kill => {
             Err(Failure::told(format!("not a span record: {bad}")))
         }
-        _ => result,
+        _ => Ok(()),
     }
 }
 

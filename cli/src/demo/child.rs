@@ -69,20 +69,21 @@ impl Child {
         }
     }
 
-    /// Waits for the process, whose work is done, and gives what it has written: span records.
-    pub(super) async fn finish(mut self) -> Result<String, Failure> {
-        let status = match timeout(TIME_TO_END, self.process.wait()).await {
-            Ok(status) => status.map_err(not_told)?,
+    /// Waits for the process, whose work is done. Gives what it has written, span records, and
+    /// whether it ended well.
+    pub(super) async fn finish(mut self) -> (String, Result<(), Failure>) {
+        let ended = match timeout(TIME_TO_END, self.process.wait()).await {
+            Ok(Ok(status)) if status.success() || self.is_killed => Ok(()),
+            Ok(Ok(status)) => Err(self.complaint("the callee failed", status).await),
+            Ok(Err(error)) => Err(not_told(error)),
             Err(_) => {
+                let killed = self.kill().await;
                 let seconds = TIME_TO_END.as_secs();
                 let message = format!("the callee did not end within {seconds} s");
-                return Err(Failure::told(message));
+                killed.and(Err(Failure::told(message)))
             }
         };
-        if !status.success() && !self.is_killed {
-            return Err(self.complaint("the callee failed", status).await);
-        }
-        Ok(self.records.await.unwrap_or_default())
+        (self.records.await.unwrap_or_default(), ended)
     }
 
     async fn complaint(&mut self, what: &str, status: ExitStatus) -> Failure {
@@ -134,6 +135,29 @@ impl CalleeArgs {
 mod tests {
     use super::*;
     use crate::args::{self, CalleePlace, Command, Parsed};
+
+    /// The program that is started a second time is that of the tests here, which knows no callee.
+    #[test]
+    fn a_callee_that_ends_early_is_told_with_what_it_said() {
+        let args = CalleeArgs {
+            place: CalleePlace {
+                socket: Some("/nowhere".into()),
+                tcp: None,
+            },
+            title: "x".into(),
+        };
+        let ended = super::super::block_on(async {
+            let mut child = Child::start(&args, "token").await?;
+            Err::<(), _>(child.ended_early().await)
+        });
+        let told = ended.unwrap_err().to_string();
+        let expected = "the callee ended early (exit status: 101): ";
+        assert!(told.starts_with(expected), "{told}");
+        assert!(
+            told.len() > expected.len() && !told.contains('\n'),
+            "{told}"
+        );
+    }
 
     #[test]
     fn the_callee_understands_what_it_is_told() {

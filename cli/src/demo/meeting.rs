@@ -119,3 +119,45 @@ pub(super) fn halves(
     let (reader, writer) = tokio::io::split(stream);
     (reader.compat(), writer.compat_write())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::demo::block_on;
+
+    #[test]
+    fn a_token_is_new_each_time() {
+        let (one, other) = (new_token().unwrap(), new_token().unwrap());
+        assert_ne!(one, other);
+        assert_eq!(one.len(), TOKEN_LENGTH);
+    }
+
+    /// Strangers who say something else, nothing, or too little come before the callee.
+    #[test]
+    fn only_who_knows_the_token_comes_in() {
+        let met = block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let at = listener.local_addr().unwrap();
+            let (token, other) = (new_token().unwrap(), new_token().unwrap());
+            let place = CalleePlace {
+                socket: None,
+                tcp: Some(at),
+            };
+            let _wrong = connect(&place, &other).await?;
+            let _silent = TcpStream::connect(at).await.unwrap();
+            let _short = connect(&place, &token[1..]).await?;
+            let mut callee = connect(&place, &token).await?;
+
+            let door = Door::Tcp(listener);
+            let accepted = tokio::time::timeout(Duration::from_secs(10), door.accept(&token));
+            let mut stream = accepted.await.unwrap().unwrap();
+            callee.write_all(b"hello").await.unwrap();
+            let mut said = [0; 5];
+            stream.read_exact(&mut said).await.unwrap();
+            Ok(said)
+        });
+        assert_eq!(met, Ok(*b"hello"));
+    }
+}

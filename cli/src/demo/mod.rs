@@ -1,18 +1,18 @@
 //! `capspan demo`: a caller and a callee in two processes, and what they did as one trace.
 //!
-//! The [caller] listens, starts this program a second time as the [callee], and opens a session with
+//! The caller listens, starts this program a second time as the callee, and opens a session with
 //! it. The callee analyses a text and hands the results out through a cursor; it writes to the
 //! caller's span as well as to spans of its own. At the end the caller puts the span records of both
 //! processes together.
 //!
 //! What each file has to say, in the order in which it happens:
 //!
-//! - [`caller`]: the whole run, as the caller's process sees it
-//! - [`child`]: the callee's process, in the caller's hands
-//! - [`meeting`]: how the two find each other, and nobody else gets in between
-//! - [`session`]: what the caller says to the callee
-//! - [`callee`], [`service`]: the callee's process, and what it does in it
-//! - [`records`], [`screen`]: the span records of both, and all else that is printed
+//! - `caller`: the whole run, as the caller's process sees it
+//! - `child`: the callee's process, in the caller's hands
+//! - `meeting`: how the two find each other, and nobody else gets in between
+//! - `session`: what the caller says to the callee
+//! - `callee`, `service`: the callee's process, and what it does in it
+//! - `records`, `screen`: the span records of both, and all else that is printed
 
 mod callee;
 mod caller;

@@ -8,6 +8,10 @@ use crate::failure::Failure;
 use crate::report::Report;
 use crate::terminal::{Line, Style, ink};
 
+const MARKED: &str = "◂ callee: written on the caller's span by the callee, from its own process";
+const CUT_OFF: &str =
+    "the callee was killed before it wrote its session span: what was below that stands apart";
+
 /// The standard output.
 pub(super) struct Screen {
     /// None when the user wants records and nothing else.
@@ -46,31 +50,39 @@ impl Screen {
         what: &str,
         call: Result<T, capspan::Error>,
     ) -> Result<(), Failure> {
-        let (ink, answer) = match call {
-            Ok(_) => (ink::BAD, "an answer, which should not be".to_owned()),
-            Err(error) => (ink::PLAIN, error.to_string()),
+        let (verb, answer) = match &call {
+            Ok(_) => ("is answered", ""),
+            Err(error) => ("fails", error.reason()),
         };
         let mut happened = Line::default();
-        happened.push(ink::STOPPED, "✂ ").push(ink::STOPPED, what);
+        happened.push(ink::STOPPED, &format!("✂ {what}")).push(
+            ink::PLAIN,
+            &format!(", and the next call on the cursor {verb}:"),
+        );
         let mut answered = Line::default();
-        answered
-            .push(ink::FAINT, "  the next call on the cursor: ")
-            .push(ink, &answer);
+        answered.push(ink::PLAIN, "  ").push(ink::PLAIN, answer);
         self.lines([Line::default(), happened, answered])
     }
 
-    /// The trace, with remarks below it.
-    pub(super) fn trace(&self, records: &Records, remarks: &[&str]) -> Result<(), Failure> {
+    /// The trace, with remarks below it. `is_cut_off`: the callee was killed before it had written
+    /// all.
+    pub(super) fn trace(&self, records: &Records, is_cut_off: bool) -> Result<(), Failure> {
         if self.report.is_none() {
             return write(records.as_json());
         }
-        write(&format!("\n{}", records.as_tree(&self.style)))?;
-        let remarks = remarks.iter().map(|remark| {
-            let mut line = Line::default();
-            line.push(ink::FAINT, remark);
-            line
-        });
-        self.lines(std::iter::once(Line::default()).chain(remarks))
+        let tree = records.as_tree(&self.style);
+        let remarks = [(tree.contains("◂ callee"), MARKED), (is_cut_off, CUT_OFF)];
+        write(&format!("\n{tree}\n"))?;
+        self.lines(
+            remarks
+                .into_iter()
+                .filter(|(holds, _)| *holds)
+                .map(|(_, remark)| {
+                    let mut line = Line::default();
+                    line.push(ink::FAINT, remark);
+                    line
+                }),
+        )
     }
 
     fn lines(&self, lines: impl IntoIterator<Item = Line>) -> Result<(), Failure> {
