@@ -4,10 +4,14 @@
 //! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
 //! - [`memory`]: how much a piece of work allocates.
+//! - [`service`]: a caller and a callee, in one process or over a connection.
+//! - [`story`]: what an observer was told, to be compared.
 
 pub mod link;
 pub mod memory;
 pub mod run;
+pub mod service;
+pub mod story;
 pub mod world;
 
 /// What `schema/testkit.capnp` declares, as `capnpc` makes it.
