@@ -1,13 +1,12 @@
 //! The spans of a session: S1, S2, S3, S4 and S6.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use capnp::capability::{Client, FromClientHook};
 use capspan::trace::{Channel, InSpan, Outcome, SpanKind, SpanStatus, Tracer, with_current};
-use capspan_testkit::service::{Pair, Place, at, everywhere};
-use capspan_testkit::story;
+use capspan_testkit::service::{Pair, Place, everywhere};
 use capspan_testkit::testkit_capnp::thing;
 
 const WHOLE: &str = "\
@@ -131,6 +130,45 @@ request INTERNAL caller open
         }
         let error = handle.done().await.unwrap_err();
         assert!(error.reason().contains("no such account"), "{error}");
+        drop((thing, handle));
+        pair.finish().await;
+    });
+}
+
+#[test]
+fn s2_a_handler_that_panics_is_an_exception_on_both_sides_and_harms_no_other_session() {
+    everywhere(async |place| {
+        let times = Cell::new(0);
+        let pair = Pair::serving(place, move |_, world| {
+            times.set(times.get() + 1);
+            let panics = times.get() == 2;
+            async move {
+                let thing = world.thing();
+                assert!(!panics, "as it was asked to");
+                Ok(Client::new(thing.into_client_hook()))
+            }
+        });
+        let (other, other_handle) = pair.open().into_parts();
+        other.number_request().send().promise.await.unwrap();
+        let (thing, handle) = pair.open().into_parts();
+        let error = thing.number_request().send().promise.await.err().unwrap();
+        assert!(
+            error.to_string().contains("the service panicked"),
+            "{error}"
+        );
+        let error = handle.done().await.unwrap_err();
+        assert!(error.reason().contains("the service panicked"), "{error}");
+        other.number_request().send().promise.await.unwrap();
+        drop((other, other_handle));
+        pair.settle().await;
+        let wanted = "\
+request INTERNAL caller open
+  open CLIENT caller ok
+    session SERVER callee ok
+  open CLIENT caller exception
+    session SERVER callee exception
+";
+        assert_eq!(pair.tree(), wanted);
         drop((thing, handle));
         pair.finish().await;
     });
@@ -330,4 +368,91 @@ fn s4_in_process_and_over_a_connection_the_trees_are_the_same() {
         "{}",
         trees[0]
     );
+}
+
+/// What the connection says it is, behind all promises.
+fn brand(client: impl FromClientHook) -> usize {
+    let mut hook = client.into_client_hook();
+    while let Some(resolved) = hook.get_resolved() {
+        hook = resolved;
+    }
+    hook.get_brand()
+}
+
+#[test]
+fn s6_a_caller_that_is_not_observed_draws_no_ids_sends_no_enricher_and_has_no_membrane() {
+    everywhere(async |place| {
+        let pair = Pair::new(place);
+        let drawn = pair.caller_ids.drawn();
+        let session = pair.pipeline.open_session::<thing::Client>("open");
+        let (thing, handle) = session.into_parts();
+        thing.number_request().send().promise.await.unwrap();
+        assert_eq!(pair.caller_ids.drawn(), drawn);
+        let event = pair.event();
+        assert!(!event.enricher().is_observed());
+        event.enricher().set_name("never seen");
+        assert_eq!(event.metadata().start_time(), None);
+        if place != Place::InProcess {
+            assert_eq!(brand(thing.clone()), brand(pair.client.clone()));
+            let observed = pair.open();
+            let (observed, handle) = observed.into_parts();
+            observed.number_request().send().promise.await.unwrap();
+            assert_ne!(brand(observed), brand(pair.client.clone()));
+            handle.detach();
+        }
+        drop(thing);
+        assert_eq!(handle.done().await.unwrap().outcome(), Outcome::Ok);
+        assert_eq!(handle.end(), None);
+        pair.settle().await;
+        let mut closed = pair.spans.closed().into_iter();
+        let session = closed.find(|span| span.parent_span_id().is_none()).unwrap();
+        assert_eq!(session.name(), "session");
+        assert_eq!(session.outcome(), Some(Outcome::Ok));
+        assert!(session.links().is_empty());
+        drop((handle, event));
+        pair.finish().await;
+    });
+}
+
+#[test]
+fn s6_a_callee_that_is_not_observed_draws_no_ids_and_enriches_all_the_same() {
+    everywhere(async |place| {
+        let pair = Pair::configured(place, |callee| callee.tracer(Tracer::unobserved()));
+        let (thing, handle) = pair.open().into_parts();
+        thing.number_request().send().promise.await.unwrap();
+        let event = pair.event();
+        assert!(!event.parent().is_observed());
+        event.enricher().set_name("renamed");
+        pair.settle().await;
+        drop(thing);
+        assert_eq!(handle.done().await.unwrap().outcome(), Outcome::Ok);
+        pair.settle().await;
+        assert_eq!(pair.callee_ids.drawn(), 0);
+        let wanted = "request INTERNAL caller open\n  renamed CLIENT caller ok\n";
+        assert_eq!(pair.tree(), wanted);
+        drop((handle, event));
+        pair.finish().await;
+    });
+}
+
+#[test]
+fn s6_where_nobody_is_observed_a_session_works_and_can_be_canceled() {
+    everywhere(async |place| {
+        let pair = Pair::configured(place, |callee| callee.tracer(Tracer::unobserved()));
+        let drawn = pair.caller_ids.drawn();
+        let session = pair.pipeline.open_session::<thing::Client>("open");
+        let (thing, handle) = session.into_parts();
+        thing.number_request().send().promise.await.unwrap();
+        drop(handle);
+        pair.settle().await;
+        let error = thing.number_request().send().promise.await.err().unwrap();
+        assert!(error.to_string().contains("dropped it"), "{error}");
+        assert_eq!(pair.world.live(), 0);
+        assert_eq!(
+            (pair.caller_ids.drawn(), pair.callee_ids.drawn()),
+            (drawn, 0)
+        );
+        drop(thing);
+        pair.finish().await;
+    });
 }

@@ -1,7 +1,10 @@
 //! Takes exactly one event.
 
 use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+
+use futures::FutureExt;
 
 use super::callee::{Service, Shared};
 use super::context::EventContext;
@@ -55,7 +58,11 @@ impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
         let event = EventContext::new(metadata, opening.life());
         let parent = event.parent().clone();
         let service = self.shared.service.clone();
-        let answer = service.open_session(event).in_span(parent).await;
+        let answer = AssertUnwindSafe(async { service.open_session(event).await }.in_span(parent))
+            .catch_unwind()
+            .await
+            // As any other failure: else it takes the connection with it, or in process all sessions.
+            .unwrap_or_else(|_panic| Err(capnp::Error::failed("the service panicked".into())));
         match opening.answered(answer, self.shared.clock()) {
             Ok(session) => {
                 write(session, results.get());

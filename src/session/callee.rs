@@ -89,11 +89,9 @@ impl Drop for Opening {
         if self.life.has_membrane() {
             return;
         }
-        self.life.abort(if std::thread::panicking() {
-            SessionEnd::new(Outcome::Exception, Some("the service panicked"))
-        } else {
-            SessionEnd::new(Outcome::Canceled, Some("the caller no longer waits"))
-        });
+        let reason = "the caller no longer waits";
+        self.life
+            .abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
     }
 }
 
