@@ -132,8 +132,8 @@ impl Membrane {
         }
     }
 
-    /// Runs `run` each time a call that crosses has ended and before its caller learns of it. Only the
-    /// first one that is set counts.
+    /// Runs `run` each time a call that crosses has ended and before its caller learns of it, and before
+    /// a capability that crossed is let go where there is a driver. Only the first one that is set counts.
     pub(crate) fn on_return(&self, run: impl Fn() + 'static) {
         let _only_the_first = self.membrane.set_on_return(Box::new(run));
     }

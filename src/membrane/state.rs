@@ -266,7 +266,7 @@ impl Ref {
         if let Some(tasks) = &self.tasks {
             tasks.drop_later(Leaving {
                 _hook: hook,
-                _state: LeavingRef::new(self),
+                state: LeavingRef::new(self),
             });
         }
     }
@@ -311,7 +311,14 @@ impl Drop for Ref {
 struct Leaving {
     // Before the state: complete means that this is gone.
     _hook: Box<dyn ClientHook>,
-    _state: LeavingRef,
+    state: LeavingRef,
+}
+
+impl Drop for Leaving {
+    /// The other side may learn from it that all is over: as a return, it comes after what was written.
+    fn drop(&mut self) {
+        self.state.0.before_return();
+    }
 }
 
 /// A reference that is on its way out and counts no more.
