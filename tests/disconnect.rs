@@ -224,6 +224,25 @@ fn s8_all_is_let_go_in_any_order_after_the_end() {
 }
 
 #[test]
+fn s8_a_driver_that_is_dropped_ends_the_connection_for_both() {
+    everywhere(async |place| {
+        for is_callees in [false, true] {
+            let pair = Pair::new(place);
+            let (thing, handle) = pair.open().into_parts();
+            let call = thing.never_request().send().promise;
+            pair.settle().await;
+            pair.drop_driver(is_callees);
+            assert!(call.await.is_err());
+            pair.settle().await;
+            assert_lost(&pair);
+            assert_eq!(pair.world.live(), 0);
+            drop((thing, handle));
+            pair.finish().await;
+        }
+    });
+}
+
+#[test]
 fn s8_a_method_that_panics_loses_the_connection_and_nothing_stays() {
     everywhere(async |place| {
         let pair = Pair::new(place);

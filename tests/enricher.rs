@@ -1,6 +1,6 @@
 //! What the callee writes with: E3, and E4, the same in process and over a connection.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use capnp::capability::{Client, FromClientHook, Promise, Request, Response};
@@ -60,7 +60,50 @@ fn e3_an_update_that_crosses_the_end_is_answered_with_it() {
     });
 }
 
-/// Notes what it is told while somebody says that he listens.
+/// The enricher of a span that is over.
+struct Over {
+    asked: Rc<Cell<u32>>,
+}
+
+impl span_enricher::Server for Over {
+    async fn enrich(
+        self: Rc<Self>,
+        _params: span_enricher::EnrichParams,
+        mut results: span_enricher::EnrichResults,
+    ) -> Result<(), capnp::Error> {
+        self.asked.set(self.asked.get() + 1);
+        let mut result = results.get().init_result();
+        result.set_status(trace_capnp::EnrichStatus::SpanEnded);
+        Ok(())
+    }
+}
+
+#[test]
+fn e3_after_the_answer_that_the_span_is_over_nothing_is_sent_any_more() {
+    everywhere(async |place| {
+        let pair = Pair::new(place);
+        let asked = Rc::new(Cell::new(0));
+        let mut request = pair.client.start_event_request();
+        request.get().set_enricher(capnp_rpc::new_client(Over {
+            asked: asked.clone(),
+        }));
+        let dispatcher = request.send().pipeline.get_dispatcher();
+        let opened = dispatcher.open_session_request().send().promise;
+        let opened = opened.await.unwrap();
+        let event = pair.event();
+        assert!(event.enricher().is_observed());
+        event.enricher().set_name("late");
+        pair.settle().await;
+        assert!(!event.enricher().is_observed());
+        event.enricher().set_name("later");
+        pair.settle().await;
+        assert_eq!(asked.get(), 1);
+        drop((dispatcher, opened, event));
+        pair.finish().await;
+    });
+}
+
+/// Notes what it is told.
 #[derive(Clone, Default)]
 struct Listening {
     heard: Rc<RefCell<Vec<String>>>,

@@ -261,6 +261,22 @@ fn s7_all_dropped_handle_first_is_a_cancellation() {
 }
 
 #[test]
+fn s7_dropping_the_handle_while_the_service_holds_something_is_a_cancellation() {
+    everywhere(async |place| {
+        let pair = Pair::new(place);
+        let outside = World::new();
+        let (thing, cursor, handle) = entangled(&pair, &outside).await;
+        pair.settle().await;
+        drop((thing, cursor));
+        drop(handle);
+        pair.settle().await;
+        assert_both(&pair, "canceled");
+        assert_eq!((pair.world.live(), outside.live()), (0, 0));
+        pair.finish().await;
+    });
+}
+
+#[test]
 fn s7_of_a_caller_that_is_not_observed_the_callee_sees_the_same() {
     everywhere(async |place| {
         for (handle_first, outcome) in [(false, Outcome::Ok), (true, Outcome::Canceled)] {

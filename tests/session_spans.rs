@@ -53,6 +53,23 @@ fn s1_s2_a_session_is_two_spans_from_its_delivery_to_its_last_capability() {
 }
 
 #[test]
+fn s2_it_ends_when_the_last_capability_is_dropped_and_not_when_that_is_noticed() {
+    everywhere(async |place| {
+        let pair = Pair::new(place);
+        let (thing, handle) = pair.open().into_parts();
+        thing.number_request().send().promise.await.unwrap();
+        pair.settle().await;
+        drop(thing);
+        pair.clock.advance(Duration::from_nanos(10));
+        pair.settle().await;
+        let end = pair.spans.named("open").unwrap().end().unwrap();
+        assert_eq!(end.unix_nanos(), 1_000);
+        drop(handle);
+        pair.finish().await;
+    });
+}
+
+#[test]
 fn s2_the_callees_span_opens_when_the_event_is_delivered_and_not_when_it_is_announced() {
     use capspan::pipeline_capnp::pipeline;
     everywhere(async |place| {

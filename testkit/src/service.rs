@@ -298,6 +298,12 @@ impl Pair {
         self.cutter.cut();
     }
 
+    /// Drops what drives one side's connection: the callee's, or the caller's.
+    pub fn drop_driver(&self, is_callees: bool) {
+        self.is_cut.set(true);
+        self.connections[usize::from(!is_callees)].abort();
+    }
+
     /// All spans, as a tree; see [`story::tree`].
     pub fn tree(&self) -> String {
         story::tree(&self.spans)
