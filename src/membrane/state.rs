@@ -33,9 +33,12 @@ pub(super) struct State {
     /// How many references are held only by what waits to be dropped.
     leaving: Cell<usize>,
     last_drop: Cell<Option<Timestamp>>,
-    on_complete: Cell<Option<Box<dyn FnOnce(Completed)>>>,
+    on_complete: Cell<Option<OnComplete>>,
     completer: Completer,
 }
+
+/// What is run once when the membrane is complete.
+type OnComplete = Box<dyn FnOnce(Completed)>;
 
 /// A capability that crosses: whose it is (brand, address) and which way calls on its wrapper go.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,7 +134,7 @@ impl State {
         self.on_return.set(run)
     }
 
-    pub(super) fn set_on_complete(&self, run: Box<dyn FnOnce(Completed)>) {
+    pub(super) fn set_on_complete(&self, run: OnComplete) {
         self.on_complete.set(Some(run));
     }
 

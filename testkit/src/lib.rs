@@ -4,12 +4,20 @@
 //! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
 //! - [`exchange`]: what benches measure, with and without a membrane.
+//! - [`bundle`]: a message with a capability in every place that can hold one.
+//! - [`membraned`]: a membrane in each place where one can be.
 //! - [`memory`]: how much a piece of work allocates.
+//! - [`service`]: a caller and a callee, in one process or over a connection.
+//! - [`story`]: what an observer was told, to be compared.
 
+pub mod bundle;
 pub mod exchange;
 pub mod link;
+pub mod membraned;
 pub mod memory;
 pub mod run;
+pub mod service;
+pub mod story;
 pub mod world;
 
 /// What `schema/testkit.capnp` declares, as `capnpc` makes it.
