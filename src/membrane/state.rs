@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::{Rc, Weak};
 
@@ -116,10 +117,10 @@ impl State {
     pub(super) fn forget_wrapper(&self, node: &Node) {
         let mut wrappers = self.wrappers.borrow_mut();
         // After a wrapper's last reference is gone and before it is here, another may have come.
-        if let Some(entry) = wrappers.get(&node.key())
-            && std::ptr::eq(entry.as_ptr(), node)
+        if let Entry::Occupied(entry) = wrappers.entry(node.key())
+            && std::ptr::eq(entry.get().as_ptr(), node)
         {
-            wrappers.remove(&node.key());
+            entry.remove();
         }
     }
 
@@ -254,14 +255,19 @@ impl Ref {
             address: hook.get_ptr(),
             direction,
         };
-        let known = self.wrappers.borrow().get(&key).and_then(Weak::upgrade);
-        let node = known.unwrap_or_else(|| {
-            let node = Rc::new(Node::new(hook, key, self.clone()));
-            let old = self.wrappers.borrow_mut().insert(key, Rc::downgrade(&node));
-            drop(old);
-            node
-        });
-        Box::new(Wrapper::new(node))
+        Box::new(Wrapper::new(self.wrapper_of(hook, key)))
+    }
+
+    fn wrapper_of(&self, hook: Box<dyn ClientHook>, key: Key) -> Rc<Node> {
+        // Dropped before `hook`: where that is not needed, its drop may run anybody's code.
+        let mut wrappers = self.wrappers.borrow_mut();
+        let known = wrappers.entry(key).or_default();
+        if let Some(node) = known.upgrade() {
+            return node;
+        }
+        let node = Rc::new(Node::new(hook, key, self.clone()));
+        *known = Rc::downgrade(&node);
+        node
     }
 
     /// Drops `hook` where that is safe: by the driver where there is one, here where there is none.

@@ -115,12 +115,13 @@ impl Event<'_> {
         self.metadata.parents = spans.as_ref().map(SpanBuilder::context);
 
         let mut request = client.start_event_request();
-        let mut params = request.get();
+        // With nothing to say the parameters are not even begun.
         if self.metadata != Metadata::default() {
-            self.metadata.write(params.reborrow().init_metadata());
+            self.metadata.write(request.get().init_metadata());
         }
         if spans.user.is_observed() {
-            params.set_enricher(enrich::export(spans.user.downgrade()));
+            let enricher = enrich::export(spans.user.downgrade());
+            request.get().set_enricher(enricher);
         }
         let start = request.send();
         let dispatcher = start.pipeline.get_dispatcher();

@@ -5,11 +5,13 @@
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
 //! - [`bundle`]: a message with a capability in every place that can hold one.
 //! - [`membraned`]: a membrane in each place where one can be.
+//! - [`exchange`]: what benches measure, with and without a membrane.
 //! - [`memory`]: how much a piece of work allocates.
 //! - [`service`]: a caller and a callee, in one process or over a connection.
 //! - [`story`]: what an observer was told, to be compared.
 
 pub mod bundle;
+pub mod exchange;
 pub mod link;
 pub mod membraned;
 pub mod memory;

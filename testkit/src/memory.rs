@@ -26,12 +26,11 @@ pub fn allocated<T>(work: impl FnOnce() -> T) -> (T, Allocated) {
     let region = Region::new(COUNTING);
     let result = work();
     let change = region.change();
-    let grown = usize::try_from(change.bytes_reallocated.max(0)).unwrap_or_default();
+    // What a block grows or shrinks by is in the bytes already.
     let allocated = Allocated {
         times: change.allocations + change.reallocations,
-        bytes: change.bytes_allocated + grown,
-        kept: change.bytes_allocated as isize + change.bytes_reallocated
-            - change.bytes_deallocated as isize,
+        bytes: change.bytes_allocated,
+        kept: change.bytes_allocated as isize - change.bytes_deallocated as isize,
     };
     (result, allocated)
 }

@@ -42,7 +42,7 @@ impl Request {
         }
         let (membrane, back) = (&self.membrane, self.direction.reverse());
         self.outgoing
-            .flush(self.inner.get(), |hook| membrane.cross(hook, back))
+            .finish(self.inner.get(), |hook| membrane.cross(hook, back))
     }
 }
 

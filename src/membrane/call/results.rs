@@ -35,23 +35,19 @@ pub(super) fn results(
     })
 }
 
-impl Results {
-    /// Lets the capabilities in the results cross that have not yet.
-    fn cross(&mut self) -> capnp::Result<()> {
-        if self.outgoing.is_flushed() {
-            return Ok(());
-        }
-        let (membrane, direction) = (&self.membrane, self.direction);
-        self.outgoing
-            .flush(self.inner.get()?, |hook| membrane.cross(hook, direction))
-    }
-}
-
 impl Drop for Results {
     /// The service is done with them; with the drop of `inner` they are on their way. It is also how
     /// a canceled call ends, whose results nobody sees.
     fn drop(&mut self) {
-        if let Err(error) = self.cross()
+        if self.outgoing.is_flushed() {
+            return;
+        }
+        let (membrane, direction) = (&self.membrane, self.direction);
+        let crossed = self.inner.get().and_then(|content| {
+            self.outgoing
+                .finish(content, |hook| membrane.cross(hook, direction))
+        });
+        if let Err(error) = crossed
             && let Some(delivery) = self.delivery.upgrade()
         {
             delivery.fail(error);
@@ -65,7 +61,11 @@ impl ResultsHook for Results {
     }
 
     fn set_pipeline(&mut self) -> capnp::Result<()> {
-        self.cross()?;
+        if !self.outgoing.is_flushed() {
+            let (membrane, direction) = (&self.membrane, self.direction);
+            self.outgoing
+                .flush(self.inner.get()?, |hook| membrane.cross(hook, direction))?;
+        }
         self.inner.set_pipeline()
     }
 

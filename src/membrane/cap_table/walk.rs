@@ -6,8 +6,8 @@
 //! overflow ours.
 
 use capnp::private::layout::{ElementSize, PointerReader, PointerType, StructReader};
-use capnp::traits::FromPointerReader;
-use capnp::{any_pointer, raw, struct_list};
+use capnp::traits::{FromPointerReader, IntoInternalListReader};
+use capnp::{any_pointer, any_pointer_list, raw, struct_list};
 
 use super::any_struct::{self, AnyStruct};
 
@@ -54,23 +54,38 @@ pub(super) enum Root<'a> {
 
 /// A walk over the capability pointers below the root of a message.
 pub(super) struct Walk<'a> {
+    /// What is being looked at. Apart from the stack: most messages have nothing deeper, and then
+    /// nothing is allocated.
+    top: Frame<'a>,
+    /// What it lies in, from the root down.
     stack: Vec<Frame<'a>>,
 }
 
+/// The way from a message's root to a pointer in it.
+pub(super) struct Path {
+    /// Down to what the last step is in. Mostly empty.
+    pub(super) outer: Vec<Step>,
+    /// To the pointer itself; `None` where it is the root.
+    pub(super) last: Option<Step>,
+}
+
 struct Frame<'a> {
-    list: Option<List<'a>>,
-    element: StructReader<'a>,
-    /// The raw pointers of `element`, eight bytes each.
+    of: Of<'a>,
+    pointers: any_pointer_list::Reader<'a>,
+    /// The same as raw words, eight bytes each.
     words: &'a [u8],
     /// How many of them have been looked at.
     next: u32,
 }
 
-struct List<'a> {
-    elements: struct_list::Reader<'a, AnyStruct>,
-    of_pointers: bool,
-    /// The element that is being looked at.
-    at: u32,
+/// What the pointers of a frame are.
+enum Of<'a> {
+    /// The fields of a struct.
+    Struct,
+    /// The elements of a list.
+    Pointers,
+    /// The fields of this element of a list of structs.
+    Structs(struct_list::Reader<'a, AnyStruct>, u32),
 }
 
 /// Begins a walk at `root`.
@@ -78,55 +93,88 @@ struct List<'a> {
 /// Fails only when the message's traversal limit is reached: what is malformed is as good as empty,
 /// for its reader gets nothing out of it either.
 pub(super) fn walk<'a>(root: any_pointer::Reader<'a>) -> capnp::Result<Root<'a>> {
-    if root.is_null() {
-        return Ok(Root::Empty);
-    }
     let Raw(pointer) = root.get_as()?;
-    if matches!(pointer.get_pointer_type(), Ok(PointerType::Capability)) {
-        return Ok(Root::Capability);
-    }
-    Ok(match enter(pointer)? {
+    // Nearly always a struct, so that is tried before asking. Null is one without pointers.
+    let entered = match pointer.get_struct(None) {
+        Ok(fields) => Some(Frame::of_struct(Of::Struct, fields)).filter(Frame::has_pointers),
+        Err(error) if error.kind == capnp::ErrorKind::ReadLimitExceeded => return Err(error),
+        Err(_no_struct) => match pointer.get_pointer_type() {
+            Ok(PointerType::Capability) => return Ok(Root::Capability),
+            _ => enter(pointer)?,
+        },
+    };
+    Ok(match entered {
         None => Root::Empty,
-        Some(frame) => Root::Tree(Walk { stack: vec![frame] }),
+        Some(top) => Root::Tree(Walk {
+            top,
+            stack: Vec::new(),
+        }),
     })
 }
 
 impl<'a> Walk<'a> {
     /// The next capability pointer, in the order of the fields, depth first.
     pub(super) fn next(&mut self) -> capnp::Result<Option<Found<'a>>> {
-        while let Some(frame) = self.stack.last_mut() {
-            let Some((word, pointer)) = frame.next_pointer() else {
-                if !frame.next_element() {
-                    self.stack.pop();
+        loop {
+            let Some((word, pointer)) = self.top.next_pointer() else {
+                if !self.top.next_element() {
+                    match self.stack.pop() {
+                        Some(outer) => self.top = outer,
+                        None => return Ok(None),
+                    }
                 }
                 continue;
             };
             match Kind::of(word) {
                 Kind::Capability(index) => return Ok(Some(Found { index, pointer })),
                 Kind::Leaf => {}
-                Kind::Inner => self.stack.extend(enter(pointer)?),
+                Kind::Inner => {
+                    if let Some(inner) = enter(pointer)? {
+                        self.stack.push(std::mem::replace(&mut self.top, inner));
+                    }
+                }
             }
         }
-        Ok(None)
     }
 
     /// The way to the pointer that `next` gave last.
-    pub(super) fn path(&self) -> Vec<Step> {
-        self.stack
-            .iter()
-            .map(|frame| {
-                let field = frame.next.saturating_sub(1);
-                match &frame.list {
-                    None => Step::Field(field),
-                    Some(list) if list.of_pointers => Step::Element(list.at),
-                    Some(list) => Step::ElementField(list.at, field),
-                }
-            })
-            .collect()
+    pub(super) fn path(&self) -> Path {
+        Path {
+            outer: self.stack.iter().map(Frame::step).collect(),
+            last: Some(self.top.step()),
+        }
     }
 }
 
 impl<'a> Frame<'a> {
+    fn new(of: Of<'a>, pointers: any_pointer_list::Reader<'a>) -> Self {
+        Self {
+            of,
+            pointers,
+            words: raw::get_list_bytes(pointers),
+            next: 0,
+        }
+    }
+
+    fn of_struct(of: Of<'a>, fields: StructReader<'a>) -> Self {
+        let pointers = raw::get_struct_pointer_section(any_struct::Reader(fields));
+        Self::new(of, pointers)
+    }
+
+    fn has_pointers(&self) -> bool {
+        !self.words.is_empty()
+    }
+
+    /// To the pointer that `next_pointer` gave last.
+    fn step(&self) -> Step {
+        let at = self.next.saturating_sub(1);
+        match self.of {
+            Of::Struct => Step::Field(at),
+            Of::Pointers => Step::Element(at),
+            Of::Structs(_, element) => Step::ElementField(element, at),
+        }
+    }
+
     fn next_pointer(&mut self) -> Option<(u64, PointerReader<'a>)> {
         loop {
             let at = self.next as usize;
@@ -135,22 +183,22 @@ impl<'a> Frame<'a> {
             // The slice has eight bytes, by the line above.
             let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
             if word != 0 {
-                return Some((word, self.element.get_pointer_field(at)));
+                // There are as many pointers as words.
+                let Raw(pointer) = self.pointers.try_get(self.next - 1)?.get_as().ok()?;
+                return Some((word, pointer));
             }
         }
     }
 
+    /// Goes on to the next element of a list of structs.
     fn next_element(&mut self) -> bool {
-        let Some(list) = &mut self.list else {
+        let Of::Structs(elements, at) = self.of else {
             return false;
         };
-        list.at += 1;
-        let Some(any_struct::Reader(element)) = list.elements.try_get(list.at) else {
+        let Some(any_struct::Reader(element)) = elements.try_get(at + 1) else {
             return false;
         };
-        self.element = element;
-        self.words = pointer_words(element);
-        self.next = 0;
+        *self = Self::of_struct(Of::Structs(elements, at + 1), element);
         true
     }
 }
@@ -182,43 +230,33 @@ impl Kind {
 /// Enters what `pointer` points to, if it holds pointers.
 fn enter(pointer: PointerReader<'_>) -> capnp::Result<Option<Frame<'_>>> {
     let entered = match pointer.get_pointer_type() {
-        Ok(PointerType::Struct) => pointer.get_struct(None).map(|element| {
-            Some(Frame {
-                list: None,
-                element,
-                words: pointer_words(element),
-                next: 0,
-            })
-        }),
+        Ok(PointerType::Struct) => pointer
+            .get_struct(None)
+            .map(|fields| Some(Frame::of_struct(Of::Struct, fields))),
         Ok(PointerType::List) => {
             struct_list::Reader::get_from_pointer(&pointer, None).map(enter_list)
         }
-        // A capability behind a far pointer can't be read, by anybody.
+        // A capability behind a far pointer can't be read; a copy that takes it fails.
         Ok(PointerType::Null | PointerType::Capability) => Ok(None),
         Err(error) => Err(error),
     };
     match entered {
-        Ok(frame) => Ok(frame.filter(|frame| !frame.words.is_empty())),
+        Ok(frame) => Ok(frame.filter(Frame::has_pointers)),
         Err(error) if error.kind == capnp::ErrorKind::ReadLimitExceeded => Err(error),
         Err(_malformed) => Ok(None),
     }
 }
 
-/// Any list but one of bits can be read as one of structs: one of pointers has one pointer an element.
+/// Any list but one of bits can be read as one of structs. One of pointers is not to be: its elements
+/// would be a level deeper than they are, and the nesting limit would be reached too early.
 fn enter_list(elements: struct_list::Reader<'_, AnyStruct>) -> Option<Frame<'_>> {
-    let any_struct::Reader(element) = elements.try_get(0)?;
-    Some(Frame {
-        list: Some(List {
-            of_pointers: raw::get_list_element_size(elements) == ElementSize::Pointer,
-            elements,
-            at: 0,
-        }),
-        element,
-        words: pointer_words(element),
-        next: 0,
-    })
-}
-
-fn pointer_words(element: StructReader<'_>) -> &[u8] {
-    raw::get_list_bytes(raw::get_struct_pointer_section(any_struct::Reader(element)))
+    if raw::get_list_element_size(elements) == ElementSize::Pointer {
+        let reader = elements.into_internal_list_reader();
+        return Some(Frame::new(
+            Of::Pointers,
+            any_pointer_list::Reader { reader },
+        ));
+    }
+    let any_struct::Reader(first) = elements.try_get(0)?;
+    Some(Frame::of_struct(Of::Structs(elements, 0), first))
 }
