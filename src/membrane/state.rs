@@ -28,9 +28,12 @@ pub(super) struct State {
     /// How many references are held only by what waits to be dropped.
     leaving: Cell<usize>,
     last_drop: Cell<Option<Timestamp>>,
-    on_complete: Cell<Option<Box<dyn FnOnce(Completed)>>>,
+    on_complete: Cell<Option<OnComplete>>,
     completer: Completer,
 }
+
+/// What is run once when the membrane is complete.
+type OnComplete = Box<dyn FnOnce(Completed)>;
 
 /// What holds on to something inside, and must let it go when the membrane is revoked.
 pub(super) trait Revoke {
@@ -128,7 +131,7 @@ impl State {
         self.calls.borrow_mut().try_remove(key);
     }
 
-    /// Runs what was to be run before a call returns.
+    /// Runs what was to be run before a call returns, or a capability is let go.
     pub(super) fn before_return(&self) {
         if let Some(run) = self.on_return.get() {
             run();
@@ -139,7 +142,7 @@ impl State {
         self.on_return.set(run)
     }
 
-    pub(super) fn set_on_complete(&self, run: Box<dyn FnOnce(Completed)>) {
+    pub(super) fn set_on_complete(&self, run: OnComplete) {
         self.on_complete.set(Some(run));
     }
 
@@ -314,13 +317,6 @@ struct Leaving {
     state: LeavingRef,
 }
 
-impl Drop for Leaving {
-    /// The other side may learn from it that all is over: as a return, it comes after what was written.
-    fn drop(&mut self) {
-        self.state.0.before_return();
-    }
-}
-
 /// A reference that is on its way out and counts no more.
 struct LeavingRef(Rc<State>);
 
@@ -328,6 +324,13 @@ impl LeavingRef {
     fn new(membrane: &Ref) -> Self {
         membrane.leaving.set(membrane.leaving.get() + 1);
         Self(membrane.state.clone())
+    }
+}
+
+impl Drop for Leaving {
+    /// What was written before this went is to arrive before it is seen to be gone.
+    fn drop(&mut self) {
+        self.state.0.before_return();
     }
 }
 
