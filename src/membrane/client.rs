@@ -96,9 +96,14 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.membrane.forget_wrapper(self);
-        let left = [self.target.take(), self.resolution.take()];
-        for hook in left.into_iter().flatten() {
-            self.membrane.let_go(hook);
+        if let Some(target) = self.target.take() {
+            self.membrane.let_go(target);
+        }
+        // A wrapper of this membrane's goes now, and lets go of its own: it is a reference through it.
+        if let Some(resolution) = self.resolution.take()
+            && resolution.get_brand() != self.membrane.brand()
+        {
+            self.membrane.let_go(resolution);
         }
     }
 }
