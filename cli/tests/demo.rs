@@ -205,7 +205,10 @@ fn people_see_the_results_and_a_tree() {
 #[test]
 fn people_see_what_a_call_says_after_the_end() {
     for (end, expected) in [
-        ("cancel", "  the session is over: the caller dropped it"),
+        (
+            "cancel",
+            "  canceled: the session is over: the caller dropped it",
+        ),
         ("kill", "  the session is over: the "),
     ] {
         let output = demo_of("a text.md", &["--end", end]);

@@ -39,6 +39,9 @@ impl<C> Session<C> {
     }
 
     /// The top-level capability and the session, each to be held on its own.
+    ///
+    /// Rust drops the locals of one `let` last one first: the session, which cancels it while the
+    /// capability is still there. Drop the capability before, or wait for [`SessionHandle::done`].
     pub fn into_parts(self) -> (C, SessionHandle) {
         (self.top_level, self.handle)
     }

@@ -3,9 +3,9 @@
 //! - [`world`]: the objects of a service, counted, with a gate that holds answers back.
 //! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
-//! - [`exchange`]: what benches measure, with and without a membrane.
 //! - [`bundle`]: a message with a capability in every place that can hold one.
 //! - [`membraned`]: a membrane in each place where one can be.
+//! - [`exchange`]: what benches measure, with and without a membrane.
 //! - [`memory`]: how much a piece of work allocates.
 //! - [`service`]: a caller and a callee, in one process or over a connection.
 //! - [`story`]: what an observer was told, to be compared.
