@@ -1,6 +1,8 @@
 //! A call bare, through a membrane and in a whole session. `examples/ratios.rs` compares the same rows
 //! in interleaved runs; this is for a closer look at one of them: `cargo bench -- in_process/none`.
 
+#![allow(missing_docs, reason = "criterion's macro makes a function without")]
+
 use std::time::Instant;
 
 use capspan_testkit::exchange::{Exchange, Loop, MIB, Row, Work};
