@@ -6,9 +6,11 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::{Rc, Weak};
 
+use capnp::any_pointer;
+use capnp::capability::Response;
 use capnp::private::capability::ClientHook;
-use slab::Slab;
 
+use super::call::Calls;
 use super::client::{Node, Wrapper};
 use super::completion::{Completed, Completer};
 use super::{Direction, MAX_RESOLUTION_HOPS};
@@ -19,8 +21,10 @@ use crate::drive::Tasks;
 pub(super) struct State {
     /// The wrappers alive, by what they wrap. An entry is taken out by the wrapper's own drop.
     wrappers: RefCell<HashMap<Key, Weak<Node>, BuildHasherDefault<AddressHasher>>>,
-    /// The calls in flight.
-    calls: RefCell<Slab<Weak<dyn Revoke>>>,
+    /// The calls in flight that were sent.
+    pub(super) answers: Calls<Response<any_pointer::Owned>>,
+    /// The calls in flight that were received, or belong to a stream.
+    pub(super) deliveries: Calls<()>,
     revoked: OnceCell<capnp::Error>,
     introduction: Introduction,
     on_return: OnceCell<Box<dyn Fn()>>,
@@ -35,11 +39,6 @@ pub(super) struct State {
 
 /// What is run once when the membrane is complete.
 type OnComplete = Box<dyn FnOnce(Completed)>;
-
-/// What holds on to something inside, and must let it go when the membrane is revoked.
-pub(super) trait Revoke {
-    fn revoke(&self, reason: &capnp::Error);
-}
 
 /// A capability that crosses: whose it is (brand, address) and which way calls on its wrapper go.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,14 +123,6 @@ impl State {
         }
     }
 
-    pub(super) fn enter_call(&self, call: Weak<dyn Revoke>) -> usize {
-        self.calls.borrow_mut().insert(call)
-    }
-
-    pub(super) fn leave_call(&self, key: usize) {
-        self.calls.borrow_mut().try_remove(key);
-    }
-
     /// Runs what was to be run before a call returns, or a capability is let go.
     pub(super) fn before_return(&self) {
         if let Some(run) = self.on_return.get() {
@@ -153,20 +144,12 @@ impl State {
             return false;
         }
         // What is let go may run anybody's code, which may come back here: nothing is borrowed then.
-        let calls: Vec<_> = {
-            let calls = self.calls.borrow();
-            calls
-                .iter()
-                .filter_map(|(_, call)| call.upgrade())
-                .collect()
-        };
         let wrappers: Vec<_> = {
             let wrappers = self.wrappers.take();
             wrappers.into_values().filter_map(|w| w.upgrade()).collect()
         };
-        for call in calls {
-            call.revoke(&reason);
-        }
+        self.answers.revoke(&reason);
+        self.deliveries.revoke(&reason);
         for wrapper in wrappers {
             wrapper.revoke(&reason);
         }
@@ -198,7 +181,8 @@ impl Ref {
         Self {
             state: Rc::new(State {
                 wrappers: RefCell::default(),
-                calls: RefCell::default(),
+                answers: Calls::default(),
+                deliveries: Calls::default(),
                 revoked: OnceCell::new(),
                 introduction: Introduction::default(),
                 on_return: OnceCell::new(),
