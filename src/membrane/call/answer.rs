@@ -1,4 +1,4 @@
-//! A call that was sent: its promise, its pipeline, its response.
+//! A call that was sent: its promise, what pipelines ask it for, its response.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use capnp::any_pointer;
-use capnp::capability::{Promise, RemotePromise, Response};
+use capnp::capability::{RemotePromise, Response};
 use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, ResponseHook};
 
 use super::in_flight::Hold;
@@ -16,7 +16,7 @@ use crate::membrane::state::{Ref, broken};
 
 /// One call. Its promise and its pipelines have one of these each.
 #[derive(Clone)]
-struct Call {
+pub(super) struct Call {
     hold: Hold<Response<any_pointer::Owned>>,
     is_local: bool,
     direction: Direction,
@@ -24,33 +24,37 @@ struct Call {
 
 type Message = Incoming<Box<dyn ResponseHook>>;
 
-/// The answer to a call that went in `direction`.
-pub(super) fn answer(
-    inner: RemotePromise<any_pointer::Owned>,
-    is_local: bool,
-    direction: Direction,
-    membrane: Ref,
-) -> RemotePromise<any_pointer::Owned> {
-    let call = Call {
-        hold: Hold::new(membrane, Some(inner.promise), Some(inner.pipeline.hook)),
-        is_local,
-        direction,
-    };
-    RemotePromise {
-        promise: Promise::from_future(Answer(call.clone())),
-        pipeline: any_pointer::Pipeline::new(Box::new(CallPipeline(call))),
-    }
-}
-
-/// The answer to a call that was never sent.
-pub(super) fn failed(error: capnp::Error) -> RemotePromise<any_pointer::Owned> {
-    RemotePromise {
-        promise: Promise::err(error.clone()),
-        pipeline: any_pointer::Pipeline::new(Box::new(BrokenPipeline(error))),
-    }
-}
-
 impl Call {
+    /// A call that went in `direction`, and what came of sending it.
+    pub(super) fn new(
+        sent: RemotePromise<any_pointer::Owned>,
+        is_local: bool,
+        direction: Direction,
+        membrane: Ref,
+    ) -> Self {
+        Self {
+            hold: Hold::new(membrane, Some(sent.promise), Some(sent.pipeline.hook)),
+            is_local,
+            direction,
+        }
+    }
+
+    /// A capability that will be in the response, or is in it already.
+    pub(super) fn get_pipelined_cap(&self, ops: &[PipelineOp]) -> Box<dyn ClientHook> {
+        let cross = |hook| self.hold.membrane().cross(hook, self.direction);
+        if !self.is_local {
+            self.look();
+        }
+        match self.source() {
+            Source::Pipeline(pipeline) => cross(pipeline.get_pipelined_cap(ops)),
+            Source::Response(response) => response
+                .get(cross)
+                .and_then(|content| content.get_pipelined_cap(ops))
+                .unwrap_or_else(broken),
+            Source::Failed(error) => broken(error),
+        }
+    }
+
     /// The response to a call to elsewhere: its pipelines look at it, too.
     fn shared_response(&self, cx: &mut Context<'_>) -> Poll<Result<Rc<Message>, capnp::Error>> {
         if let Some(response) = self.hold.with(|call| call.response.clone()) {
@@ -97,7 +101,14 @@ enum Source {
     Failed(capnp::Error),
 }
 
-struct Answer(Call);
+/// The promise of a call.
+pub(super) struct Answer(Call);
+
+impl Answer {
+    pub(super) fn new(call: Call) -> Self {
+        Self(call)
+    }
+}
 
 impl Future for Answer {
     type Output = Result<Response<any_pointer::Owned>, capnp::Error>;
@@ -136,41 +147,5 @@ impl ResponseHook for CallResponse {
             Content::Shared(message) => message,
         };
         message.get(|hook| self.membrane.cross(hook, self.direction))
-    }
-}
-
-struct CallPipeline(Call);
-
-impl PipelineHook for CallPipeline {
-    fn add_ref(&self) -> Box<dyn PipelineHook> {
-        Box::new(Self(self.0.clone()))
-    }
-
-    fn get_pipelined_cap(&self, ops: &[PipelineOp]) -> Box<dyn ClientHook> {
-        let call = &self.0;
-        let cross = |hook| call.hold.membrane().cross(hook, call.direction);
-        if !call.is_local {
-            call.look();
-        }
-        match call.source() {
-            Source::Pipeline(pipeline) => cross(pipeline.get_pipelined_cap(ops)),
-            Source::Response(response) => response
-                .get(cross)
-                .and_then(|content| content.get_pipelined_cap(ops))
-                .unwrap_or_else(broken),
-            Source::Failed(error) => broken(error),
-        }
-    }
-}
-
-struct BrokenPipeline(capnp::Error);
-
-impl PipelineHook for BrokenPipeline {
-    fn add_ref(&self) -> Box<dyn PipelineHook> {
-        Box::new(Self(self.0.clone()))
-    }
-
-    fn get_pipelined_cap(&self, _ops: &[PipelineOp]) -> Box<dyn ClientHook> {
-        broken(self.0.clone())
     }
 }

@@ -93,6 +93,16 @@ impl<T> Calls<T> {
     }
 }
 
+impl<T> InFlight<T> {
+    /// Sets the waker; gives back the one that was set, to be dropped where nothing is borrowed.
+    fn wake_later(&mut self, waker: &Waker) -> Option<Waker> {
+        match &self.waker {
+            Some(old) if old.will_wake(waker) => None,
+            _ => self.waker.replace(waker.clone()),
+        }
+    }
+}
+
 impl<T: End> Hold<T> {
     /// A call that begins.
     pub(super) fn new(
@@ -126,16 +136,7 @@ impl<T: End> Hold<T> {
 
     /// Lets the call go on. It ends once, and its promise is gone then.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, capnp::Error>> {
-        let (promise, error) = self.with(|call| {
-            if !call
-                .waker
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-            {
-                call.waker = Some(cx.waker().clone());
-            }
-            (call.promise.take(), call.error.clone())
-        });
+        let (promise, error) = self.with(|call| (call.promise.take(), call.error.clone()));
         if let Some(error) = error {
             return Poll::Ready(Err(error));
         }
@@ -147,13 +148,17 @@ impl<T: End> Hold<T> {
         if polled.is_ready() {
             self.membrane.before_return();
         }
-        // Dropped here, where nothing is borrowed, unless it goes back.
+        // Both are dropped here, where nothing is borrowed, unless the promise goes back.
         let mut promise = Some(promise);
+        let mut _old_waker = None;
         let failed = self.with(|call| {
             match (&polled, &call.error) {
                 // Failed or revoked meanwhile.
                 (_, Some(error)) => return Some((error.clone(), None)),
-                (Poll::Pending, None) => call.promise = promise.take(),
+                (Poll::Pending, None) => {
+                    call.promise = promise.take();
+                    _old_waker = call.wake_later(cx.waker());
+                }
                 (Poll::Ready(Ok(_)), None) => {}
                 (Poll::Ready(Err(error)), None) => {
                     call.error = Some(error.clone());

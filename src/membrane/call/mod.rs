@@ -13,6 +13,6 @@ mod in_flight;
 mod request;
 mod results;
 
-pub(super) use delivery::deliver;
+pub(super) use delivery::{deliver, until_revoked};
 pub(super) use in_flight::Calls;
 pub(super) use request::request;

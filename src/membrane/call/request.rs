@@ -1,17 +1,26 @@
-//! A request that has not been sent.
+//! A request, and the pipeline that it becomes when it is sent.
 
 use std::rc::Rc;
 
 use capnp::any_pointer;
 use capnp::capability::{Promise, RemotePromise};
-use capnp::private::capability::{PipelineHook, RequestHook};
+use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, RequestHook};
 
-use super::answer;
+use super::answer::{Answer, Call};
 use super::delivery;
 use crate::membrane::cap_table::Outgoing;
 use crate::membrane::client::Node;
+use crate::membrane::state::broken;
 
-struct Request {
+/// Both share one allocation: what was the request goes on as the pipeline.
+enum Request {
+    Unsent(Unsent),
+    Sent(Call),
+    /// It could not be sent, and this is what its pipeline says.
+    Failed(capnp::Error),
+}
+
+struct Unsent {
     outgoing: Outgoing,
     inner: Box<dyn RequestHook>,
     /// Whom `inner` is for. It refers to the membrane: after all that belongs inside.
@@ -27,16 +36,16 @@ pub(in crate::membrane) fn request(
     interface_id: u64,
     method_id: u16,
 ) -> Box<dyn RequestHook> {
-    Box::new(Request {
+    Box::new(Request::Unsent(Unsent {
         outgoing: Outgoing::default(),
         inner,
         target,
         interface_id,
         method_id,
-    })
+    }))
 }
 
-impl Request {
+impl Unsent {
     fn is_local(&self) -> bool {
         self.inner.get_brand() == 0
     }
@@ -60,7 +69,16 @@ impl Request {
         Ok(Some(request))
     }
 
-    /// Lets the capabilities in the parameters cross. Afterwards it is ready to be sent.
+    /// Makes it ready to be sent. If there is another one, that is to be sent in its place.
+    fn prepare(&mut self) -> capnp::Result<Option<Box<dyn RequestHook>>> {
+        let other = self.redirected()?;
+        if other.is_none() {
+            self.cross()?;
+        }
+        Ok(other)
+    }
+
+    /// Lets the capabilities in the parameters cross.
     fn cross(&mut self) -> capnp::Result<()> {
         let membrane = self.target.membrane();
         if let Some(reason) = membrane.revoked() {
@@ -75,45 +93,75 @@ impl Request {
     }
 }
 
+impl Request {
+    /// Takes it out of its allocation, which then waits for what comes of it.
+    fn take(&mut self) -> Self {
+        let nothing = capnp::Error::from_kind(capnp::ErrorKind::Failed);
+        std::mem::replace(self, Self::Failed(nothing))
+    }
+
+    fn unsent(&mut self) -> &mut Unsent {
+        match self {
+            Self::Unsent(unsent) => unsent,
+            // Who sends a request gives it away.
+            Self::Sent(_) | Self::Failed(_) => unreachable!("a request is sent once"),
+        }
+    }
+}
+
 impl RequestHook for Request {
     fn get(&mut self) -> any_pointer::Builder<'_> {
-        self.outgoing.builder(self.inner.get())
+        let Unsent {
+            outgoing, inner, ..
+        } = self.unsent();
+        outgoing.builder(inner.get())
     }
 
     /// Zero, as for a local request, where the call stays in this process; else the membrane's.
     fn get_brand(&self) -> usize {
-        match self.is_local() {
-            true => 0,
-            false => self.target.membrane().brand(),
+        match self {
+            Self::Unsent(unsent) if !unsent.is_local() => unsent.target.membrane().brand(),
+            _ => 0,
         }
     }
 
     fn send(mut self: Box<Self>) -> RemotePromise<any_pointer::Owned> {
-        match self.redirected() {
-            Ok(None) => {}
-            Ok(Some(request)) => return request.send(),
-            Err(error) => return answer::failed(error),
+        let promise = match self.unsent().prepare() {
+            Ok(Some(other)) => return other.send(),
+            Ok(None) => match self.take() {
+                Self::Unsent(Unsent { inner, target, .. }) => {
+                    let is_local = inner.get_brand() == 0;
+                    let membrane = target.membrane().clone();
+                    let call = Call::new(inner.send(), is_local, target.direction(), membrane);
+                    let promise = Promise::from_future(Answer::new(call.clone()));
+                    *self = Self::Sent(call);
+                    promise
+                }
+                Self::Sent(_) | Self::Failed(_) => unreachable!("a request is sent once"),
+            },
+            Err(error) => {
+                *self = Self::Failed(error.clone());
+                Promise::err(error)
+            }
+        };
+        RemotePromise {
+            promise,
+            pipeline: any_pointer::Pipeline::new(self),
         }
-        if let Err(error) = self.cross() {
-            return answer::failed(error);
-        }
-        let is_local = self.is_local();
-        let Self { inner, target, .. } = *self;
-        let membrane = target.membrane().clone();
-        answer::answer(inner.send(), is_local, target.direction(), membrane)
     }
 
     fn send_streaming(mut self: Box<Self>) -> Promise<(), capnp::Error> {
-        match self.redirected() {
+        match self.unsent().prepare() {
             Ok(None) => {}
-            Ok(Some(request)) => return request.send_streaming(),
+            Ok(Some(other)) => return other.send_streaming(),
             Err(error) => return Promise::err(error),
         }
-        if let Err(error) = self.cross() {
-            return Promise::err(error);
+        match *self {
+            Self::Unsent(Unsent { inner, target, .. }) => {
+                delivery::until_revoked(target.membrane(), inner.send_streaming())
+            }
+            Self::Sent(_) | Self::Failed(_) => unreachable!("a request is sent once"),
         }
-        let Self { inner, target, .. } = *self;
-        delivery::in_flight(target.membrane(), |_| inner.send_streaming())
     }
 
     /// Never: `capnp-rpc` leaves parts of tail calls unimplemented. Whoever asks sends it as usual.
@@ -122,4 +170,26 @@ impl RequestHook for Request {
     ) -> Option<(u32, Promise<(), capnp::Error>, Box<dyn PipelineHook>)> {
         None
     }
+}
+
+impl PipelineHook for Request {
+    fn add_ref(&self) -> Box<dyn PipelineHook> {
+        Box::new(match self {
+            Self::Sent(call) => Self::Sent(call.clone()),
+            Self::Failed(error) => Self::Failed(error.clone()),
+            Self::Unsent(_) => Self::Failed(not_sent()),
+        })
+    }
+
+    fn get_pipelined_cap(&self, ops: &[PipelineOp]) -> Box<dyn ClientHook> {
+        match self {
+            Self::Sent(call) => call.get_pipelined_cap(ops),
+            Self::Failed(error) => broken(error.clone()),
+            Self::Unsent(_) => broken(not_sent()),
+        }
+    }
+}
+
+fn not_sent() -> capnp::Error {
+    capnp::Error::failed("the call was not sent".into())
 }
