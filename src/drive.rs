@@ -33,6 +33,8 @@ pub struct Driver {
     inbox: Weak<Inbox>,
     shared: Rc<Shared>,
     running: FuturesUnordered<LocalBoxFuture<'static, ()>>,
+    /// On their way to `running`: empty between polls, kept for what it has allocated.
+    arriving: Vec<LocalBoxFuture<'static, ()>>,
 }
 
 struct Inbox {
@@ -70,6 +72,7 @@ impl Tasks {
             inbox: Rc::downgrade(&inbox),
             shared,
             running: FuturesUnordered::new(),
+            arriving: Vec::new(),
         };
         (Self { inbox }, driver)
     }
@@ -121,9 +124,15 @@ impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self {
+            inbox,
+            shared,
+            running,
+            arriving,
+        } = &mut *self;
         loop {
             let garbage = {
-                let mut state = self.shared.state.borrow_mut();
+                let mut state = shared.state.borrow_mut();
                 if !state
                     .waker
                     .as_ref()
@@ -131,30 +140,28 @@ impl Future for Driver {
                 {
                     state.waker = Some(cx.waker().clone());
                 }
-                let spawned = std::mem::take(&mut state.spawned);
-                let garbage = state.garbage.pop_front();
-                drop(state);
-                self.running.extend(spawned);
-                garbage
+                std::mem::swap(arriving, &mut state.spawned);
+                state.garbage.pop_front()
             };
+            running.extend(arriving.drain(..));
             if garbage.is_some() {
                 continue;
             }
-            match Pin::new(&mut self.running).poll_next(cx) {
+            match Pin::new(&mut *running).poll_next(cx) {
                 Poll::Ready(Some(())) => continue,
-                Poll::Pending if self.has_mail() => continue,
+                Poll::Pending if shared.has_mail() => continue,
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) if self.has_mail() => continue,
-                Poll::Ready(None) if self.inbox.strong_count() == 0 => return Poll::Ready(()),
+                Poll::Ready(None) if shared.has_mail() => continue,
+                Poll::Ready(None) if inbox.strong_count() == 0 => return Poll::Ready(()),
                 Poll::Ready(None) => return Poll::Pending,
             }
         }
     }
 }
 
-impl Driver {
+impl Shared {
     fn has_mail(&self) -> bool {
-        let state = self.shared.state.borrow();
+        let state = self.state.borrow();
         !state.spawned.is_empty() || !state.garbage.is_empty()
     }
 }

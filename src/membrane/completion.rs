@@ -1,6 +1,6 @@
 //! The end of a membrane, as a future.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -42,22 +42,24 @@ struct Inner {
     wakers: RefCell<Vec<Waker>>,
 }
 
+/// The membrane's end of a [`Completion`]. Where nobody asks for one, there is none.
+#[derive(Default)]
 pub(super) struct Completer {
-    inner: Rc<Inner>,
-}
-
-pub(super) fn completion() -> (Completer, Completion) {
-    let inner = Rc::new(Inner::default());
-    let completer = Completer {
-        inner: inner.clone(),
-    };
-    (completer, Completion { inner })
+    inner: OnceCell<Rc<Inner>>,
 }
 
 impl Completer {
+    pub(super) fn completion(&self) -> Completion {
+        let inner = self.inner.get_or_init(Rc::default).clone();
+        Completion { inner }
+    }
+
     pub(super) fn complete(&self, completed: Completed) {
-        self.inner.completed.set(Some(completed));
-        for waker in self.inner.wakers.take() {
+        let Some(inner) = self.inner.get() else {
+            return;
+        };
+        inner.completed.set(Some(completed));
+        for waker in inner.wakers.take() {
             waker.wake();
         }
     }

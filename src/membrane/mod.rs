@@ -83,7 +83,15 @@ impl Direction {
 /// A membrane. Holding it keeps it from being complete, as holding any of its wrappers does.
 pub struct Membrane {
     membrane: Ref,
-    completion: Completion,
+}
+
+/// Whom a membrane tells what becomes of it.
+pub(crate) trait Watch {
+    /// A call that crosses has ended, and its caller does not know yet.
+    fn call_returns(&self);
+
+    /// It is complete: told in a turn of the driver's, where there is one.
+    fn complete(&self, completed: Completed);
 }
 
 /// Makes a [`Membrane`] with what is not the default.
@@ -123,7 +131,7 @@ impl Membrane {
 
     /// Its end.
     pub fn completion(&self) -> Completion {
-        self.completion.clone()
+        self.membrane.completion()
     }
 
     /// A handle that does not keep it from being complete.
@@ -133,17 +141,9 @@ impl Membrane {
         }
     }
 
-    /// Runs `run` each time a call that crosses has ended, before its caller learns of it, and each time
-    /// a capability is let go by the driver, before its owner learns of it. Only the first one that is
-    /// set counts.
-    pub(crate) fn on_return(&self, run: impl Fn() + 'static) {
-        let _only_the_first = self.membrane.set_on_return(Box::new(run));
-    }
-
-    /// Runs `run` when it is complete: in a turn of the driver's, where there is one. Only the last one
-    /// that is set counts.
-    pub(crate) fn on_complete(&self, run: impl FnOnce(Completed) + 'static) {
-        self.membrane.set_on_complete(Box::new(run));
+    /// Lets `watcher` know what becomes of it. Only the first one counts.
+    pub(crate) fn watch(&self, watcher: Rc<dyn Watch>) {
+        self.membrane.watch(watcher);
     }
 
     fn cross<C: FromClientHook>(&self, client: C, direction: Direction) -> C {
@@ -169,10 +169,8 @@ impl Builder {
 
     /// The membrane.
     pub fn build(self) -> Membrane {
-        let (completer, completion) = completion::completion();
         Membrane {
-            membrane: Ref::new(self.tasks, self.clock, completer),
-            completion,
+            membrane: Ref::new(self.tasks, self.clock),
         }
     }
 }

@@ -12,8 +12,8 @@ use capnp::private::capability::ClientHook;
 
 use super::call::Calls;
 use super::client::{Node, Wrapper};
-use super::completion::{Completed, Completer};
-use super::{Direction, MAX_RESOLUTION_HOPS};
+use super::completion::{Completed, Completer, Completion};
+use super::{Direction, MAX_RESOLUTION_HOPS, Watch};
 use crate::clock::{Clock, Timestamp};
 use crate::drive::Tasks;
 
@@ -27,18 +27,14 @@ pub(super) struct State {
     pub(super) deliveries: Calls<()>,
     revoked: OnceCell<capnp::Error>,
     introduction: Introduction,
-    on_return: OnceCell<Box<dyn Fn()>>,
+    watcher: OnceCell<Rc<dyn Watch>>,
     tasks: Option<Tasks>,
     clock: Option<Rc<dyn Clock>>,
     /// How many references are held only by what waits to be dropped.
     leaving: Cell<usize>,
     last_drop: Cell<Option<Timestamp>>,
-    on_complete: Cell<Option<OnComplete>>,
     completer: Completer,
 }
-
-/// What is run once when the membrane is complete.
-type OnComplete = Box<dyn FnOnce(Completed)>;
 
 /// A capability that crosses: whose it is (brand, address) and which way calls on its wrapper go.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,17 +121,17 @@ impl State {
 
     /// Runs what was to be run before a call returns, or a capability is let go.
     pub(super) fn before_return(&self) {
-        if let Some(run) = self.on_return.get() {
-            run();
+        if let Some(watcher) = self.watcher.get() {
+            watcher.call_returns();
         }
     }
 
-    pub(super) fn set_on_return(&self, run: Box<dyn Fn()>) -> Result<(), Box<dyn Fn()>> {
-        self.on_return.set(run)
+    pub(super) fn watch(&self, watcher: Rc<dyn Watch>) {
+        let _only_the_first = self.watcher.set(watcher);
     }
 
-    pub(super) fn set_on_complete(&self, run: OnComplete) {
-        self.on_complete.set(Some(run));
+    pub(super) fn completion(&self) -> Completion {
+        self.completer.completion()
     }
 
     /// See `Membrane::revoke`. False where it was revoked before.
@@ -160,8 +156,8 @@ impl State {
 impl Drop for State {
     fn drop(&mut self) {
         let completed = Completed::new(self.last_drop.get());
-        if let Some(run) = self.on_complete.take() {
-            run(completed);
+        if let Some(watcher) = self.watcher.get() {
+            watcher.complete(completed);
         }
         self.completer.complete(completed);
     }
@@ -173,11 +169,7 @@ pub(super) struct Ref {
 }
 
 impl Ref {
-    pub(super) fn new(
-        tasks: Option<Tasks>,
-        clock: Option<Rc<dyn Clock>>,
-        completer: Completer,
-    ) -> Self {
+    pub(super) fn new(tasks: Option<Tasks>, clock: Option<Rc<dyn Clock>>) -> Self {
         Self {
             state: Rc::new(State {
                 wrappers: RefCell::default(),
@@ -185,13 +177,12 @@ impl Ref {
                 deliveries: Calls::default(),
                 revoked: OnceCell::new(),
                 introduction: Introduction::default(),
-                on_return: OnceCell::new(),
+                watcher: OnceCell::new(),
                 tasks,
                 clock,
                 leaving: Cell::new(0),
                 last_drop: Cell::new(None),
-                on_complete: Cell::default(),
-                completer,
+                completer: Completer::default(),
             }),
         }
     }
@@ -293,7 +284,10 @@ impl Drop for Ref {
         if Rc::strong_count(&self.state) == self.leaving.get() + 1 {
             let now = self.clock.as_ref().map(|clock| clock.now());
             self.last_drop.set(now);
-            if let Some(tasks) = &self.tasks {
+            // What waits already, waits in a queue of the driver's.
+            if let Some(tasks) = &self.tasks
+                && self.leaving.get() == 0
+            {
                 tasks.drop_later(LeavingRef::new(self));
             }
         }

@@ -4,7 +4,6 @@ use std::fmt;
 
 use capnp::capability::{Client, FromClientHook, RemotePromise, Response};
 use capnp::traits::{Owned, Pipelined};
-use futures::FutureExt;
 use futures::channel::oneshot;
 
 use super::metadata::Metadata;
@@ -141,8 +140,7 @@ impl Event<'_> {
                     Ok(Err(error)) => Err(error),
                     Ok(Ok(())) | Err(oneshot::Canceled) => delivered,
                 }
-            }
-            .boxed_local(),
+            },
         };
         session::open(opened, spans, ending.as_ref(), clock, tasks)
     }

@@ -69,10 +69,7 @@ impl Opening {
         })?;
         let membrane = Membrane::builder().tasks(&self.tasks).clock(clock).build();
         let top_level = membrane.export(inside);
-        let life = self.life.clone();
-        membrane.on_return(move || life.enricher().send_pending());
-        let life = self.life.clone();
-        membrane.on_complete(move |completed| life.complete(completed));
+        membrane.watch(self.life.clone());
         self.life.set_membrane(membrane.downgrade());
         Ok(CalleeSession {
             top_level,

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
 
 use capnp::capability::{Client, FromClientHook, Response};
@@ -168,12 +169,12 @@ impl Drop for Cancel {
 type Answer = Response<open_session_results::Owned>;
 
 /// What the calls that open a session give, before any of them is answered.
-pub(crate) struct Opened {
+pub(crate) struct Opened<F> {
     pub(crate) top_level: Client,
     pub(crate) session: rpc_session::Client,
     /// Resolves when all of them are answered. It holds what must be held until then. Dropping it
     /// cancels the event.
-    pub(crate) settled: LocalBoxFuture<'static, Result<Answer, capnp::Error>>,
+    pub(crate) settled: F,
 }
 
 /// Begins the caller's side.
@@ -183,7 +184,7 @@ pub(crate) struct Opened {
 /// the application does with what came of them; unless it cancels the session, all of whose
 /// capabilities are revoked then.
 pub(crate) fn open<C: FromClientHook>(
-    opened: Opened,
+    opened: Opened<impl Future<Output = Result<Answer, capnp::Error>> + 'static>,
     spans: Channels<SpanBuilder>,
     ending: Option<&Ending>,
     clock: Option<Rc<dyn Clock>>,
@@ -199,8 +200,7 @@ pub(crate) fn open<C: FromClientHook>(
     if let Some(life) = &life {
         let membrane = Membrane::builder().tasks(tasks).clock(clock).build();
         top_level = membrane.export(top_level);
-        let completed = life.clone();
-        membrane.on_complete(move |at| completed.complete(at));
+        membrane.watch(life.clone());
         life.set_membrane(membrane.downgrade());
     }
     let (cancel, canceled) = oneshot::channel();
@@ -222,11 +222,12 @@ pub(crate) fn open<C: FromClientHook>(
 /// Waits until the session is open, or canceled. What the application holds of it has resolved then, and
 /// what the answer holds is let go.
 async fn settle(
-    settled: LocalBoxFuture<'static, Result<Answer, capnp::Error>>,
+    settled: impl Future<Output = Result<Answer, capnp::Error>>,
     life: Option<Rc<Life>>,
     canceled: oneshot::Receiver<()>,
 ) {
     // A cancellation first: what is not delivered yet is not to be delivered any more.
+    let settled = pin!(settled);
     let settled = match future::select(canceled, settled).await {
         Either::Left((Ok(()), _settled)) => return,
         Either::Left((Err(oneshot::Canceled), settled)) => settled.await,

@@ -9,7 +9,7 @@ use super::channels::Channels;
 use crate::enrich::Enricher;
 use crate::error::Error;
 use crate::guard::{Ending, OnEnd, Registration};
-use crate::membrane::{Completed, WeakMembrane};
+use crate::membrane::{Completed, Watch, WeakMembrane};
 use crate::trace::{Outcome, SpanBuilder, SpanStatus, Timestamp};
 
 /// How a session ended.
@@ -105,16 +105,6 @@ impl Life {
         self.end.get()
     }
 
-    /// The membrane is complete: the end that everybody wants, unless it is how a lost connection
-    /// looks, which drops everything.
-    pub(crate) fn complete(&self, completed: Completed) {
-        let end = match self.ending.as_ref().and_then(Ending::reason) {
-            Some(lost) => SessionEnd::new(Outcome::Disconnected, Some(lost.reason())),
-            None => SessionEnd::new(Outcome::Ok, None),
-        };
-        self.close(end, completed.at());
-    }
-
     /// Ends it before its time: its capabilities are revoked. Does nothing after the end.
     ///
     /// Only from a clean turn: what is revoked is dropped here.
@@ -198,6 +188,23 @@ fn end_error(end: &SessionEnd) -> Error {
         Outcome::Ok | Outcome::Exception | Outcome::Revoked | Outcome::Timeout => {
             Error::revoked(text)
         }
+    }
+}
+
+impl Watch for Life {
+    /// What was written before the return is to arrive before it.
+    fn call_returns(&self) {
+        self.enricher.send_pending();
+    }
+
+    /// The membrane is complete: the end that everybody wants, unless it is how a lost connection
+    /// looks, which drops everything.
+    fn complete(&self, completed: Completed) {
+        let end = match self.ending.as_ref().and_then(Ending::reason) {
+            Some(lost) => SessionEnd::new(Outcome::Disconnected, Some(lost.reason())),
+            None => SessionEnd::new(Outcome::Ok, None),
+        };
+        self.close(end, completed.at());
     }
 }
 
