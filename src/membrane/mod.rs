@@ -35,8 +35,9 @@
 //! - M8 *Fail closed*: a capability that can't be wrapped is unusable, never bare.
 //!
 //! Where it reaches its limits: looking at pointers counts against the traversal limit of a message
-//! that was received, so a message needs up to twice the limit that it needs without; and messages
-//! held by the application, received or not yet sent, keep what is in them after a revocation.
+//! that was received, so a message needs up to twice the limit that it needs without; a list of structs
+//! counts twice against its nesting limit; and messages held by the application, received or not yet
+//! sent, keep what is in them after a revocation.
 //!
 //! The design is that of C++'s `capnp/membrane.h`.
 

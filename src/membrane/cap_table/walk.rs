@@ -6,8 +6,8 @@
 //! overflow ours.
 
 use capnp::private::layout::{ElementSize, PointerReader, PointerType, StructReader};
-use capnp::traits::FromPointerReader;
-use capnp::{any_pointer, raw, struct_list};
+use capnp::traits::{FromPointerReader, IntoInternalListReader};
+use capnp::{any_pointer, any_pointer_list, raw, struct_list};
 
 use super::any_struct::{self, AnyStruct};
 
@@ -58,19 +58,22 @@ pub(super) struct Walk<'a> {
 }
 
 struct Frame<'a> {
-    list: Option<List<'a>>,
-    element: StructReader<'a>,
-    /// The raw pointers of `element`, eight bytes each.
+    of: Of<'a>,
+    pointers: any_pointer_list::Reader<'a>,
+    /// The same as raw words, eight bytes each.
     words: &'a [u8],
     /// How many of them have been looked at.
     next: u32,
 }
 
-struct List<'a> {
-    elements: struct_list::Reader<'a, AnyStruct>,
-    of_pointers: bool,
-    /// The element that is being looked at.
-    at: u32,
+/// What the pointers of a frame are.
+enum Of<'a> {
+    /// The fields of a struct.
+    Struct,
+    /// The elements of a list.
+    Pointers,
+    /// The fields of this element of a list of structs.
+    Structs(struct_list::Reader<'a, AnyStruct>, u32),
 }
 
 /// Begins a walk at `root`.
@@ -115,11 +118,11 @@ impl<'a> Walk<'a> {
         self.stack
             .iter()
             .map(|frame| {
-                let field = frame.next.saturating_sub(1);
-                match &frame.list {
-                    None => Step::Field(field),
-                    Some(list) if list.of_pointers => Step::Element(list.at),
-                    Some(list) => Step::ElementField(list.at, field),
+                let at = frame.next.saturating_sub(1);
+                match frame.of {
+                    Of::Struct => Step::Field(at),
+                    Of::Pointers => Step::Element(at),
+                    Of::Structs(_, element) => Step::ElementField(element, at),
                 }
             })
             .collect()
@@ -127,6 +130,20 @@ impl<'a> Walk<'a> {
 }
 
 impl<'a> Frame<'a> {
+    fn new(of: Of<'a>, pointers: any_pointer_list::Reader<'a>) -> Self {
+        Self {
+            of,
+            pointers,
+            words: raw::get_list_bytes(pointers),
+            next: 0,
+        }
+    }
+
+    fn of_struct(of: Of<'a>, fields: StructReader<'a>) -> Self {
+        let pointers = raw::get_struct_pointer_section(any_struct::Reader(fields));
+        Self::new(of, pointers)
+    }
+
     fn next_pointer(&mut self) -> Option<(u64, PointerReader<'a>)> {
         loop {
             let at = self.next as usize;
@@ -135,22 +152,22 @@ impl<'a> Frame<'a> {
             // The slice has eight bytes, by the line above.
             let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
             if word != 0 {
-                return Some((word, self.element.get_pointer_field(at)));
+                // There are as many pointers as words.
+                let Raw(pointer) = self.pointers.try_get(self.next - 1)?.get_as().ok()?;
+                return Some((word, pointer));
             }
         }
     }
 
+    /// Goes on to the next element of a list of structs.
     fn next_element(&mut self) -> bool {
-        let Some(list) = &mut self.list else {
+        let Of::Structs(elements, at) = self.of else {
             return false;
         };
-        list.at += 1;
-        let Some(any_struct::Reader(element)) = list.elements.try_get(list.at) else {
+        let Some(any_struct::Reader(element)) = elements.try_get(at + 1) else {
             return false;
         };
-        self.element = element;
-        self.words = pointer_words(element);
-        self.next = 0;
+        *self = Self::of_struct(Of::Structs(elements, at + 1), element);
         true
     }
 }
@@ -182,18 +199,13 @@ impl Kind {
 /// Enters what `pointer` points to, if it holds pointers.
 fn enter(pointer: PointerReader<'_>) -> capnp::Result<Option<Frame<'_>>> {
     let entered = match pointer.get_pointer_type() {
-        Ok(PointerType::Struct) => pointer.get_struct(None).map(|element| {
-            Some(Frame {
-                list: None,
-                element,
-                words: pointer_words(element),
-                next: 0,
-            })
-        }),
+        Ok(PointerType::Struct) => pointer
+            .get_struct(None)
+            .map(|fields| Some(Frame::of_struct(Of::Struct, fields))),
         Ok(PointerType::List) => {
             struct_list::Reader::get_from_pointer(&pointer, None).map(enter_list)
         }
-        // A capability behind a far pointer can't be read, by anybody.
+        // A capability behind a far pointer can't be read; a copy that takes it fails.
         Ok(PointerType::Null | PointerType::Capability) => Ok(None),
         Err(error) => Err(error),
     };
@@ -204,21 +216,16 @@ fn enter(pointer: PointerReader<'_>) -> capnp::Result<Option<Frame<'_>>> {
     }
 }
 
-/// Any list but one of bits can be read as one of structs: one of pointers has one pointer an element.
+/// Any list but one of bits can be read as one of structs. One of pointers is not to be: its elements
+/// would be a level deeper than they are, and the nesting limit would be reached too early.
 fn enter_list(elements: struct_list::Reader<'_, AnyStruct>) -> Option<Frame<'_>> {
-    let any_struct::Reader(element) = elements.try_get(0)?;
-    Some(Frame {
-        list: Some(List {
-            of_pointers: raw::get_list_element_size(elements) == ElementSize::Pointer,
-            elements,
-            at: 0,
-        }),
-        element,
-        words: pointer_words(element),
-        next: 0,
-    })
-}
-
-fn pointer_words(element: StructReader<'_>) -> &[u8] {
-    raw::get_list_bytes(raw::get_struct_pointer_section(any_struct::Reader(element)))
+    if raw::get_list_element_size(elements) == ElementSize::Pointer {
+        let reader = elements.into_internal_list_reader();
+        return Some(Frame::new(
+            Of::Pointers,
+            any_pointer_list::Reader { reader },
+        ));
+    }
+    let any_struct::Reader(first) = elements.try_get(0)?;
+    Some(Frame::of_struct(Of::Structs(elements, 0), first))
 }
