@@ -8,7 +8,8 @@ use crate::testkit_capnp::{bundle, holder, probe};
 /// How many capabilities [`fill`] puts in.
 pub const PLACES: usize = 20;
 
-/// Fills `bundle` with what `source` gives for each place, which it is told by name.
+/// Fills `bundle`, but for its `data`, with what `source` gives for each place, which it is told by
+/// name.
 pub fn fill(
     mut bundle: bundle::Builder<'_>,
     mut source: impl FnMut(&str) -> probe::Client,
@@ -68,7 +69,6 @@ pub fn fill(
     let mut held = bundle.reborrow().init_held();
     hold(held.reborrow(), "held", &mut source);
     hold(held.init_inner(), "held.inner", &mut source);
-    bundle.set_data(b"not a pointer");
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! An event loop whose time stands still.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 /// Runs a test to its end on an event loop of its own, where `spawn_local` works.
 ///
@@ -36,5 +38,39 @@ pub async fn soon<F: Future>(future: F) -> F::Output {
     match tokio::time::timeout(Duration::from_secs(1), future).await {
         Ok(output) => output,
         Err(_) => panic!("the event loop is idle and the future is still pending"),
+    }
+}
+
+/// Starts `future` and lets it run whether or not anybody waits for it; a local call begins no sooner
+/// than it is waited for. Dropping what is given back cancels it.
+pub fn start<F>(future: F) -> Started<F::Output>
+where
+    F: Future + 'static,
+{
+    Started(tokio::task::spawn_local(future))
+}
+
+/// What [`start`] started: a future of its outcome.
+pub struct Started<T>(JoinHandle<T>);
+
+impl<T> Started<T> {
+    /// Has it come to its end?
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl<T> Future for Started<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let outcome = std::task::ready!(Pin::new(&mut self.0).poll(cx));
+        Poll::Ready(outcome.expect("it neither panics nor is it cancelled"))
+    }
+}
+
+impl<T> Drop for Started<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -6,7 +6,8 @@
 //! - [`link`]: two parties and what lies between them, with latency and cuts.
 //! - [`events`]: an event loop whose time stands still.
 //! - [`cap_walk`](cap_walk()): a property of the membrane that must hold for every message.
-//! - [`raw`]: hooks that misbehave.
+//! - [`raw`]: objects below the level of a schema, and hooks that misbehave.
+//! - [`scene`]: one membrane, wherever it may stand.
 //!
 //! A program that counts allocations takes the crate `allocation-counter` itself: whoever links it has
 //! its allocator, and timings should not.
@@ -16,6 +17,7 @@ mod cap_walk;
 pub mod events;
 pub mod link;
 pub mod raw;
+pub mod scene;
 mod server;
 
 pub use cap_walk::cap_walk;

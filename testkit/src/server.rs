@@ -1,6 +1,7 @@
 //! Objects that do what they are told.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use capnp::Error;
@@ -21,6 +22,7 @@ pub struct World {
 #[derive(Default)]
 struct Shared {
     live: Cell<usize>,
+    addresses: RefCell<HashMap<String, usize>>,
     calls: Cell<usize>,
     gate: Gate,
     watching: Cell<bool>,
@@ -37,12 +39,26 @@ impl World {
     /// A new object, that answers to `label`.
     pub fn probe(&self, label: &str) -> probe::Client {
         self.shared.live.set(self.live() + 1);
-        capnp_rpc::new_client(Object {
+        let object: probe::Client = capnp_rpc::new_client(Object {
             label: label.to_owned(),
             slot: RefCell::default(),
             pushed: Cell::default(),
             world: self.clone(),
-        })
+        });
+        let address = object.as_client_hook().get_ptr();
+        self.shared
+            .addresses
+            .borrow_mut()
+            .insert(label.to_owned(), address);
+        object
+    }
+
+    /// The address (`get_ptr`) of the last object that was made with `label`, without a wrapper.
+    ///
+    /// # Panics
+    /// Where none was.
+    pub fn address(&self, label: &str) -> usize {
+        self.shared.addresses.borrow()[label]
     }
 
     /// How many of its objects are alive, cursors among them.
