@@ -1,6 +1,6 @@
 //! A wrapper: the hook that stands for a capability on the other side.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use capnp::any_pointer;
@@ -16,6 +16,9 @@ pub(super) struct Node {
     // Before the reference to the membrane: that one is complete when this is gone. It is there until
     // the drop takes it out.
     target: RefCell<Option<Box<dyn ClientHook>>>,
+    /// What a promise has resolved to, for this side. Once known it stays, also after a revocation:
+    /// where it is of this side, nothing crosses any more.
+    resolution: OnceCell<Box<dyn ClientHook>>,
     key: Key,
     membrane: Ref,
 }
@@ -29,6 +32,7 @@ impl Node {
     pub(super) fn new(target: Box<dyn ClientHook>, key: Key, membrane: Ref) -> Self {
         Self {
             target: RefCell::new(Some(target)),
+            resolution: OnceCell::new(),
             key,
             membrane,
         }
@@ -36,6 +40,10 @@ impl Node {
 
     pub(super) fn key(&self) -> Key {
         self.key
+    }
+
+    pub(super) fn membrane(&self) -> &Ref {
+        &self.membrane
     }
 
     /// What is wrapped.
@@ -56,6 +64,21 @@ impl Node {
             self.revoke(reason);
         }
         result
+    }
+
+    /// Where calls go now that the promise has resolved: another wrapper, or the original where the
+    /// resolution is on this side. `None`: it is no promise, or not resolved.
+    pub(super) fn resolution(&self) -> Option<Box<dyn ClientHook>> {
+        if let Some(resolution) = self.resolution.get() {
+            return Some(resolution.add_ref());
+        }
+        let resolved = self.with_target(|target| target.get_resolved())?;
+        Some(self.resolve(resolved))
+    }
+
+    fn resolve(&self, resolved: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
+        let crossed = self.membrane.cross(resolved, self.direction());
+        self.resolution.get_or_init(|| crossed).add_ref()
     }
 
     /// Lets go what is wrapped.
@@ -87,13 +110,6 @@ impl Wrapper {
     fn direction(&self) -> Direction {
         self.node.direction()
     }
-
-    /// Where calls go now that the promise has resolved: another wrapper, or the original where the
-    /// resolution is on this side. `None`: it is no promise, or not resolved.
-    fn resolution(&self) -> Option<Box<dyn ClientHook>> {
-        let resolved = self.node.with_target(|target| target.get_resolved())?;
-        Some(self.node.membrane.cross(resolved, self.direction()))
-    }
 }
 
 impl ClientHook for Wrapper {
@@ -107,7 +123,7 @@ impl ClientHook for Wrapper {
         method_id: u16,
         size_hint: Option<capnp::MessageSize>,
     ) -> Request<any_pointer::Owned, any_pointer::Owned> {
-        if let Some(resolution) = self.resolution() {
+        if let Some(resolution) = self.node.resolution() {
             return resolution.new_call(interface_id, method_id, size_hint);
         }
         let request = self
@@ -115,8 +131,9 @@ impl ClientHook for Wrapper {
             .with_target(|target| target.new_call(interface_id, method_id, size_hint));
         Request::new(call::request(
             request.hook,
-            self.direction(),
-            self.node.membrane.clone(),
+            self.node.clone(),
+            interface_id,
+            method_id,
         ))
     }
 
@@ -127,7 +144,7 @@ impl ClientHook for Wrapper {
         params: Box<dyn ParamsHook>,
         results: Box<dyn ResultsHook>,
     ) -> Promise<(), capnp::Error> {
-        if let Some(resolution) = self.resolution() {
+        if let Some(resolution) = self.node.resolution() {
             return resolution.call(interface_id, method_id, params, results);
         }
         call::deliver(
@@ -154,20 +171,21 @@ impl ClientHook for Wrapper {
     }
 
     fn get_resolved(&self) -> Option<Box<dyn ClientHook>> {
-        self.resolution()
+        self.node.resolution()
     }
 
     fn when_more_resolved(&self) -> Option<Promise<Box<dyn ClientHook>, capnp::Error>> {
         // First, because a promise of `capnp-rpc` that has resolved already never says so again.
-        if let Some(resolution) = self.resolution() {
+        if let Some(resolution) = self.node.resolution() {
             return Some(Promise::ok(resolution));
         }
         let more = self
             .node
             .with_target(|target| target.when_more_resolved())?;
-        let (direction, membrane) = (self.direction(), self.node.membrane.clone());
+        let node = self.node.clone();
         Some(Promise::from_future(async move {
-            Ok(membrane.cross(more.await?, direction))
+            let more = more.await?;
+            Ok(node.resolve(more))
         }))
     }
 
