@@ -114,6 +114,13 @@ impl Scene {
         assert!(self.weak().revoke(Error::revoked(REASON)));
     }
 
+    /// Cuts the connection, where there is one.
+    pub fn cut(&self) {
+        if let Some(connection) = &self.connection {
+            connection.link.cut();
+        }
+    }
+
     /// Lets go of the wrapper and of the membrane. The connection stays.
     pub fn leave(self) -> Left {
         Left {
