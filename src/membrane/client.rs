@@ -183,9 +183,17 @@ impl ClientHook for Wrapper {
             .node
             .with_target(|target| target.when_more_resolved())?;
         let node = self.node.clone();
+        let resolves = call::until_revoked(
+            &self.node.membrane,
+            Promise::from_future(async move {
+                node.resolve(more.await?);
+                Ok(())
+            }),
+        );
+        let node = self.node.clone();
         Some(Promise::from_future(async move {
-            let more = more.await?;
-            Ok(node.resolve(more))
+            resolves.await?;
+            Ok(node.resolution().unwrap_or_else(|| broken(gone())))
         }))
     }
 

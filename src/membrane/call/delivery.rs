@@ -53,6 +53,17 @@ pub(in crate::membrane) fn deliver(
     })
 }
 
+/// What `promise` does, unless the membrane is revoked before: then it fails with the reason.
+pub(in crate::membrane) fn until_revoked(
+    membrane: &Ref,
+    promise: Promise<(), capnp::Error>,
+) -> Promise<(), capnp::Error> {
+    match membrane.revoked() {
+        Some(reason) => Promise::err(reason.clone()),
+        None => in_flight(membrane, |_| promise),
+    }
+}
+
 /// A call in flight; `start` begins it.
 pub(super) fn in_flight(
     membrane: &Ref,

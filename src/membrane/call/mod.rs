@@ -12,5 +12,5 @@ mod delivery;
 mod request;
 mod results;
 
-pub(super) use delivery::deliver;
+pub(super) use delivery::{deliver, until_revoked};
 pub(super) use request::request;

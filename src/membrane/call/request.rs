@@ -113,7 +113,7 @@ impl RequestHook for Request {
             return Promise::err(error);
         }
         let Self { inner, target, .. } = *self;
-        delivery::in_flight(target.membrane(), |_| inner.send_streaming())
+        delivery::until_revoked(target.membrane(), inner.send_streaming())
     }
 
     /// Never: `capnp-rpc` leaves parts of tail calls unimplemented. Whoever asks sends it as usual.
