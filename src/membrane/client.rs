@@ -1,6 +1,6 @@
 //! A wrapper: the hook that stands for a capability on the other side.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use capnp::any_pointer;
@@ -19,6 +19,8 @@ pub(super) struct Node {
     /// What a promise has resolved to, for this side. Once known it stays, also after a revocation:
     /// where it is of this side, nothing crosses any more.
     resolution: OnceCell<Box<dyn ClientHook>>,
+    /// That it is being found out.
+    resolving: Cell<bool>,
     key: Key,
     membrane: Ref,
 }
@@ -33,6 +35,7 @@ impl Node {
         Self {
             target: RefCell::new(Some(target)),
             resolution: OnceCell::new(),
+            resolving: Cell::new(false),
             key,
             membrane,
         }
@@ -77,7 +80,11 @@ impl Node {
     }
 
     fn resolve(&self, resolved: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
+        if self.resolving.replace(true) {
+            return broken(capnp::Error::failed("a promise resolved to itself".into()));
+        }
         let crossed = self.membrane.cross(resolved, self.direction());
+        self.resolving.set(false);
         self.resolution.get_or_init(|| crossed).add_ref()
     }
 
