@@ -268,7 +268,10 @@ fn m8_a_null_capability_asked_for_late() {
             let _held: Box<dyn std::any::Any> = match asks {
                 WhenItHasLooked => Box::new(soon(&mut promise).await.map(drop)),
                 WhenItHasNot => Box::new(promise),
-                WhenItNoLongerWaits => Box::new(drop(promise)),
+                WhenItNoLongerWaits => {
+                    drop(promise);
+                    Box::new(())
+                }
                 WhileAnotherWaits => Box::new(start(promise)),
             };
             idle().await;

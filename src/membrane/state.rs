@@ -28,9 +28,11 @@ pub(super) struct State {
     /// How many references are held only by what waits to be dropped.
     leaving: Cell<usize>,
     last_drop: Cell<Option<Timestamp>>,
-    on_complete: Cell<Option<Box<dyn FnOnce(Completed)>>>,
+    on_complete: Cell<Option<OnComplete>>,
     completer: Completer,
 }
+
+type OnComplete = Box<dyn FnOnce(Completed)>;
 
 /// What holds on to something inside, and must let it go when the membrane is revoked.
 pub(super) trait Revoke {
@@ -139,7 +141,7 @@ impl State {
         self.on_return.set(run)
     }
 
-    pub(super) fn set_on_complete(&self, run: Box<dyn FnOnce(Completed)>) {
+    pub(super) fn set_on_complete(&self, run: OnComplete) {
         self.on_complete.set(Some(run));
     }
 

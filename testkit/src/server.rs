@@ -19,6 +19,8 @@ pub struct World {
     shared: Rc<Shared>,
 }
 
+type OnDrop = Rc<dyn Fn(&str)>;
+
 #[derive(Default)]
 struct Shared {
     live: Cell<usize>,
@@ -27,7 +29,7 @@ struct Shared {
     gate: Gate,
     watching: Cell<bool>,
     seen: RefCell<Vec<probe::Client>>,
-    on_drop: RefCell<Option<Rc<dyn Fn(&str)>>>,
+    on_drop: RefCell<Option<OnDrop>>,
 }
 
 impl World {
