@@ -100,7 +100,8 @@ enum SpanStatus {
   # Nobody has said; taken for a success. In an update: leave it as it is.
 
   ok @1;
-  # Somebody has said that it is a success. Final: a later error does not replace it.
+  # Somebody has said that it is a success. Final for whoever set it; the span's owner always has the
+  # last word.
 
   error @2;
 }

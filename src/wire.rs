@@ -9,7 +9,7 @@ use capnp::text;
 
 use crate::trace::{
     Attribute, Dropped, EnrichStatus, Outcome, SpanContext, SpanEvent, SpanId, SpanStatus,
-    SpanUpdate, Timestamp, TraceFlags, TraceId, TraceState, Value,
+    SpanUpdate, Timestamp, TraceFlags, TraceId, Value,
 };
 use crate::{pipeline_capnp, trace_capnp};
 
@@ -39,9 +39,9 @@ pub fn write_context(context: &SpanContext, mut to: trace_capnp::span_context::B
         Some(value) => flags.set_value(value.to_u8()),
         None => flags.set_unset(()),
     }
-    let trace_state = context.trace_state().to_string();
+    let trace_state = context.trace_state().as_str();
     if !trace_state.is_empty() {
-        to.set_trace_state(&trace_state);
+        to.set_trace_state(trace_state);
     }
 }
 
@@ -59,10 +59,7 @@ pub fn read_context(from: trace_capnp::span_context::Reader<'_>) -> Option<SpanC
         Ok(flags::Unset(())) | Err(capnp::NotInSchema(_)) => context,
     };
     let trace_state = read_text(from.get_trace_state()).and_then(|text| text.parse().ok());
-    Some(match trace_state {
-        Some(trace_state) => context.with_trace_state(trace_state),
-        None => context.with_trace_state(TraceState::empty()),
-    })
+    Some(context.with_trace_state(trace_state.unwrap_or_default()))
 }
 
 /// Writes `update`.
@@ -96,7 +93,7 @@ pub fn read_update(from: trace_capnp::span_update::Reader<'_>) -> ReceivedUpdate
     let ReceivedUpdate { update, dropped } = &mut received;
     if from.has_name() {
         match read_text(from.get_name()) {
-            Some(name) if name.is_empty() => {}
+            Some("") => {}
             Some(name) => update.name = Some(name.into()),
             None => add(&mut dropped.cut_names, 1),
         }
@@ -330,4 +327,56 @@ fn cut(text: &str) -> &str {
 
 fn add(counter: &mut u32, more: u32) {
     *counter = counter.saturating_add(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use capnp::message::Builder;
+
+    #[test]
+    fn what_became_of_an_update_arrives() {
+        for status in [
+            EnrichStatus::Applied,
+            EnrichStatus::SpanEnded,
+            EnrichStatus::Overloaded,
+        ] {
+            let mut message = Builder::new_default();
+            write_enrich_status(status, message.init_root());
+            let read = read_enrich_status(message.get_root_as_reader().unwrap());
+            assert_eq!(read, status);
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_to_have_become_of_an_update_is_the_end_of_the_span() {
+        let mut message = Builder::new_default();
+        write_enrich_status(EnrichStatus::Applied, message.init_root());
+        let mut bytes = capnp::serialize::write_message_to_words(&message);
+        // After the table of segments and the root pointer.
+        bytes[16..18].copy_from_slice(&7_u16.to_le_bytes());
+        let read = capnp::serialize::read_message_from_flat_slice(
+            &mut &bytes[..],
+            capnp::message::ReaderOptions::new(),
+        );
+        let status = read_enrich_status(read.unwrap().get_root().unwrap());
+        assert_eq!(status, EnrichStatus::SpanEnded);
+    }
+
+    #[test]
+    fn an_outcome_arrives_and_one_that_is_not_known_is_an_exception() {
+        for outcome in [
+            Outcome::Ok,
+            Outcome::Exception,
+            Outcome::Canceled,
+            Outcome::Disconnected,
+            Outcome::Revoked,
+            Outcome::Timeout,
+            Outcome::Overloaded,
+        ] {
+            assert_eq!(read_outcome(Ok(write_outcome(outcome))), outcome);
+        }
+        let unknown = read_outcome(Err(capnp::NotInSchema(99)));
+        assert_eq!(unknown, Outcome::Exception);
+    }
 }

@@ -1,424 +1,207 @@
-//! M6 *Completion*: a membrane is complete when the last reference through it is gone, once, and what
-//! the references were to is gone then, too.
-//!
-//! Each test holds one thing and nothing else, then lets it go.
+//! M6 completion: whatever refers through a membrane keeps it, alone; letting it go completes it.
+//! And taking it all back.
 
-use std::cell::{Cell, RefCell};
+use capnp::Result;
+use capnp::capability::{Promise, RemotePromise};
+use capspan::Error;
+use capspan::membrane::Membrane;
+use capspan::trace::{ManualClock, Timestamp};
+use capspan_testkit::membraned::{Membraned, PLACES, Place, number};
+use capspan_testkit::run::{run, until_idle};
+use capspan_testkit::testkit_capnp::thing;
+use std::any::Any;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use capspan::membrane::{Completion, Membrane};
-use capspan::trace::{Clock, ManualClock};
-use capspan_testkit::events::{soon, start};
-use capspan_testkit::scene::{Place, Scene, at, everywhere, label};
-use capspan_testkit::testkit_capnp::probe;
-use capspan_testkit::{World, idle, run};
-use futures::FutureExt;
+/// What is held of a membrane, alone: each by its name.
+const HELD: [&str; 9] = [
+    "a wrapper",
+    "an unsent request",
+    "an unsent request with a capability in it",
+    "a call in flight",
+    "the promise of a call in flight",
+    "a capability pipelined on a call that has not returned",
+    "a response with a capability that was not looked at",
+    "a response with a capability that was",
+    "a capability from outside that the inside holds",
+];
 
-thread_local! {
-    static WORLD: RefCell<World> = RefCell::default();
-}
-
-/// Sees how much is alive inside at the very moment of the completion.
-struct Witness {
-    seen: AtomicUsize,
-}
-
-impl Witness {
-    const NOTHING: usize = usize::MAX;
-
-    fn of(completion: &Completion, inside: &World) -> Arc<Self> {
-        WORLD.set(inside.clone());
-        let witness = Arc::new(Self {
-            seen: AtomicUsize::new(Self::NOTHING),
-        });
-        let waker = Waker::from(witness.clone());
-        let mut completion = completion.clone();
-        let polled = completion.poll_unpin(&mut Context::from_waker(&waker));
-        assert!(polled.is_pending());
-        witness
-    }
-}
-
-impl Wake for Witness {
-    fn wake(self: Arc<Self>) {
-        let alive = WORLD.with_borrow(World::live);
-        let before = self.seen.swap(alive, Ordering::Relaxed);
-        assert_eq!(before, Self::NOTHING, "complete twice");
-    }
-}
-
-/// What `hold` gives keeps the membrane from being complete, and nothing else does.
-fn alone_keeps_it_open<T>(hold: impl AsyncFn(&Scene) -> T) {
-    everywhere(async |scene| {
-        let held = hold(&scene).await;
-        let (place, inside, clock) = (scene.place, scene.inside.clone(), scene.clock.clone());
-        let completion = scene.completion();
-        let weak = scene.weak();
-        let left = scene.leave();
-        for _ in 0..3 {
-            clock.advance(Duration::from_secs(1));
-            idle().await;
-            assert!(
-                !completion.is_complete(),
-                "complete, though one thing is held"
-            );
-            assert!(!weak.is_unreferenced());
+async fn hold(name: &str, membraned: &Membraned) -> Result<Box<dyn Any>> {
+    let object = &membraned.object;
+    let in_flight = || object.never_request().send();
+    Ok(match name {
+        "a wrapper" => Box::new(object.clone()),
+        "an unsent request" => Box::new(object.number_request()),
+        "an unsent request with a capability in it" => {
+            let mut request = object.call_request();
+            request.get().set_thing(membraned.outside.thing());
+            Box::new(request)
         }
-        let alive = Witness::of(&completion, &inside);
-        idle().await;
-        let last = clock.now();
-        drop(held);
-        if place == Place::InProcess {
-            // The moment is that of the drop, not that of the turn in which it is noticed.
-            clock.advance(Duration::from_secs(1));
+        "a call in flight" => {
+            let call: RemotePromise<thing::never_results::Owned> = in_flight();
+            until_idle().await;
+            Box::new(call)
         }
-        idle().await;
-        clock.advance(Duration::from_secs(1));
-        assert!(completion.is_complete(), "let go, and not complete");
-        assert_eq!(soon(completion).await.at(), Some(last));
-        assert_eq!(inside.live(), 0, "something inside is still alive");
-        let alive = alive.seen.load(Ordering::Relaxed);
-        match place {
-            // Beyond a connection, the inside hears of it later.
-            Place::ClientEnd => assert_ne!(alive, Witness::NOTHING),
-            _ => assert_eq!(alive, 0, "it was complete before the inside was gone"),
+        "the promise of a call in flight" => {
+            let promise: Promise<_, _> = in_flight().promise;
+            Box::new(promise)
         }
-        assert!(weak.is_unreferenced());
-        assert!(!weak.revoke(capspan::Error::revoked("too late")));
-        drop(left);
-    });
-}
-
-#[test]
-fn m6_a_wrapper() {
-    alone_keeps_it_open(async |scene| scene.wrapper.clone());
-}
-
-#[test]
-fn m6_an_unsent_request() {
-    alone_keeps_it_open(async |scene| scene.wrapper.label_request());
-}
-
-#[test]
-fn m6_a_call_in_flight() {
-    alone_keeps_it_open(async |scene| {
-        let mut call = scene.wrapper.hang_request().send().promise;
-        assert!((&mut call).now_or_never().is_none());
-        idle().await;
-        assert_eq!(scene.inside.calls(), 1);
-        (call,)
-    });
-}
-
-#[test]
-fn m6_a_promise_that_nobody_waits_for() {
-    alone_keeps_it_open(async |scene| scene.wrapper.wait_request().send().promise);
-}
-
-#[test]
-fn m6_a_promise_that_was_answered_and_nobody_looked() {
-    alone_keeps_it_open(async |scene| {
-        // With a capability in the answer: one without leaves nothing behind at the callee's end.
-        let sent = scene.wrapper.swap_request().send();
-        idle().await;
-        (sent.promise,)
-    });
-}
-
-#[test]
-fn m6_a_pipelined_capability_of_a_call_that_has_not_returned() {
-    alone_keeps_it_open(async |scene| {
-        let sent = scene.wrapper.wait_request().send();
-        let pipelined = sent.pipeline.get_cap();
-        drop(sent.pipeline);
-        drop(sent.promise);
-        pipelined
-    });
-}
-
-#[test]
-fn m6_an_early_result() {
-    alone_keeps_it_open(async |scene| {
-        let sent = scene.wrapper.early_request().send();
-        let early = sent.pipeline.get_cap();
-        assert_eq!(label(&early).await.unwrap(), "inner's child");
-        drop(sent);
-        early
-    });
-}
-
-#[test]
-fn m6_a_response_with_a_capability_in_it() {
-    alone_keeps_it_open(async |scene| {
-        soon(scene.wrapper.swap_request().send().promise)
-            .await
-            .unwrap()
-    });
-}
-
-#[test]
-fn m6_a_capability_of_a_response_that_is_gone() {
-    alone_keeps_it_open(async |scene| {
-        let response = soon(scene.wrapper.swap_request().send().promise)
-            .await
-            .unwrap();
-        response.get().unwrap().get_cap().unwrap()
-    });
-}
-
-#[test]
-fn m6_a_cursor() {
-    alone_keeps_it_open(async |scene| {
-        let mut request = scene.wrapper.open_request();
-        request.get().set_text("one two");
-        let response = soon(request.send().promise).await.unwrap();
-        let cursor = response.get().unwrap().get_cursor().unwrap();
-        let next = soon(cursor.next_request().send().promise).await.unwrap();
-        assert_eq!(next.get().unwrap().get_word().unwrap(), "one");
-        cursor
-    });
-}
-
-#[test]
-fn m6_a_promise_that_has_not_resolved() {
-    alone_keeps_it_open(async |scene| {
-        let response = soon(scene.wrapper.promise_request().send().promise)
-            .await
-            .unwrap();
-        response.get().unwrap().get_cap().unwrap()
-    });
-}
-
-#[test]
-fn m6_a_wrapper_inside_a_message_of_the_outsides_own() {
-    alone_keeps_it_open(async |scene| {
-        let keeper = World::new().probe("keeper");
-        let mut store = keeper.store_request();
-        store.get().set_cap(scene.wrapper.clone());
-        store
-    });
-}
-
-#[test]
-fn m6_a_wrapper_inside_an_object_of_the_outside() {
-    alone_keeps_it_open(async |scene| {
-        let keeper = World::new().probe("keeper");
-        let mut store = keeper.store_request();
-        store.get().set_cap(scene.wrapper.clone());
-        soon(store.send().promise).await.unwrap();
-        keeper
-    });
-}
-
-/// The other direction: what the inside has of the outside.
-fn alone_keeps_it_open_from_inside(hold: impl AsyncFn(&Scene), let_go: impl AsyncFn(&World)) {
-    everywhere(async |scene| {
-        hold(&scene).await;
-        let completion = scene.completion();
-        let inside = scene.inside.clone();
-        let left = scene.leave();
-        for _ in 0..3 {
-            idle().await;
-            assert!(
-                !completion.is_complete(),
-                "complete, though one thing is held"
-            );
+        "a capability pipelined on a call that has not returned" => {
+            Box::new(in_flight().pipeline.get_thing())
         }
-        let_go(&inside).await;
-        idle().await;
-        assert!(completion.is_complete(), "let go, and not complete");
-        assert_eq!(inside.live(), 0, "something inside is still alive");
-        drop(left);
-    });
+        "a response with a capability that was not looked at" => {
+            Box::new(object.make_request().send().promise.await?)
+        }
+        "a response with a capability that was" => {
+            let response = object.make_request().send().promise.await?;
+            number(&response.get()?.get_thing()?).await?;
+            Box::new(response)
+        }
+        "a capability from outside that the inside holds" => {
+            let mut request = object.store_request();
+            request.get().set_thing(membraned.outside.thing());
+            request.send().promise.await?;
+            let taken = membraned.bare.take_request().send().promise.await?;
+            Box::new(taken.get()?.get_thing()?)
+        }
+        _ => unreachable!("it is in the list"),
+    })
 }
 
 #[test]
-fn m6_a_capability_of_the_outside_that_the_inside_keeps() {
-    let kept = Rc::new(RefCell::new(Vec::new()));
-    alone_keeps_it_open_from_inside(
-        async |scene| {
-            scene.inside.watch();
-            let mut swap = scene.wrapper.swap_request();
-            swap.get().set_cap(scene.outside.probe("outer"));
-            soon(swap.send().promise).await.unwrap();
-            *kept.borrow_mut() = scene.inside.seen();
-        },
-        async |_| drop(kept.take()),
-    );
-}
-
-#[test]
-fn m6_params_that_the_inside_holds() {
-    // The caller has long gone: the server holds what it was passed until its work is done.
-    let work = Rc::new(RefCell::new(None));
-    alone_keeps_it_open_from_inside(
-        async |scene| {
-            scene.inside.watch();
-            let mut wait = scene.wrapper.wait_request();
-            wait.get().set_cap(scene.outside.probe("outer"));
-            let waiting = start(wait.send().promise);
-            idle().await;
-            drop(scene.inside.seen());
-            *work.borrow_mut() = Some(waiting);
-        },
-        async |inside| {
-            assert_eq!(inside.calls(), 1);
-            inside.gate().open();
-            let waiting = work.take().unwrap();
-            drop(soon(waiting).await.unwrap());
-        },
-    );
-}
-
-#[test]
-fn m6_nothing_was_ever_exported() {
-    run(async {
-        let membrane = Membrane::new();
-        let completion = membrane.completion();
-        assert!(!completion.is_complete());
-        drop(membrane);
-        assert!(completion.is_complete());
-        // Without a clock nobody knows when.
-        assert_eq!(soon(completion.clone()).await.at(), None);
-        assert_eq!(soon(completion).await.at(), None);
-    });
-}
-
-#[test]
-fn m6_a_completion_and_a_weak_handle_keep_nothing_alive() {
-    at(&[Place::InProcess], async |scene| {
-        let (weak, completion, other) = (scene.weak(), scene.completion(), scene.completion());
-        let inside = scene.inside.clone();
-        drop(scene.leave());
-        idle().await;
-        assert!(completion.is_complete() && other.is_complete() && weak.is_unreferenced());
-        assert_eq!(inside.live(), 0);
-    });
-}
-
-#[test]
-fn m6_all_who_wait_are_told_once() {
-    everywhere(async |scene| {
-        let times = Rc::new(Cell::new(0));
-        let told: Vec<_> = (0..3)
-            .map(|_| {
-                let (completion, times) = (scene.completion(), times.clone());
-                start(async move {
-                    completion.await;
-                    times.set(times.get() + 1);
-                })
-            })
-            .collect();
-        idle().await;
-        let left = scene.leave();
-        idle().await;
-        assert_eq!(times.get(), 3);
-        assert!(told.iter().all(|told| told.is_finished()));
-        drop(left);
-    });
-}
-
-#[test]
-fn m6_a_cut_connection_completes_it() {
-    at(&[Place::ServerEnd], async |scene| {
-        scene.inside.watch();
-        let mut store = scene.wrapper.store_request();
-        store.get().set_cap(scene.outside.probe("outer"));
-        soon(store.send().promise).await.unwrap();
-        drop(scene.inside.seen());
-        let hangs = start(scene.wrapper.hang_request().send().promise);
-        idle().await;
-        let (completion, inside) = (scene.completion(), scene.inside.clone());
-        scene.cut();
-        soon(hangs).await.err().unwrap();
-        let left = scene.leave();
-        idle().await;
-        assert!(completion.is_complete());
-        assert_eq!((inside.live(), inside.calls()), (0, 0));
-        drop(left);
-    });
-}
-
-/// Sends `cap` as a parameter to `to`, and tells whether that went well.
-fn last_word(to: &probe::Client, cap: probe::Client) -> Rc<Cell<bool>> {
-    let heard = Rc::new(Cell::new(false));
-    let hears = heard.clone();
-    let mut swap = to.swap_request();
-    swap.get().set_cap(cap);
-    let sent = swap.send().promise;
-    tokio::task::spawn_local(async move { hears.set(sent.await.is_ok()) });
-    heard
-}
-
-// `capnp-rpc` drops what it exports while its tables are borrowed: an object that sends a capability over
-// the same connection in its `Drop` would panic there.
-
-#[test]
-fn m6_with_a_driver_a_drop_inside_may_send() {
-    run(async {
-        let inside = World::new();
-        let inner = inside.probe("inner");
-        let scene = Scene::new(Place::ServerEnd, true, inside.clone(), inner).await;
-        scene.inside.watch();
-        let mut swap = scene.wrapper.swap_request();
-        swap.get().set_cap(scene.outside.probe("outer"));
-        let child = soon(swap.send().promise).await.unwrap();
-        let child_cap = child.get().unwrap().get_cap().unwrap();
-        drop(child);
-        let outer = RefCell::new(scene.inside.seen().pop());
-        let heard = Rc::new(RefCell::new(None));
-        let hears = heard.clone();
-        inside.on_drop(move |_label| {
-            if let Some(outer) = outer.take() {
-                *hears.borrow_mut() = Some(last_word(&outer, World::new().probe("a last word")));
+fn m6_each_reference_alone_keeps_it_and_letting_it_go_completes_it() -> Result<()> {
+    for place in PLACES {
+        for driven in [false, true] {
+            for name in HELD {
+                run(async {
+                    let membraned = match driven {
+                        false => Membraned::new(place).await,
+                        true => Membraned::driven(place).await,
+                    };
+                    let completion = membraned.completion.clone();
+                    let held = hold(name, &membraned).await?;
+                    let Membraned {
+                        object,
+                        bare,
+                        inside,
+                        outside,
+                        ..
+                    } = membraned;
+                    drop(object);
+                    until_idle().await;
+                    assert!(
+                        !completion.is_complete(),
+                        "{place:?}: {name} does not keep it"
+                    );
+                    drop(held);
+                    until_idle().await;
+                    assert!(completion.is_complete(), "{place:?}: {name} is gone");
+                    assert_eq!(completion.await.at(), None);
+                    drop(bare);
+                    until_idle().await;
+                    assert_eq!((inside.live(), outside.live()), (0, 0), "{place:?}: {name}");
+                    Result::Ok(())
+                })?;
             }
-        });
-        drop(child_cap);
-        idle().await;
-        assert!(heard.take().is_some_and(|heard| heard.get()));
-    });
+        }
+    }
+    Ok(())
 }
 
 #[test]
-fn m6_with_a_driver_a_drop_outside_may_send() {
+fn m6_the_membrane_itself_keeps_it_and_its_weak_handle_does_not() {
+    let membrane = Membrane::new();
+    let (weak, completion) = (membrane.downgrade(), membrane.completion());
+    assert!(!completion.is_complete() && !weak.is_unreferenced());
+    drop(membrane);
+    assert!(completion.is_complete() && weak.is_unreferenced());
+    assert!(!weak.revoke(Error::revoked("too late")));
+}
+
+#[test]
+fn m6_what_is_inside_is_gone_when_it_is_complete_and_the_moment_is_that_of_the_last_drop() {
     run(async {
-        let inside = World::new();
-        let inner = inside.probe("inner");
-        let scene = Scene::new(Place::ClientEnd, true, inside.clone(), inner).await;
-        let mut store = scene.wrapper.store_request();
-        store.get().set_cap(scene.outside.probe("noisy"));
-        soon(store.send().promise).await.unwrap();
-        let heard = Rc::new(RefCell::new(None));
-        let (hears, wrapper) = (heard.clone(), scene.wrapper.clone());
-        scene.outside.on_drop(move |_label| {
-            *hears.borrow_mut() = Some(last_word(&wrapper, World::new().probe("a last word")));
-        });
-        soon(scene.wrapper.store_request().send().promise)
-            .await
-            .unwrap();
-        idle().await;
-        assert_eq!(scene.outside.live(), 0);
-        assert!(heard.take().is_some_and(|heard| heard.get()));
+        let world = capspan_testkit::world::World::new();
+        let clock = ManualClock::new(Timestamp::from_unix_nanos(100));
+        let (tasks, driver) = capspan::Tasks::new();
+        let membrane = Membrane::builder()
+            .tasks(&tasks)
+            .clock(Rc::new(clock.clone()) as Rc<dyn capspan::trace::Clock>)
+            .build();
+        let completion = membrane.completion();
+        let object = membrane.export(world.thing());
+        drop(membrane);
+        clock.advance(Duration::from_nanos(5));
+        drop(object);
+        clock.advance(Duration::from_nanos(5));
+        assert!(!completion.is_complete() && world.live() == 1);
+        tokio::task::spawn_local(driver);
+        let completed = completion.await;
+        assert_eq!(world.live(), 0);
+        assert_eq!(completed.at(), Some(Timestamp::from_unix_nanos(105)));
     });
 }
 
 #[test]
-fn m6_the_moment_is_the_last_drops() {
-    at(&[Place::InProcess], async |scene| {
-        let clock: ManualClock = scene.clock.clone();
-        let completion = scene.completion();
-        let other = scene.wrapper.clone();
-        clock.advance(Duration::from_secs(1));
-        drop(scene.leave());
-        clock.advance(Duration::from_secs(1));
-        let last = clock.now();
-        drop(other);
-        clock.advance(Duration::from_secs(1));
-        idle().await;
-        assert_eq!(soon(completion).await.at(), Some(last));
-    });
+fn taking_back_fails_calls_in_flight_and_drops_what_is_inside_at_once() -> Result<()> {
+    for place in [Place::InProcess, Place::AtClient] {
+        run(async {
+            let membraned = Membraned::new(place).await;
+            let made = {
+                let answer = membraned.object.make_request().send().promise.await?;
+                answer.get()?.get_thing()?
+            };
+            let mut request = membraned.object.never_request();
+            request.get().set_thing(membraned.outside.thing());
+            let call = request.send();
+            let waiting = tokio::task::spawn_local(call.promise);
+            until_idle().await;
+            assert_eq!((membraned.inside.live(), membraned.outside.live()), (2, 1));
+
+            assert!(membraned.membrane.revoke(Error::revoked("taken back")));
+            assert!(!membraned.membrane.revoke(Error::revoked("again")));
+            if place == Place::InProcess {
+                assert_eq!((membraned.inside.live(), membraned.outside.live()), (1, 0));
+            }
+            let error = waiting
+                .await
+                .ok()
+                .and_then(Result::err)
+                .expect("it goes on");
+            assert!(error.extra.contains("taken back"), "{error}");
+            assert!(number(&made).await.is_err());
+            drop(made);
+            until_idle().await;
+            assert_eq!((membraned.inside.live(), membraned.outside.live()), (1, 0));
+            Result::Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn taking_back_from_within_a_call_ends_with_that_turn() -> Result<()> {
+    run(async {
+        let membraned = Membraned::new(Place::InProcess).await;
+        // The call goes in, back out to an object of ours, which takes everything back.
+        struct Revoker(capspan::membrane::WeakMembrane);
+        impl thing::Server for Revoker {
+            async fn number(
+                self: Rc<Self>,
+                _params: thing::NumberParams,
+                _results: thing::NumberResults,
+            ) -> Result<()> {
+                assert!(self.0.revoke(Error::revoked("from within")));
+                Ok(())
+            }
+        }
+        let mut request = membraned.object.call_request();
+        let revoker = capnp_rpc::new_client(Revoker(membraned.membrane.clone()));
+        request.get().set_thing(revoker);
+        let error = request.send().promise.await.err().expect("it was answered");
+        assert!(error.extra.contains("from within"), "{error}");
+        assert!(number(&membraned.object).await.is_err());
+        assert_eq!(number(&membraned.bare).await?, 1);
+        Ok(())
+    })
 }

@@ -12,6 +12,8 @@ pub enum Failure {
     Told(String),
     /// Whoever read the standard output wants no more: nothing to tell, and no error.
     OutputClosed,
+    /// The user wants no more (Ctrl-C): nothing to tell either.
+    Interrupted,
 }
 
 impl Failure {
@@ -35,6 +37,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Told(message) => f.write_str(&escape(message)),
             Self::OutputClosed => f.write_str("standard output is closed"),
+            Self::Interrupted => f.write_str("interrupted"),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! This is a library only so that its parts can be tested; its API is not for others to use.
 //!
 //! - [`args`]: what the user can ask for
+//! - [`demo`]: both processes of the demo
 //! - [`input`]: the text to be analysed
 //! - [`place`]: where caller and callee meet
 //! - [`analysis`]: the service's work
@@ -16,6 +17,7 @@
 
 pub mod analysis;
 pub mod args;
+pub mod demo;
 pub mod failure;
 pub mod input;
 pub mod place;

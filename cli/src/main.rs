@@ -1,16 +1,18 @@
 //! The `capspan` program: reads the command line, does what it says, and ends with status 0, or with
-//! status 2 and one line on the standard error.
+//! status 2 and one line on the standard error; with status 130 after Ctrl-C, as shells expect.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use capspan_cli::args::{self, Command, Parsed};
+use capspan_cli::demo;
 use capspan_cli::failure::Failure;
 
 fn main() -> ExitCode {
     match run() {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
-        Err(failure) => {
+        Err(Failure::Interrupted) => ExitCode::from(130),
+        Err(failure @ Failure::Told(_)) => {
             // Where the standard error is closed, the status has to say it all.
             let _ = writeln!(std::io::stderr(), "capspan: {failure}");
             ExitCode::from(2)
@@ -22,9 +24,8 @@ fn run() -> Result<(), Failure> {
     match args::parse(std::env::args_os())? {
         Parsed::Print(text) => print(&text),
         Parsed::Run(cli) => match cli.command {
-            Command::Demo(_) | Command::DemoCallee(_) => Err(Failure::told(
-                "this build can't run the demo: the library has no sessions yet",
-            )),
+            Command::Demo(args) => demo::run(&args),
+            Command::DemoCallee(args) => demo::run_callee(args),
         },
     }
 }

@@ -91,7 +91,7 @@ impl Enricher {
         self.write(|| SpanUpdate::new().event(event));
     }
 
-    /// Says how the work went.
+    /// Says how the work went, unless the caller has said so itself: the caller has the last word.
     pub fn set_status(&self, status: SpanStatus) {
         self.write(|| SpanUpdate::new().status(status));
     }

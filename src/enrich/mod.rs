@@ -1,7 +1,7 @@
 //! The callee writes to the caller's span.
 //!
-//! The caller exports an enricher of its session span with the event ([`export`]); the callee gets it
-//! as an [`Enricher`]. Within one process that is a plain call; over a connection it is a callback
+//! The caller exports an enricher of its session span with the event; the callee gets it as an
+//! [`Enricher`]. Within one process that is a plain call; over a connection it is a callback
 //! capability, whose update is written before any later message on the connection is looked at. Either
 //! way, what was enriched before a call returned is on the caller's span before the caller sees the
 //! return (E2), and the enricher keeps neither span nor session open (E3).

@@ -8,8 +8,12 @@ use crate::pipeline_capnp::span_enricher;
 use crate::trace::{EnrichStatus, SpanUpdate};
 use crate::wire;
 
-/// How many updates may be on their way.
+/// How many updates may be on their way before others wait for room.
 const MAX_IN_FLIGHT: u32 = 64;
+
+/// With how many unanswered a caller is given up. More than [`MAX_IN_FLIGHT`] only leave because they
+/// must go before a return; one that never answers is not to make us keep them for ever.
+const MAX_UNANSWERED: u32 = 1024;
 
 /// Sends updates at once while there is room, so that they keep their order with all else that is sent;
 /// merges what is written when there is none.
@@ -62,6 +66,9 @@ impl Remote {
     }
 
     fn send(self: &Rc<Self>, update: &SpanUpdate) {
+        if self.in_flight.get() == MAX_UNANSWERED {
+            return self.cut();
+        }
         let client = self.client.borrow().clone();
         let Some(client) = client else {
             return;

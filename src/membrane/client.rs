@@ -106,6 +106,12 @@ impl Drop for Node {
         if let Some(target) = self.target.take() {
             self.membrane.let_go(target);
         }
+        // A wrapper of this membrane's goes now, and lets go of its own: it is a reference through it.
+        if let Some(resolution) = self.resolution.take()
+            && resolution.get_brand() != self.membrane.brand()
+        {
+            self.membrane.let_go(resolution);
+        }
     }
 }
 

@@ -133,8 +133,9 @@ impl Membrane {
         }
     }
 
-    /// Runs `run` each time a call that crosses has ended and before its caller learns of it. Only the
-    /// first one that is set counts.
+    /// Runs `run` each time a call that crosses has ended, before its caller learns of it, and each time
+    /// a capability is let go by the driver, before its owner learns of it. Only the first one that is
+    /// set counts.
     pub(crate) fn on_return(&self, run: impl Fn() + 'static) {
         let _only_the_first = self.membrane.set_on_return(Box::new(run));
     }

@@ -2,12 +2,15 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::{Rc, Weak};
 
+use capnp::any_pointer;
+use capnp::capability::Response;
 use capnp::private::capability::ClientHook;
-use slab::Slab;
 
+use super::call::Calls;
 use super::client::{Node, Wrapper};
 use super::completion::{Completed, Completer};
 use super::{Direction, MAX_RESOLUTION_HOPS};
@@ -18,8 +21,10 @@ use crate::drive::Tasks;
 pub(super) struct State {
     /// The wrappers alive, by what they wrap. An entry is taken out by the wrapper's own drop.
     wrappers: RefCell<HashMap<Key, Weak<Node>, BuildHasherDefault<AddressHasher>>>,
-    /// The calls in flight.
-    calls: RefCell<Slab<Weak<dyn Revoke>>>,
+    /// The calls in flight that were sent.
+    pub(super) answers: Calls<Response<any_pointer::Owned>>,
+    /// The calls in flight that were received, or belong to a stream.
+    pub(super) deliveries: Calls<()>,
     revoked: OnceCell<capnp::Error>,
     introduction: Introduction,
     on_return: OnceCell<Box<dyn Fn()>>,
@@ -32,12 +37,8 @@ pub(super) struct State {
     completer: Completer,
 }
 
+/// What is run once when the membrane is complete.
 type OnComplete = Box<dyn FnOnce(Completed)>;
-
-/// What holds on to something inside, and must let it go when the membrane is revoked.
-pub(super) trait Revoke {
-    fn revoke(&self, reason: &capnp::Error);
-}
 
 /// A capability that crosses: whose it is (brand, address) and which way calls on its wrapper go.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,22 +116,14 @@ impl State {
     pub(super) fn forget_wrapper(&self, node: &Node) {
         let mut wrappers = self.wrappers.borrow_mut();
         // After a wrapper's last reference is gone and before it is here, another may have come.
-        if let Some(entry) = wrappers.get(&node.key())
-            && std::ptr::eq(entry.as_ptr(), node)
+        if let Entry::Occupied(entry) = wrappers.entry(node.key())
+            && std::ptr::eq(entry.get().as_ptr(), node)
         {
-            wrappers.remove(&node.key());
+            entry.remove();
         }
     }
 
-    pub(super) fn enter_call(&self, call: Weak<dyn Revoke>) -> usize {
-        self.calls.borrow_mut().insert(call)
-    }
-
-    pub(super) fn leave_call(&self, key: usize) {
-        self.calls.borrow_mut().try_remove(key);
-    }
-
-    /// Runs what was to be run before a call returns.
+    /// Runs what was to be run before a call returns, or a capability is let go.
     pub(super) fn before_return(&self) {
         if let Some(run) = self.on_return.get() {
             run();
@@ -151,20 +144,12 @@ impl State {
             return false;
         }
         // What is let go may run anybody's code, which may come back here: nothing is borrowed then.
-        let calls: Vec<_> = {
-            let calls = self.calls.borrow();
-            calls
-                .iter()
-                .filter_map(|(_, call)| call.upgrade())
-                .collect()
-        };
         let wrappers: Vec<_> = {
             let wrappers = self.wrappers.take();
             wrappers.into_values().filter_map(|w| w.upgrade()).collect()
         };
-        for call in calls {
-            call.revoke(&reason);
-        }
+        self.answers.revoke(&reason);
+        self.deliveries.revoke(&reason);
         for wrapper in wrappers {
             wrapper.revoke(&reason);
         }
@@ -196,7 +181,8 @@ impl Ref {
         Self {
             state: Rc::new(State {
                 wrappers: RefCell::default(),
-                calls: RefCell::default(),
+                answers: Calls::default(),
+                deliveries: Calls::default(),
                 revoked: OnceCell::new(),
                 introduction: Introduction::default(),
                 on_return: OnceCell::new(),
@@ -253,14 +239,19 @@ impl Ref {
             address: hook.get_ptr(),
             direction,
         };
-        let known = self.wrappers.borrow().get(&key).and_then(Weak::upgrade);
-        let node = known.unwrap_or_else(|| {
-            let node = Rc::new(Node::new(hook, key, self.clone()));
-            let old = self.wrappers.borrow_mut().insert(key, Rc::downgrade(&node));
-            drop(old);
-            node
-        });
-        Box::new(Wrapper::new(node))
+        Box::new(Wrapper::new(self.wrapper_of(hook, key)))
+    }
+
+    fn wrapper_of(&self, hook: Box<dyn ClientHook>, key: Key) -> Rc<Node> {
+        // Dropped before `hook`: where that is not needed, its drop may run anybody's code.
+        let mut wrappers = self.wrappers.borrow_mut();
+        let known = wrappers.entry(key).or_default();
+        if let Some(node) = known.upgrade() {
+            return node;
+        }
+        let node = Rc::new(Node::new(hook, key, self.clone()));
+        *known = Rc::downgrade(&node);
+        node
     }
 
     /// Drops `hook` where that is safe: by the driver where there is one, here where there is none.
@@ -268,7 +259,7 @@ impl Ref {
         if let Some(tasks) = &self.tasks {
             tasks.drop_later(Leaving {
                 _hook: hook,
-                _state: LeavingRef::new(self),
+                state: LeavingRef::new(self),
             });
         }
     }
@@ -313,7 +304,7 @@ impl Drop for Ref {
 struct Leaving {
     // Before the state: complete means that this is gone.
     _hook: Box<dyn ClientHook>,
-    _state: LeavingRef,
+    state: LeavingRef,
 }
 
 /// A reference that is on its way out and counts no more.
@@ -323,6 +314,13 @@ impl LeavingRef {
     fn new(membrane: &Ref) -> Self {
         membrane.leaving.set(membrane.leaving.get() + 1);
         Self(membrane.state.clone())
+    }
+}
+
+impl Drop for Leaving {
+    /// What was written before this went is to arrive before it is seen to be gone.
+    fn drop(&mut self) {
+        self.state.0.before_return();
     }
 }
 

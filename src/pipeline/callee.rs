@@ -22,8 +22,8 @@ pub trait Service: 'static {
     ///
     /// The session lasts until that capability and all that came of it, in either direction, are
     /// dropped. While this runs, the session's span is the current one
-    /// ([`SpanParent::current`](crate::trace::SpanParent::current)). An error fails the session, with
-    /// the outcome `exception`; when the caller gives up, this is dropped.
+    /// ([`SpanParent::current`](crate::trace::SpanParent::current)). An error or a panic fails the
+    /// session, with the outcome `exception`; when the caller gives up, this is dropped.
     fn open_session(
         self: Rc<Self>,
         event: EventContext,

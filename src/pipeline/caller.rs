@@ -5,6 +5,7 @@ use std::fmt;
 use capnp::capability::{Client, FromClientHook, RemotePromise, Response};
 use capnp::traits::{Owned, Pipelined};
 use futures::FutureExt;
+use futures::channel::oneshot;
 
 use super::metadata::Metadata;
 use crate::drive::Tasks;
@@ -114,23 +115,32 @@ impl Event<'_> {
         self.metadata.parents = spans.as_ref().map(SpanBuilder::context);
 
         let mut request = client.start_event_request();
-        let mut params = request.get();
+        // With nothing to say the parameters are not even begun.
         if self.metadata != Metadata::default() {
-            self.metadata.write(params.reborrow().init_metadata());
+            self.metadata.write(request.get().init_metadata());
         }
         if spans.user.is_observed() {
-            params.set_enricher(enrich::export(spans.user.downgrade()));
+            let enricher = enrich::export(spans.user.downgrade());
+            request.get().set_enricher(enricher);
         }
-        let started = request.send();
-        let dispatcher = started.pipeline.get_dispatcher();
+        let start = request.send();
+        let dispatcher = start.pipeline.get_dispatcher();
+        let (answered, started) = oneshot::channel();
+        // Not cancelled with the session: a call that is finished before its return keeps its slot.
+        tasks.spawn(async move {
+            let _nobody_asks = answered.send(answer(start).await.map(drop));
+        });
         let delivered = dispatcher.open_session_request().send();
         let opened = Opened {
             top_level: Client::new(delivered.pipeline.get_top_level().as_cap()),
             session: delivered.pipeline.get_session(),
             settled: async move {
-                let (started, delivered) =
-                    futures::future::join(answer(started), answer(delivered)).await;
-                started.and(delivered)
+                let delivered = answer(delivered).await;
+                // Why it could not be delivered, where that is so.
+                match started.await {
+                    Ok(Err(error)) => Err(error),
+                    Ok(Ok(())) | Err(oneshot::Canceled) => delivered,
+                }
             }
             .boxed_local(),
         };

@@ -1,14 +1,17 @@
 //! Takes exactly one event.
 
 use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+
+use futures::FutureExt;
 
 use super::callee::{Service, Shared};
 use super::context::EventContext;
 use super::metadata::Metadata;
 use crate::enrich::Enricher;
 use crate::guard::Ending;
-use crate::pipeline_capnp::event_dispatcher;
+use crate::pipeline_capnp::event_dispatcher::{self, open_session_results};
 use crate::session::{CalleeSession, Opening};
 use crate::trace::InSpan;
 
@@ -55,14 +58,30 @@ impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
         let event = EventContext::new(metadata, opening.life());
         let parent = event.parent().clone();
         let service = self.shared.service.clone();
-        let answer = service.open_session(event).in_span(parent).await;
-        let CalleeSession { top_level, session } = opening.answered(answer, self.shared.clock())?;
-        let mut results = results.get();
-        results
-            .reborrow()
-            .init_top_level()
-            .set_as_capability(top_level.hook);
-        results.set_session(session);
-        Ok(())
+        let answer = AssertUnwindSafe(async { service.open_session(event).await }.in_span(parent))
+            .catch_unwind()
+            .await
+            // As any other failure: else it takes the connection with it, or in process all sessions.
+            .unwrap_or_else(|_panic| Err(capnp::Error::failed("the service panicked".into())));
+        match opening.answered(answer, self.shared.clock()) {
+            Ok(session) => {
+                write(session, results.get());
+                Ok(())
+            }
+            Err(error) => {
+                // In process, what was pipelined would be told that something was canceled, and not why.
+                write(CalleeSession::broken(&error), results.get());
+                results.set_pipeline()?;
+                Err(error)
+            }
+        }
     }
+}
+
+/// Writes the session first: where all is released together, as it is when the call is canceled while
+/// its answer is on its way, the callee is to learn of the cancellation first.
+fn write(opened: CalleeSession, mut results: open_session_results::Builder<'_>) {
+    let CalleeSession { top_level, session } = opened;
+    results.set_session(session);
+    results.init_top_level().set_as_capability(top_level.hook);
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use capnp::capability::Client;
+use capnp::capability::{Client, FromClientHook};
 
 use super::channels::Channels;
 use super::life::{Life, SessionEnd};
@@ -25,6 +25,17 @@ pub(crate) struct Opening {
 pub(crate) struct CalleeSession {
     pub(crate) top_level: Client,
     pub(crate) session: rpc_session::Client,
+}
+
+impl CalleeSession {
+    /// One that could not be opened.
+    pub(crate) fn broken(error: &capnp::Error) -> Self {
+        let broken = || capnp_rpc::new_broken_cap(error.clone());
+        Self {
+            top_level: broken(),
+            session: FromClientHook::new(broken().hook),
+        }
+    }
 }
 
 impl Opening {
@@ -78,11 +89,9 @@ impl Drop for Opening {
         if self.life.has_membrane() {
             return;
         }
-        self.life.abort(if std::thread::panicking() {
-            SessionEnd::new(Outcome::Exception, Some("the service panicked"))
-        } else {
-            SessionEnd::new(Outcome::Canceled, Some("the caller no longer waits"))
-        });
+        let reason = "the caller no longer waits";
+        self.life
+            .abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The caller's side of a session.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use std::rc::Rc;
 use capnp::capability::{Client, FromClientHook, Response};
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{LocalBoxFuture, Shared};
+use futures::future::{self, Either, LocalBoxFuture, Shared};
 
 use super::channels::Channels;
 use super::life::{Life, SessionEnd};
@@ -39,6 +39,9 @@ impl<C> Session<C> {
     }
 
     /// The top-level capability and the session, each to be held on its own.
+    ///
+    /// Rust drops the locals of one `let` last one first: the session, which cancels it while the
+    /// capability is still there. Drop the capability before, or wait for [`SessionHandle::done`].
     pub fn into_parts(self) -> (C, SessionHandle) {
         (self.top_level, self.handle)
     }
@@ -55,8 +58,8 @@ struct Inner {
     session: Option<rpc_session::Client>,
     /// Where the session is observed on this side.
     life: Option<Rc<Life>>,
-    /// Tells whoever waits for the session to be opened.
-    is_canceled: Rc<Cell<bool>>,
+    /// Tells whoever waits for the session to be opened that it is canceled.
+    cancel: Option<oneshot::Sender<()>>,
     done: RefCell<Option<Done>>,
     tasks: Tasks,
 }
@@ -128,34 +131,36 @@ fn read_done(
 }
 
 impl Drop for Inner {
+    /// Whether it is a cancellation is seen now. What is to be done comes later, after all that was
+    /// dropped before, as tables of `capnp-rpc` may be borrowed.
     fn drop(&mut self) {
-        // After all that was dropped before: with that the session may be complete.
+        let session = self.session.take();
+        let Some(life) = self.life.take() else {
+            // Nothing of it is put off, so that the callee sees the order in which all was dropped.
+            return;
+        };
+        let is_complete = life.is_unreferenced();
         self.tasks.drop_later(Cancel {
-            session: self.session.take(),
-            life: self.life.take(),
-            is_canceled: self.is_canceled.clone(),
+            session,
+            canceled: (!is_complete).then(|| (life, self.cancel.take())),
         });
     }
 }
 
 struct Cancel {
     session: Option<rpc_session::Client>,
-    life: Option<Rc<Life>>,
-    is_canceled: Rc<Cell<bool>>,
+    canceled: Option<(Rc<Life>, Option<oneshot::Sender<()>>)>,
 }
 
 impl Drop for Cancel {
     fn drop(&mut self) {
-        let is_complete = self.life.as_ref().is_none_or(|life| life.is_unreferenced());
-        self.is_canceled.set(!is_complete);
         // First, so that the callee learns of it before the capabilities are gone, which looks like a
         // session that is complete.
         self.session.take();
-        if let Some(life) = &self.life
-            && !is_complete
-        {
+        if let Some((life, cancel)) = self.canceled.take() {
             let reason = "the caller dropped it";
             life.abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
+            let _is_open_already = cancel.map(|cancel| cancel.send(()));
         }
     }
 }
@@ -166,7 +171,8 @@ type Answer = Response<open_session_results::Owned>;
 pub(crate) struct Opened {
     pub(crate) top_level: Client,
     pub(crate) session: rpc_session::Client,
-    /// Resolves when all of them are answered. It holds what must be held until then.
+    /// Resolves when all of them are answered. It holds what must be held until then. Dropping it
+    /// cancels the event.
     pub(crate) settled: LocalBoxFuture<'static, Result<Answer, capnp::Error>>,
 }
 
@@ -174,7 +180,8 @@ pub(crate) struct Opened {
 ///
 /// A pipelined capability stays unresolved for ever if its call is dropped before it is answered; and a
 /// call that is finished before its return keeps its slot. So the calls are waited for here, whatever
-/// the application does with what came of them.
+/// the application does with what came of them; unless it cancels the session, all of whose
+/// capabilities are revoked then.
 pub(crate) fn open<C: FromClientHook>(
     opened: Opened,
     spans: Channels<SpanBuilder>,
@@ -196,15 +203,15 @@ pub(crate) fn open<C: FromClientHook>(
         membrane.on_complete(move |at| completed.complete(at));
         life.set_membrane(membrane.downgrade());
     }
-    let is_canceled = Rc::new(Cell::new(false));
-    tasks.spawn(settle(settled, life.clone(), is_canceled.clone()));
+    let (cancel, canceled) = oneshot::channel();
+    tasks.spawn(settle(settled, life.clone(), canceled));
     Session {
         top_level: C::new(top_level.hook),
         handle: SessionHandle {
             inner: Rc::new(Inner {
                 session: Some(session),
                 life,
-                is_canceled,
+                cancel: Some(cancel),
                 done: RefCell::default(),
                 tasks: tasks.clone(),
             }),
@@ -212,23 +219,25 @@ pub(crate) fn open<C: FromClientHook>(
     }
 }
 
-/// Waits until the session is open. What the application holds of it has resolved then, and what the
-/// answer holds is let go.
+/// Waits until the session is open, or canceled. What the application holds of it has resolved then, and
+/// what the answer holds is let go.
 async fn settle(
-    settled: impl Future<Output = Result<Answer, capnp::Error>>,
+    settled: LocalBoxFuture<'static, Result<Answer, capnp::Error>>,
     life: Option<Rc<Life>>,
-    is_canceled: Rc<Cell<bool>>,
+    canceled: oneshot::Receiver<()>,
 ) {
-    match settled.await {
+    // A cancellation first: what is not delivered yet is not to be delivered any more.
+    let settled = match future::select(canceled, settled).await {
+        Either::Left((Ok(()), _settled)) => return,
+        Either::Left((Err(oneshot::Canceled), settled)) => settled.await,
+        Either::Right((settled, _canceled)) => settled,
+    };
+    match settled {
         Ok(answer) => {
-            // Canceled meanwhile: as above, the callee is to learn of that first.
-            let top_level = is_canceled.get().then(|| {
-                let results = answer.get().ok()?;
-                let hook = results.get_top_level().get_as_capability();
-                hook.ok().map(|hook: Client| hook)
-            });
+            // Last, as it would be a cancellation if it went before the capabilities.
+            let session = answer.get().map(|results| results.get_session());
             drop(answer);
-            drop(top_level);
+            drop(session);
         }
         Err(error) => {
             let Some(life) = life else { return };

@@ -24,8 +24,8 @@ pub struct Dropped {
     pub protected_keys: u32,
     /// Changes after the end. An observer is told of the end before any of these.
     pub late_updates: u32,
-    /// Other changes refused: a status after the final `Ok`, or whatever an observer tried while
-    /// it was being told of this very span.
+    /// Other changes refused: a status after the same author's final `Ok`, a callee's where the owner has
+    /// set one, or whatever an observer tried while it was being told of this very span.
     pub refused: u32,
 }
 

@@ -4,7 +4,9 @@
 /// [`Dropped`](super::Dropped).
 ///
 /// They hold for the span's owner and for a callee who enriches it alike; only the reserved keys
-/// are the owner's to set.
+/// are the owner's to set. So that a callee can't crowd out the owner, what is the callee's may take
+/// half of [`max_attributes`](Self::max_attributes), of [`max_events`](Self::max_events) and of
+/// [`max_total_bytes`](Self::max_total_bytes), rounded down; the owner may take all that is left.
 ///
 /// ```
 /// # use capspan::trace::SpanLimits;
@@ -121,6 +123,11 @@ impl SpanLimits {
         self.reserved
             .iter()
             .any(|prefix| key.starts_with(&**prefix))
+    }
+
+    /// How much of a limit a callee may take.
+    pub(super) fn callees_part(limit: usize) -> usize {
+        limit / 2
     }
 
     /// Can `key` be one of an attribute?

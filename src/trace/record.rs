@@ -8,6 +8,7 @@ use super::dropped::Dropped;
 use super::ids::{SpanId, TraceId};
 use super::outcome::Outcome;
 use super::status::SpanStatus;
+use super::write::Bytes;
 use crate::clock::Timestamp;
 
 /// Who is to see a span. The two travel side by side and never mix.
@@ -105,10 +106,11 @@ pub struct SpanRecord {
     pub(super) named_by_callee: bool,
     pub(super) status_by_callee: bool,
     pub(super) events: Vec<EventRecord>,
+    pub(super) callee_events: usize,
     pub(super) links: Vec<SpanContext>,
     pub(super) dropped: Dropped,
     /// What counts towards the limit on bytes in all.
-    pub(super) bytes: usize,
+    pub(super) bytes: Bytes,
 }
 
 impl SpanRecord {

@@ -17,7 +17,7 @@ use super::status::SpanStatus;
 use super::tracer::Tracer;
 use super::update::{SpanEvent, SpanUpdate};
 use super::weak::WeakSpan;
-use super::write::Author;
+use super::write::{Author, Bytes};
 use crate::clock::Timestamp;
 
 /// An open span, in the hands of its one owner. It ends once: by [`end`](Self::end), or when it
@@ -76,9 +76,10 @@ impl SpanBuilder {
                 named_by_callee: false,
                 status_by_callee: false,
                 events: Vec::new(),
+                callee_events: 0,
                 links: Vec::new(),
                 dropped: Dropped::default(),
-                bytes: 0,
+                bytes: Bytes::default(),
             };
             if record.full_name_bytes.is_some() {
                 count(&mut record.dropped.cut_names);
@@ -129,7 +130,8 @@ impl SpanBuilder {
         self.update(|record, span| record.add_link(link, &span.tracer.limits))
     }
 
-    /// Says how the work went. [`SpanStatus::Ok`] is final, [`SpanStatus::Unset`] changes nothing.
+    /// Says how the work went: the owner's word, in place of whatever the callee has said or will say.
+    /// Among the owner's own, [`SpanStatus::Ok`] is final; [`SpanStatus::Unset`] changes nothing.
     pub fn set_status(&self, status: SpanStatus) -> &Self {
         self.update(|record, span| {
             record.set_status(&status, Author::Owner, &span.tracer.limits);

@@ -6,7 +6,8 @@ pub enum SpanStatus {
     /// Nobody has said; taken for a success. Setting it changes nothing.
     #[default]
     Unset,
-    /// Somebody has said that it is a success. Final: a later error does not replace it.
+    /// Somebody has said that it is a success. Final for whoever set it, so that a later error of theirs
+    /// does not replace it; the span's owner always has the last word.
     Ok,
     /// It failed, for this reason; empty if there is none to give.
     Error(Box<str>),
@@ -18,7 +19,7 @@ impl SpanStatus {
         Self::Error(message.into().into_boxed_str())
     }
 
-    /// Would a change to `later` be a change?
+    /// Would `later`, of the same author, be a change?
     pub(super) fn yields_to(&self, later: &Self) -> bool {
         *self != Self::Ok && *later != Self::Unset && self != later
     }

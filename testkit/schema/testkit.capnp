@@ -1,115 +1,100 @@
-@0x8aaeda116f3ff750;
-# What the tests, benches and examples of `capspan` talk: one object that does whatever it is asked, so
-# that every way in which a capability can travel is one method away.
+@0xe4931bea5f4c0cb2;
+# What the tests and benches call: one interface with every way in which a capability can travel.
 
-interface Probe {
-  # An object that does what it is told. Every capability here is one, or can be taken for one.
+interface Thing {
+  # An object of a service. Each has a number of its own, to be told apart.
 
-  echo @0 (data :Data) -> (data :Data);
-  # Gives the payload back.
+  number @0 () -> (number :UInt32);
+  # Which one it is.
 
-  swap @1 (cap :Probe) -> (cap :Probe);
-  # One capability in, one out: gives a new object and lets `cap` go.
+  echo @1 (data :Data) -> (data :Data);
+  # A payload, without a capability.
 
-  label @2 () -> (label :Text);
-  # Who is it that answers?
+  echoWith @2 (data :Data, thing :Thing) -> (data :Data, thing :Thing);
+  # A payload and a capability, in and out.
 
-  make @3 (label :Text) -> (probe :Probe);
-  # Gives a new object.
+  swap @3 (thing :Thing) -> (thing :Thing);
+  # One in, the same one out.
 
-  store @4 (cap :Probe);
-  # Keeps `cap` in place of what was kept before.
+  make @4 () -> (thing :Thing);
+  # A new one.
 
-  stored @5 () -> (cap :Probe);
-  # Gives what was stored last; null where nothing was.
+  store @5 (thing :Thing);
+  # Keeps it until it is taken.
 
-  bundle @6 (bundle :Bundle, swap :Bool) -> (bundle :Bundle);
-  # Gives a bundle of the same shape, with the same capabilities or, if `swap`, with a new object in
-  # place of each.
+  take @6 () -> (thing :Thing);
+  # What was stored; null where nothing was.
 
-  many @7 (caps :List(Probe), count :UInt32) -> (caps :List(Probe));
-  # Gives back `caps` and after them `count` new objects.
+  reflect @7 (bundle :Bundle) -> (bundle :Bundle);
+  # All that is in it comes back where it was.
 
-  hang @8 (cap :Probe) -> (cap :Probe);
-  # Never returns, and holds its parameters.
+  call @8 (thing :Thing) -> (number :UInt32);
+  # The number that `thing` says it has: a call back.
 
-  wait @9 (cap :Probe) -> (cap :Probe);
-  # Returns a new object when the test opens the gate; holds its parameters until then.
+  never @9 (thing :Thing) -> (thing :Thing);
+  # Is never answered. Keeps what it was given for as long.
 
-  fail @10 (reason :Text) -> (cap :Probe);
-  # Fails.
+  gated @10 (thing :Thing) -> (thing :Thing);
+  # Answered when the service's gate opens: a new one, as `thing` may be null.
 
-  early @11 () -> (cap :Probe, late :Probe);
-  # Gives its results to the pipeline at once (a new object, and no `late`), and returns when the test
-  # opens the gate.
+  early @11 () -> (thing :Thing);
+  # Its pipeline is set at once; it is answered when the service's gate opens.
 
-  push @12 (data :Data, cap :Probe) -> stream;
-  # Counts calls and bytes; an empty `data` fails the stream.
+  fail @12 (kind :UInt8, text :Text);
+  # Fails: 0 failed, 1 overloaded, 2 disconnected, 3 unimplemented.
 
-  pushed @13 () -> (calls :UInt64, bytes :UInt64);
-  # What came through `push`.
+  push @13 (data :Data) -> stream;
+  # Counts bytes.
 
-  promise @14 (to :Target, cap :Probe) -> (cap :Probe);
-  # Gives a promise at once, which resolves when the test opens the gate.
+  pushed @14 () -> (bytes :UInt64);
+  # How many bytes were pushed.
 
-  open @15 (text :Text) -> (cursor :Cursor);
-  # Gives the words of a text, one by one.
+  promise @15 (thing :Thing) -> (thing :Thing);
+  # At once a promise, which resolves when the gate opens: to `thing`, or where that is null to a new
+  # one.
 
-  call @16 (to :Probe, data :Data) -> (data :Data);
-  # Calls `to.echo(data)` and gives what it gives.
+  broken @16 () -> (thing :Thing);
+  # At once a promise, which fails when the gate opens.
 
-  relay @17 (to :Probe, cap :Probe) -> (cap :Probe);
-  # Calls `to.swap(cap)` and gives what it gives.
+  many @17 (count :UInt32) -> (things :List(Thing));
+  # That many new ones.
 
-  any @18 (any :AnyPointer) -> (any :AnyPointer);
-  # Gives it back, whatever it is.
+  nothing @18 () -> (thing :Thing);
+  # A null capability.
 
-  enum Target {
-    # What a promise resolves to.
-    inside @0;   # a new object
-    given @1;    # the `cap` that was passed
-    error @2;    # an error
-    promise @3;  # another promise, which resolves to a new object at the next opening of the gate
-  }
-}
+  panics @19 ();
+  # Panics.
 
-interface Cursor {
-  # Reads forward.
-  next @0 () -> (word :Text, done :Bool);
+  fill @20 (bulk :UInt32) -> (bundle :Bundle);
+  # New ones in every place of a bundle, after `bulk` bytes of data.
+
+  hold @21 (bundle :Bundle);
+  # Keeps all that are in it.
+
+  callHeld @22 (index :UInt32) -> (number :UInt32);
+  # The number that one of those that are kept says it has.
+
+  release @23 ();
+  # Keeps them no more.
 }
 
 struct Bundle {
-  # A place for a capability wherever a message can have one.
+  # Capabilities in every place where a message can have one.
 
-  plain @0 :Probe;
-  nested @1 :Holder;
-  holders @2 :List(Holder);
-  caps @3 :List(Probe);
-  lists @4 :List(List(Probe));
-  holderLists @5 :List(List(Holder));
-  anyStruct @6 :AnyPointer;
-  # A `Holder`.
-  anyList @7 :AnyPointer;
-  # A `List(Probe)`.
-  anyCap @8 :AnyPointer;
-  # A `Probe`.
+  plain @0 :Thing;
+  any @1 :AnyPointer;
+  list @2 :List(Thing);
+  lists @3 :List(List(Thing));
+  nested @4 :Bundle;
+  bundles @5 :List(Bundle);
+  text @6 :Text;
+  data @7 :Data;
+  choice :union {
+    none @8 :Void;
+    chosen @9 :Thing;
+    number @10 :UInt64;
+  }
   group :group {
-    note @9 :Text;
-    cap @10 :Probe;
+    inner @11 :Thing;
   }
-  union {
-    none @11 :Void;
-    one @12 :Probe;
-    held @13 :Holder;
-  }
-  data @14 :Data;
-}
-
-struct Holder {
-  # A capability among other things.
-  number @0 :UInt64;
-  before @1 :Text;
-  cap @2 :Probe;
-  after @3 :Data;
-  inner @4 :Holder;
 }

@@ -1,156 +1,73 @@
 //! A message with a capability in every place that can hold one.
 
-use capnp::Error;
 use capnp::capability::FromClientHook;
+use capnp::private::capability::ClientHook;
+use capnp::{Result, any_pointer};
 
-use crate::testkit_capnp::{bundle, holder, probe};
+use crate::testkit_capnp::{bundle, thing};
 
-/// How many capabilities [`fill`] puts in.
-pub const PLACES: usize = 20;
+/// How many capabilities [`fill`] puts into a bundle.
+pub const PLACES: usize = 2 * PLACES_ON_A_LEVEL;
 
-/// Fills `bundle`, but for its `data`, with what `source` gives for each place, which it is told by
-/// name.
-pub fn fill(
-    mut bundle: bundle::Builder<'_>,
-    mut source: impl FnMut(&str) -> probe::Client,
-) -> Result<(), Error> {
-    bundle.set_plain(source("plain"));
-    hold(bundle.reborrow().init_nested(), "nested", &mut source);
-    hold(
-        bundle.reborrow().get_nested()?.init_inner(),
-        "nested.inner",
-        &mut source,
-    );
-    let mut holders = bundle.reborrow().init_holders(3);
-    // The one in the middle stays empty.
-    for at in [0, 2] {
-        hold(
-            holders.reborrow().get(at),
-            &format!("holders[{at}]"),
-            &mut source,
-        );
-    }
-    let mut caps = bundle.reborrow().init_caps(3);
-    for at in [0, 2] {
-        caps.set(at, source(&format!("caps[{at}]")).into_client_hook());
-    }
-    let mut lists = bundle.reborrow().init_lists(3);
-    for outer in [0, 2] {
-        let mut list = lists.reborrow().init(outer, 2);
-        for at in 0..2 {
-            list.set(
-                at,
-                source(&format!("lists[{outer}][{at}]")).into_client_hook(),
-            );
-        }
-    }
-    let holder_list = bundle.reborrow().init_holder_lists(2).init(1, 2);
-    hold(holder_list.get(1), "holderLists[1][1]", &mut source);
-    let mut any = bundle
-        .reborrow()
-        .get_any_struct()
-        .init_as::<holder::Builder<'_>>();
-    hold(any.reborrow(), "anyStruct", &mut source);
-    hold(any.init_inner(), "anyStruct.inner", &mut source);
-    let mut any = bundle
-        .reborrow()
-        .get_any_list()
-        .initn_as::<capnp::capability_list::Builder<'_, probe::Client>>(2);
-    for at in 0..2 {
-        any.set(at, source(&format!("anyList[{at}]")).into_client_hook());
-    }
-    bundle
-        .reborrow()
-        .get_any_cap()
-        .set_as_capability(source("anyCap").into_client_hook());
-    let mut group = bundle.reborrow().init_group();
-    group.set_note("a group's pointers are its struct's");
-    group.set_cap(source("group"));
-    let mut held = bundle.reborrow().init_held();
-    hold(held.reborrow(), "held", &mut source);
-    hold(held.init_inner(), "held.inner", &mut source);
-    Ok(())
+const PLACES_ON_A_LEVEL: usize = 9;
+
+/// Puts what `next` gives into every place, two levels deep. With enough `bulk` before them, in bytes,
+/// the deeper places lie in another segment of the message than what points to them.
+pub fn fill(mut to: bundle::Builder<'_>, bulk: u32, mut next: impl FnMut() -> thing::Client) {
+    fill_level(to.reborrow(), bulk, &mut next);
+    fill_level(to.init_nested(), bulk, &mut next);
 }
 
-fn hold(
-    mut holder: holder::Builder<'_>,
-    place: &str,
-    source: &mut impl FnMut(&str) -> probe::Client,
-) {
-    holder.set_number(3);
-    holder.set_before(place);
-    holder.set_cap(source(place));
-    holder.set_after(b"after");
+fn fill_level(mut to: bundle::Builder<'_>, bulk: u32, next: &mut dyn FnMut() -> thing::Client) {
+    to.set_text("not a capability");
+    to.reborrow().init_data(bulk);
+    to.set_plain(next());
+    to.reborrow()
+        .init_any()
+        .set_as_capability(next().into_client_hook());
+    let mut list = to.reborrow().init_list(2);
+    list.set(0, next().into_client_hook());
+    list.set(1, next().into_client_hook());
+    let mut lists = to.reborrow().init_lists(2);
+    lists
+        .reborrow()
+        .init(1, 1)
+        .set(0, next().into_client_hook());
+    let mut bundles = to.reborrow().init_bundles(3);
+    bundles.reborrow().get(0).init_data(bulk);
+    bundles.reborrow().get(1).set_plain(next());
+    let deep: any_pointer::Builder<'_> = bundles.get(2).init_any();
+    deep.init_as::<bundle::Builder<'_>>().set_plain(next());
+    to.reborrow().get_choice().set_chosen(next());
+    to.get_group().set_inner(next());
 }
 
-/// The capabilities in `bundle`, with the names of their places.
-pub fn caps(bundle: bundle::Reader<'_>) -> Result<Vec<(String, probe::Client)>, Error> {
-    let mut found = Vec::new();
-    if bundle.has_plain() {
-        found.push(("plain".into(), bundle.get_plain()?));
-    }
-    if bundle.has_nested() {
-        held(bundle.get_nested()?, "nested", &mut found)?;
-    }
-    for (at, holder) in bundle.get_holders()?.iter().enumerate() {
-        held(holder, &format!("holders[{at}]"), &mut found)?;
-    }
-    listed(bundle.get_caps()?, "caps", &mut found);
-    for (outer, list) in bundle.get_lists()?.iter().enumerate() {
-        listed(list?, &format!("lists[{outer}]"), &mut found);
-    }
-    for (outer, list) in bundle.get_holder_lists()?.iter().enumerate() {
-        for (at, holder) in list?.iter().enumerate() {
-            held(holder, &format!("holderLists[{outer}][{at}]"), &mut found)?;
-        }
-    }
-    if bundle.has_any_struct() {
-        held(bundle.get_any_struct().get_as()?, "anyStruct", &mut found)?;
-    }
-    if bundle.has_any_list() {
-        listed(bundle.get_any_list().get_as()?, "anyList", &mut found);
-    }
-    if bundle.has_any_cap() {
-        found.push(("anyCap".into(), bundle.get_any_cap().get_as_capability()?));
-    }
-    if bundle.get_group().has_cap() {
-        found.push(("group".into(), bundle.get_group().get_cap()?));
-    }
-    match bundle.which()? {
-        bundle::None(()) => {}
-        bundle::One(one) => found.push(("one".into(), one?)),
-        bundle::Held(holder) => held(holder?, "held", &mut found)?,
+/// All capabilities of a filled bundle, in the order in which they were put in.
+pub fn each(from: bundle::Reader<'_>) -> Result<Vec<thing::Client>> {
+    let mut found = each_on_level(from)?;
+    if from.has_nested() {
+        found.extend(each_on_level(from.get_nested()?)?);
     }
     Ok(found)
 }
 
-fn held(
-    mut holder: holder::Reader<'_>,
-    place: &str,
-    found: &mut Vec<(String, probe::Client)>,
-) -> Result<(), Error> {
-    let mut place = place.to_owned();
-    loop {
-        if holder.has_cap() {
-            found.push((place.clone(), holder.get_cap()?));
-        }
-        if !holder.has_inner() {
-            return Ok(());
-        }
-        holder = holder.get_inner()?;
-        place += ".inner";
-    }
-}
-
-fn listed(
-    caps: capnp::capability_list::Reader<'_, probe::Client>,
-    place: &str,
-    found: &mut Vec<(String, probe::Client)>,
-) {
-    for at in 0..caps.len() {
-        // Null where nothing was put.
-        if let Ok(cap) = caps.get(at) {
-            found.push((format!("{place}[{at}]"), cap));
-        }
-    }
+fn each_on_level(from: bundle::Reader<'_>) -> Result<Vec<thing::Client>> {
+    let any: Box<dyn ClientHook> = from.get_any().get_as_capability()?;
+    let list = from.get_list()?;
+    let bundles = from.get_bundles()?;
+    let deep: bundle::Reader<'_> = bundles.get(2).get_any().get_as()?;
+    let bundle::choice::Chosen(chosen) = from.get_choice().which()? else {
+        return Err(capnp::Error::failed("the choice is another".into()));
+    };
+    Ok(vec![
+        from.get_plain()?,
+        FromClientHook::new(any),
+        list.get(0)?,
+        list.get(1)?,
+        from.get_lists()?.get(1)?.get(0)?,
+        bundles.get(1).get_plain()?,
+        deep.get_plain()?,
+        chosen?,
+        from.get_group().get_inner()?,
+    ])
 }

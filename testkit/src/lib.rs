@@ -1,32 +1,41 @@
-//! What the tests, benches, examples and fuzz targets of `capspan` share.
+//! What capspan's tests, benches and fuzz targets share.
 //!
-//! - [`World`] and its [`probe`](testkit_capnp::probe)s: objects that do what they are told, and a
-//!   count of those alive.
+//! - [`world`]: the objects of a service, counted, with a gate that holds answers back.
+//! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
+//! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
 //! - [`bundle`]: a message with a capability in every place that can hold one.
-//! - [`link`]: two parties and what lies between them, with latency and cuts.
-//! - [`events`]: an event loop whose time stands still.
-//! - [`cap_walk`](cap_walk()): a property of the membrane that must hold for every message.
-//! - [`raw`]: objects below the level of a schema, and hooks that misbehave.
-//! - [`scene`]: one membrane, wherever it may stand.
-//!
-//! A program that counts allocations takes the crate `allocation-counter` itself: whoever links it has
-//! its allocator, and timings should not.
+//! - [`membrane`]: what the tests of the membrane are made of.
+//! - [`membraned`]: a membrane in each place where one can be.
+//! - [`exchange`]: what benches measure, with and without a membrane.
+//! - [`memory`]: how much a piece of work allocates.
+//! - [`service`]: a caller and a callee, in one process or over a connection.
+//! - [`story`]: what an observer was told, to be compared.
 
 pub mod bundle;
-mod cap_walk;
-pub mod events;
+pub mod exchange;
 pub mod link;
-pub mod raw;
-pub mod scene;
-mod server;
-
-pub use cap_walk::cap_walk;
-pub use events::{idle, run};
-pub use link::{Connected, Link, connect};
-pub use server::{Gate, World};
+pub mod membrane;
+pub mod membraned;
+pub mod memory;
+pub mod run;
+pub mod service;
+pub mod story;
+pub mod world;
 
 /// What `schema/testkit.capnp` declares, as `capnpc` makes it.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod testkit_capnp {
     include!(concat!(env!("OUT_DIR"), "/testkit_capnp.rs"));
+}
+
+/// What `schema/greeter.capnp` declares, as `capnpc` makes it.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod greeter_capnp {
+    include!(concat!(env!("OUT_DIR"), "/greeter_capnp.rs"));
+}
+
+/// What `schema/probe.capnp` declares, as `capnpc` makes it.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod probe_capnp {
+    include!(concat!(env!("OUT_DIR"), "/probe_capnp.rs"));
 }

@@ -3,7 +3,7 @@
 use capnp::any_pointer;
 use capnp::message::{AllocationStrategy, Builder, HeapAllocator};
 use capnp::traits::ImbueMut;
-use capspan_testkit::{World, bundle, cap_walk};
+use capspan_testkit::membrane::{World, bundle, cap_walk};
 
 /// Enough for a test, and the same each time (xorshift64*).
 struct Random(u64);

@@ -10,12 +10,16 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::results::{self, Analysis, Summary};
 
+/// In bytes, the longest line and about the longest paragraph. What is longer (a log, a file without
+/// line breaks) is cut there, so that no piece of text makes more work at once than a few of these.
+const LONGEST: usize = 64 << 10;
+
 /// What to call this way of analysing a text.
 pub const MODEL: &str = "unicode-words";
 
 /// Counts tokens, words and sentences of a text that is [fed](Counter::feed) to it.
 ///
-/// It needs memory for the longest paragraph and for each different word, not for the whole text.
+/// It needs memory for one paragraph and for each different word, not for the whole text.
 #[derive(Debug, Default)]
 pub struct Counter {
     line: String,
@@ -30,7 +34,14 @@ impl Counter {
     /// Takes the next piece of the text. Where the pieces are cut makes no difference.
     pub fn feed(&mut self, piece: &str) {
         self.summary.bytes += piece.len() as u64;
-        for part in piece.split_inclusive('\n') {
+        for mut part in piece.split_inclusive('\n') {
+            while self.line.len() + part.len() > LONGEST {
+                let room = LONGEST - self.line.len();
+                let (now, later) = part.split_at(part.floor_char_boundary(room));
+                self.line.push_str(now);
+                self.cut_line();
+                part = later;
+            }
             self.line.push_str(part);
             if part.ends_with('\n') {
                 self.end_line();
@@ -52,6 +63,16 @@ impl Counter {
         }
     }
 
+    /// Ends a line that is full: between two words, if there is more than one.
+    fn cut_line(&mut self) {
+        let end = self.line.trim_end().rfind(char::is_whitespace);
+        // A cut at its start would leave it as full as it is.
+        let end = end.filter(|end| *end > 0);
+        let rest = self.line.split_off(end.unwrap_or(self.line.len()));
+        self.end_line();
+        self.line = rest;
+    }
+
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         let text = line.trim();
@@ -62,7 +83,7 @@ impl Counter {
             self.paragraph.push(' ');
         }
         self.paragraph.push_str(text);
-        if text.starts_with('#') {
+        if text.starts_with('#') || self.paragraph.len() > LONGEST {
             self.end_paragraph();
         }
     }
@@ -188,6 +209,31 @@ mod tests {
         assert_eq!(found.sentences.mean, mean);
         let banded: u64 = found.bands.iter().map(|band| band.sentences).sum();
         assert_eq!(banded, found.sentences.count);
+    }
+
+    #[test]
+    fn no_line_and_no_paragraph_grows_without_end() {
+        let spaced = "word ".repeat(LONGEST);
+        let (below, joined) = (spaced.replace(' ', "\n"), spaced.replace(' ', ""));
+        let indented = format!(" {joined}");
+        let cut = (joined.len() / LONGEST) as u64;
+        for (text, words) in [
+            (spaced, LONGEST as u64),
+            (below, LONGEST as u64),
+            (joined, cut),
+            (indented, cut + 1),
+        ] {
+            let mut counter = Counter::default();
+            for piece in text.as_bytes().chunks(LONGEST - 7) {
+                counter.feed(str::from_utf8(piece).unwrap());
+                assert!(counter.line.len() <= LONGEST && counter.paragraph.len() <= LONGEST);
+            }
+            let mut at_once = Counter::default();
+            at_once.feed(&text);
+            let found = counter.finish();
+            assert_eq!(found, at_once.finish());
+            assert_eq!(found.summary.words, words);
+        }
     }
 
     #[test]

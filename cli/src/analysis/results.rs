@@ -109,8 +109,15 @@ pub(super) fn most_frequent(counts: HashMap<String, u64>) -> Vec<FrequentWord> {
         .into_iter()
         .map(|(text, count)| FrequentWord { text, count })
         .collect();
-    words.sort_unstable_by(|a, b| (Reverse(a.count), &a.text).cmp(&(Reverse(b.count), &b.text)));
-    words.truncate(FREQUENT_WORDS);
+    let order = |a: &FrequentWord, b: &FrequentWord| {
+        (Reverse(a.count), &a.text).cmp(&(Reverse(b.count), &b.text))
+    };
+    if words.len() > FREQUENT_WORDS {
+        // Of a million words only these few need to be sorted.
+        words.select_nth_unstable_by(FREQUENT_WORDS, order);
+        words.truncate(FREQUENT_WORDS);
+    }
+    words.sort_unstable_by(order);
     words
 }
 

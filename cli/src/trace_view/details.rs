@@ -27,6 +27,9 @@ pub(super) fn lines(row: &Row<'_>, names: &Names<'_>, width: usize) -> Vec<Line>
     lines.extend(row.stray.map(stray));
     lines.extend(span.error().map(error));
     lines.extend(span.links.iter().map(|to| link(to, span, names)));
+    if let Some(name) = &span.original_name {
+        lines.push(marked(renamed(name), span.name_by_callee, width));
+    }
     let set_by_callee: HashSet<_> = span.set_by_callee.iter().collect();
     for (key, value) in &span.attributes {
         let by_callee = set_by_callee.contains(key);
@@ -72,6 +75,13 @@ fn link(link: &Link, from: &Span, names: &Names<'_>) -> Line {
         line.push(ink::FAINT, " of trace ")
             .push(ink::PLAIN, &link.trace_id);
     }
+    line
+}
+
+fn renamed(from: &str) -> Line {
+    let mut line = Line::default();
+    line.push(ink::FAINT, "renamed from ")
+        .push(ink::PLAIN, from);
     line
 }
 

@@ -13,8 +13,6 @@ const GAP: usize = 2;
 const BAR: std::ops::RangeInclusive<usize> = 8..=60;
 /// A label narrower than this says nothing: rather give up the bar, then the second column.
 const LABEL: usize = 24;
-/// In a label narrower than this the name leaves no room for the name that it replaced.
-const TAIL: usize = 40;
 
 /// How many levels of a tree are drawn on lines of `width`: half of it.
 pub(super) fn levels(width: usize) -> usize {
@@ -76,8 +74,6 @@ fn trunk(row: &Row<'_>) -> Line {
 /// What is shown of one span on its own line, apart from the bar.
 struct Cells {
     label: Line,
-    /// What stays when the label is cut: the name that the span had.
-    tail: Line,
     time: String,
     outcome: Line,
 }
@@ -97,15 +93,10 @@ impl Cells {
         } else {
             label.push(ink::STRONG, &span.name);
         }
-        let mut tail = Line::default();
-        if let Some(original) = &span.original_name {
-            tail.push(ink::FAINT, &format!(" (was {original})"));
-        }
         let mut outcome = Line::default();
         outcome.push(ink_of(span), outcome_of(span)).cut(16);
         Self {
             label,
-            tail,
             time: time(span),
             outcome,
         }
@@ -148,7 +139,7 @@ struct Columns {
 impl Columns {
     fn fit(rows: &[Cells], width: usize) -> Self {
         let widest = |of: fn(&Cells) -> usize| rows.iter().map(of).max().unwrap_or(0);
-        let wanted = widest(|cells| cells.label.width() + cells.tail.width());
+        let wanted = widest(|cells| cells.label.width());
         let time = widest(|cells| cells.time.chars().count());
         let outcome = widest(|cells| cells.outcome.width());
         let room = width.saturating_sub(time + outcome + 2 * GAP);
@@ -176,16 +167,10 @@ impl Columns {
     fn lines(&self, cells: Cells, row: &Row<'_>, trace: &Trace<'_>) -> Vec<Line> {
         let Cells {
             mut label,
-            mut tail,
             time,
             outcome,
         } = cells;
-        if self.label >= TAIL {
-            let beside = self.label.saturating_sub(label.width());
-            tail.cut(beside.max(self.label / 3));
-            label.cut(self.label.saturating_sub(tail.width()));
-        }
-        label.append(tail).cut(self.label);
+        label.cut(self.label);
         if self.stacked {
             let mut below = trunk(row);
             below

@@ -20,6 +20,8 @@ pub struct Span {
     pub name: String,
     /// What it was called at first, if it was renamed.
     pub original_name: Option<String>,
+    /// Did the callee give it the name that it has now?
+    pub name_by_callee: bool,
     /// `CLIENT`, `SERVER` or `INTERNAL`.
     pub kind: String,
     /// The process that it belongs to.
@@ -156,7 +158,7 @@ mod tests {
     #[test]
     fn a_full_record_is_read() {
         let (spans, bad) = read(
-            r#"{"traceId":"t","spanId":"s","parentSpanId":"p","name":"n","originalName":"o",
+            r#"{"traceId":"t","spanId":"s","parentSpanId":"p","name":"n","originalName":"o","nameByCallee":true,
 "kind":"CLIENT","service":"caller","startTimeUnixNano":"7","endTimeUnixNano":"9",
 "outcome":"ok","status":{"code":"ERROR","message":"m"},"attributes":{"a":1,"b":["x"]},"setByCallee":["a"],
 "events":[{"name":"e","timeUnixNano":"8","attributes":{"c":true},"byCallee":true}],
@@ -177,6 +179,7 @@ mod tests {
             parent_span_id: Some("p".into()),
             name: "n".into(),
             original_name: Some("o".into()),
+            name_by_callee: true,
             kind: "CLIENT".into(),
             service: "caller".into(),
             start_time_unix_nano: Some(7),

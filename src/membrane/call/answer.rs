@@ -1,39 +1,28 @@
 //! A call that was sent: its promise, its pipeline, its response.
 
-use std::cell::{OnceCell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 
 use capnp::any_pointer;
 use capnp::capability::{Promise, RemotePromise, Response};
 use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, ResponseHook};
 
+use super::in_flight::Hold;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
-use crate::membrane::state::{Ref, Revoke, broken};
+use crate::membrane::state::{Ref, broken};
 
-/// One call. Its promise, its pipelines and its response share it.
+/// One call. Its promise and its pipelines have one of these each.
+#[derive(Clone)]
 struct Call {
-    // All that belongs inside is before the reference to the membrane.
-    in_flight: RefCell<InFlight>,
-    response: OnceCell<Incoming<Box<dyn ResponseHook>>>,
+    hold: Hold<Response<any_pointer::Owned>>,
     is_local: bool,
     direction: Direction,
-    key: usize,
-    membrane: Ref,
 }
 
-#[derive(Default)]
-struct InFlight {
-    /// Until it is answered; taken out while it is polled.
-    promise: Option<Promise<Response<any_pointer::Owned>, capnp::Error>>,
-    /// Until it is answered.
-    pipeline: Option<Box<dyn PipelineHook>>,
-    waker: Option<Waker>,
-    error: Option<capnp::Error>,
-}
+type Message = Incoming<Box<dyn ResponseHook>>;
 
 /// The answer to a call that went in `direction`.
 pub(super) fn answer(
@@ -42,18 +31,11 @@ pub(super) fn answer(
     direction: Direction,
     membrane: Ref,
 ) -> RemotePromise<any_pointer::Owned> {
-    let call = Rc::new_cyclic(|call: &Weak<Call>| Call {
-        in_flight: RefCell::new(InFlight {
-            promise: Some(inner.promise),
-            pipeline: Some(inner.pipeline.hook),
-            ..InFlight::default()
-        }),
-        response: OnceCell::new(),
+    let call = Call {
+        hold: Hold::new(membrane, Some(inner.promise), Some(inner.pipeline.hook)),
         is_local,
         direction,
-        key: membrane.enter_call(call.clone()),
-        membrane,
-    });
+    };
     RemotePromise {
         promise: Promise::from_future(Answer(call.clone())),
         pipeline: any_pointer::Pipeline::new(Box::new(CallPipeline(call))),
@@ -69,136 +51,95 @@ pub(super) fn failed(error: capnp::Error) -> RemotePromise<any_pointer::Owned> {
 }
 
 impl Call {
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), capnp::Error>> {
-        if self.response.get().is_some() {
-            return Poll::Ready(Ok(()));
+    /// The response to a call to elsewhere: its pipelines look at it, too.
+    fn shared_response(&self, cx: &mut Context<'_>) -> Poll<Result<Rc<Message>, capnp::Error>> {
+        if let Some(response) = self.hold.with(|call| call.response.clone()) {
+            return Poll::Ready(Ok(response));
         }
-        let mut promise = {
-            let mut in_flight = self.in_flight.borrow_mut();
-            if let Some(error) = &in_flight.error {
-                return Poll::Ready(Err(error.clone()));
-            }
-            if !in_flight
-                .waker
-                .as_ref()
-                .is_some_and(|w| w.will_wake(cx.waker()))
-            {
-                in_flight.waker = Some(cx.waker().clone());
-            }
-            match in_flight.promise.take() {
-                Some(promise) => promise,
-                // Asked from within its own poll, which goes on.
-                None => return Poll::Pending,
-            }
-        };
-        let polled = Pin::new(&mut promise).poll(cx);
-        if let Some(reason) = self.membrane.revoked() {
-            // Revoked while it was out.
-            drop(promise);
-            self.finish(Err(reason.clone()));
-            return Poll::Ready(Err(reason.clone()));
-        }
-        match polled {
-            Poll::Pending => {
-                self.in_flight.borrow_mut().promise = Some(promise);
-                Poll::Pending
-            }
-            Poll::Ready(Ok(response)) => {
-                self.membrane.before_return();
-                self.finish(Ok(response));
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => {
-                self.membrane.before_return();
-                self.finish(Err(error.clone()));
-                Poll::Ready(Err(error))
-            }
-        }
-    }
-
-    fn finish(&self, result: Result<Response<any_pointer::Owned>, capnp::Error>) {
-        let pipeline = {
-            let mut in_flight = self.in_flight.borrow_mut();
-            match result {
-                Ok(response) => {
-                    self.response.get_or_init(|| Incoming::new(response.hook));
-                }
-                Err(error) => in_flight.error = Some(error),
-            }
-            in_flight.pipeline.take()
-        };
+        let response = Rc::new(Incoming::new(ready!(self.hold.poll(cx))?.hook));
         // Capabilities that are asked for from now on come from the response.
+        let pipeline = self.hold.with(|call| {
+            call.response = Some(response.clone());
+            call.pipeline.take()
+        });
         drop(pipeline);
-    }
-
-    fn content(&self) -> capnp::Result<any_pointer::Reader<'_>> {
-        match self.response.get() {
-            Some(response) => response.get(|hook| self.membrane.cross(hook, self.direction)),
-            None => Err(capnp::Error::failed("the call was not answered".into())),
-        }
+        Poll::Ready(Ok(response))
     }
 
     /// Finds out about an answer that nobody has asked for yet.
     ///
     /// The pipeline of `capnp-rpc` panics where a capability is asked for late and is not there, so
     /// that an answer is never to be asked of it. Only for calls to elsewhere: a local one would run
-    /// the callee here and now.
+    /// the callee here and now, and a local pipeline knows what is not there.
     fn look(&self) {
-        if self.is_local {
-            return;
-        }
-        let waker = self.in_flight.borrow().waker.clone();
+        let waker = self.hold.with(|call| call.waker.clone());
         let waker = waker.unwrap_or_else(|| Waker::noop().clone());
-        let _ = self.poll(&mut Context::from_waker(&waker));
+        let _ = self.shared_response(&mut Context::from_waker(&waker));
+    }
+
+    /// Where capabilities that are asked for now come from.
+    fn source(&self) -> Source {
+        self.hold
+            .with(|call| match (&call.error, &call.response, &call.pipeline) {
+                (Some(error), _, _) => Source::Failed(error.clone()),
+                (None, Some(response), _) => Source::Response(response.clone()),
+                (None, None, Some(pipeline)) => Source::Pipeline(pipeline.add_ref()),
+                (None, None, None) => {
+                    Source::Failed(capnp::Error::failed("the call was not answered".into()))
+                }
+            })
     }
 }
 
-impl Revoke for Call {
-    fn revoke(&self, reason: &capnp::Error) {
-        let (promise, pipeline, waker) = {
-            let mut in_flight = self.in_flight.borrow_mut();
-            if in_flight.error.is_none() && self.response.get().is_none() {
-                in_flight.error = Some(reason.clone());
-            }
-            let waker = in_flight.waker.take();
-            (in_flight.promise.take(), in_flight.pipeline.take(), waker)
-        };
-        drop(promise);
-        drop(pipeline);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
+enum Source {
+    Pipeline(Box<dyn PipelineHook>),
+    Response(Rc<Message>),
+    Failed(capnp::Error),
 }
 
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.membrane.leave_call(self.key);
-    }
-}
-
-struct Answer(Rc<Call>);
+struct Answer(Call);
 
 impl Future for Answer {
     type Output = Result<Response<any_pointer::Owned>, capnp::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map_ok(|()| {
-            let response: Box<dyn ResponseHook> = Box::new(CallResponse(self.0.clone()));
-            Response::new(response)
-        })
+        let call = &self.0;
+        let message = match call.is_local {
+            true => Content::Own(Incoming::new(ready!(call.hold.poll(cx))?.hook)),
+            false => Content::Shared(ready!(call.shared_response(cx))?),
+        };
+        let response: Box<dyn ResponseHook> = Box::new(CallResponse {
+            message,
+            direction: call.direction,
+            membrane: call.hold.membrane().clone(),
+        });
+        Poll::Ready(Ok(Response::new(response)))
     }
 }
 
-struct CallResponse(Rc<Call>);
+struct CallResponse {
+    // What belongs inside is before the reference to the membrane.
+    message: Content,
+    direction: Direction,
+    membrane: Ref,
+}
+
+enum Content {
+    Own(Message),
+    Shared(Rc<Message>),
+}
 
 impl ResponseHook for CallResponse {
     fn get(&self) -> capnp::Result<any_pointer::Reader<'_>> {
-        self.0.content()
+        let message = match &self.message {
+            Content::Own(message) => message,
+            Content::Shared(message) => message,
+        };
+        message.get(|hook| self.membrane.cross(hook, self.direction))
     }
 }
 
-struct CallPipeline(Rc<Call>);
+struct CallPipeline(Call);
 
 impl PipelineHook for CallPipeline {
     fn add_ref(&self) -> Box<dyn PipelineHook> {
@@ -207,23 +148,18 @@ impl PipelineHook for CallPipeline {
 
     fn get_pipelined_cap(&self, ops: &[PipelineOp]) -> Box<dyn ClientHook> {
         let call = &self.0;
-        call.look();
-        if call.response.get().is_some() {
-            return call
-                .content()
+        let cross = |hook| call.hold.membrane().cross(hook, call.direction);
+        if !call.is_local {
+            call.look();
+        }
+        match call.source() {
+            Source::Pipeline(pipeline) => cross(pipeline.get_pipelined_cap(ops)),
+            Source::Response(response) => response
+                .get(cross)
                 .and_then(|content| content.get_pipelined_cap(ops))
-                .unwrap_or_else(broken);
+                .unwrap_or_else(broken),
+            Source::Failed(error) => broken(error),
         }
-        let in_flight = call.in_flight.borrow();
-        if let Some(error) = &in_flight.error {
-            return broken(error.clone());
-        }
-        let Some(pipeline) = &in_flight.pipeline else {
-            return broken(capnp::Error::failed("the call was not answered".into()));
-        };
-        let hook = pipeline.get_pipelined_cap(ops);
-        drop(in_flight);
-        call.membrane.cross(hook, call.direction)
     }
 }
 

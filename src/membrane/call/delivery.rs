@@ -1,35 +1,18 @@
 //! A call that was received and is handed on, and a stream's calls: no answer of theirs is held.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use capnp::any_pointer;
 use capnp::capability::Promise;
 use capnp::private::capability::{ParamsHook, ResultsHook};
 
+use super::in_flight::Hold;
 use super::results;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
-use crate::membrane::state::{Ref, Revoke};
-
-/// One call, while it is in flight.
-pub(super) struct Delivery {
-    in_flight: RefCell<InFlight>,
-    key: usize,
-    membrane: Ref,
-}
-
-#[derive(Default)]
-struct InFlight {
-    /// Taken out while it is polled.
-    promise: Option<Promise<(), capnp::Error>>,
-    waker: Option<Waker>,
-    /// Why it fails whatever the promise says.
-    error: Option<capnp::Error>,
-}
+use crate::membrane::state::Ref;
 
 /// Hands on a call that goes in `direction`: `call` gets what the other side is to see.
 pub(in crate::membrane) fn deliver(
@@ -42,13 +25,13 @@ pub(in crate::membrane) fn deliver(
     if let Some(reason) = membrane.revoked() {
         return Promise::err(reason.clone());
     }
-    in_flight(membrane, |delivery| {
+    in_flight(membrane.clone(), |hold| {
         let params = Box::new(Params {
             incoming: Incoming::new(params),
             back: direction.reverse(),
             membrane: membrane.clone(),
         });
-        let results = results::results(results, direction, membrane.clone(), delivery);
+        let results = results::results(results, direction, hold.clone());
         call(params, results)
     })
 }
@@ -60,101 +43,42 @@ pub(in crate::membrane) fn until_revoked(
 ) -> Promise<(), capnp::Error> {
     match membrane.revoked() {
         Some(reason) => Promise::err(reason.clone()),
-        None => in_flight(membrane, |_| promise),
+        None => in_flight(membrane.clone(), |_| promise),
     }
 }
 
 /// A call in flight; `start` begins it.
 pub(super) fn in_flight(
-    membrane: &Ref,
-    start: impl FnOnce(Weak<Delivery>) -> Promise<(), capnp::Error>,
+    membrane: Ref,
+    start: impl FnOnce(&Hold<()>) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
-    let delivery = Rc::new_cyclic(|delivery: &Weak<Delivery>| Delivery {
-        in_flight: RefCell::default(),
-        key: membrane.enter_call(delivery.clone()),
-        membrane: membrane.clone(),
+    let delivered = Delivered(Hold::new(membrane, None, None));
+    let mut promise = Some(start(&delivered.0));
+    delivered.0.with(|call| {
+        // If not, it was revoked by what was started: the promise goes with this turn.
+        if call.error.is_none() {
+            call.promise = promise.take();
+        }
     });
-    let promise = start(Rc::downgrade(&delivery));
-    {
-        let mut in_flight = delivery.in_flight.borrow_mut();
-        // Revoked by what was started: the promise goes with this turn.
-        if in_flight.error.is_none() {
-            in_flight.promise = Some(promise);
-        }
-    }
-    Promise::from_future(Delivered(delivery))
+    Promise::from_future(delivered)
 }
 
-impl Delivery {
-    /// Makes the call fail, also when its promise succeeds.
-    pub(super) fn fail(&self, error: capnp::Error) {
-        self.in_flight.borrow_mut().error.get_or_insert(error);
-    }
-}
-
-impl Revoke for Delivery {
-    fn revoke(&self, reason: &capnp::Error) {
-        let (promise, waker) = {
-            let mut in_flight = self.in_flight.borrow_mut();
-            in_flight.error.get_or_insert_with(|| reason.clone());
-            (in_flight.promise.take(), in_flight.waker.take())
-        };
-        drop(promise);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        self.membrane.leave_call(self.key);
-    }
-}
-
-struct Delivered(Rc<Delivery>);
+struct Delivered(Hold<()>);
 
 impl Future for Delivered {
     type Output = Result<(), capnp::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let delivery = &self.0;
-        let promise = {
-            let mut in_flight = delivery.in_flight.borrow_mut();
-            if !in_flight
-                .waker
-                .as_ref()
-                .is_some_and(|w| w.will_wake(cx.waker()))
-            {
-                in_flight.waker = Some(cx.waker().clone());
-            }
-            in_flight.promise.take()
-        };
-        let Some(mut promise) = promise else {
-            // Revoked, or polled again after its end.
-            let error = delivery.in_flight.borrow().error.clone();
-            return Poll::Ready(Err(error.unwrap_or_else(|| {
-                capnp::Error::failed("the call has ended already".into())
-            })));
-        };
-        let polled = Pin::new(&mut promise).poll(cx);
-        if polled.is_ready() {
-            delivery.membrane.before_return();
-        }
-        let mut in_flight = delivery.in_flight.borrow_mut();
-        match (polled, &in_flight.error) {
-            (Poll::Pending, None) => {
-                in_flight.promise = Some(promise);
-                Poll::Pending
-            }
-            (Poll::Ready(result), None) => Poll::Ready(result),
-            (_, Some(error)) => {
-                let error = error.clone();
-                drop(in_flight);
-                drop(promise);
-                Poll::Ready(Err(error))
-            }
-        }
+        self.0.poll(cx)
+    }
+}
+
+impl Drop for Delivered {
+    /// Nobody waits any more. The promise may hold the results, which have a hold on the call: with its
+    /// own hold alone it would never go.
+    fn drop(&mut self) {
+        let promise = self.0.with(|call| call.promise.take());
+        drop(promise);
     }
 }
 

@@ -9,8 +9,10 @@
 
 mod answer;
 mod delivery;
+mod in_flight;
 mod request;
 mod results;
 
 pub(super) use delivery::{deliver, until_revoked};
+pub(super) use in_flight::Calls;
 pub(super) use request::request;

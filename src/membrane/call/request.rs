@@ -71,7 +71,7 @@ impl Request {
         }
         let back = self.target.direction().reverse();
         self.outgoing
-            .flush(self.inner.get(), |hook| membrane.cross(hook, back))
+            .finish(self.inner.get(), |hook| membrane.cross(hook, back))
     }
 }
 

@@ -1,60 +1,51 @@
 //! Results under construction.
 
-use std::rc::Weak;
-
 use capnp::any_pointer;
 use capnp::capability::Promise;
 use capnp::private::capability::{PipelineHook, RequestHook, ResultsHook};
 
-use super::delivery::Delivery;
+use super::in_flight::Hold;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Outgoing;
-use crate::membrane::state::Ref;
 
 struct Results {
     outgoing: Outgoing,
     inner: Box<dyn ResultsHook>,
     direction: Direction,
-    membrane: Ref,
-    delivery: Weak<Delivery>,
+    call: Hold<()>,
 }
 
 /// Wraps `inner`, the results of a call that goes in `direction`.
 pub(super) fn results(
     inner: Box<dyn ResultsHook>,
     direction: Direction,
-    membrane: Ref,
-    delivery: Weak<Delivery>,
+    call: Hold<()>,
 ) -> Box<dyn ResultsHook> {
     Box::new(Results {
         outgoing: Outgoing::default(),
         inner,
         direction,
-        membrane,
-        delivery,
+        call,
     })
-}
-
-impl Results {
-    /// Lets the capabilities in the results cross that have not yet.
-    fn cross(&mut self) -> capnp::Result<()> {
-        if self.outgoing.is_flushed() {
-            return Ok(());
-        }
-        let (membrane, direction) = (&self.membrane, self.direction);
-        self.outgoing
-            .flush(self.inner.get()?, |hook| membrane.cross(hook, direction))
-    }
 }
 
 impl Drop for Results {
     /// The service is done with them; with the drop of `inner` they are on their way. It is also how
     /// a canceled call ends, whose results nobody sees.
     fn drop(&mut self) {
-        if let Err(error) = self.cross()
-            && let Some(delivery) = self.delivery.upgrade()
-        {
-            delivery.fail(error);
+        if self.outgoing.is_flushed() {
+            return;
+        }
+        let (membrane, direction) = (self.call.membrane(), self.direction);
+        let crossed = self.inner.get().and_then(|content| {
+            self.outgoing
+                .finish(content, |hook| membrane.cross(hook, direction))
+        });
+        if let Err(error) = crossed {
+            // Also where the promise succeeds.
+            self.call.with(|call| {
+                call.error.get_or_insert(error);
+            });
         }
     }
 }
@@ -65,7 +56,11 @@ impl ResultsHook for Results {
     }
 
     fn set_pipeline(&mut self) -> capnp::Result<()> {
-        self.cross()?;
+        if !self.outgoing.is_flushed() {
+            let (membrane, direction) = (self.call.membrane(), self.direction);
+            self.outgoing
+                .flush(self.inner.get()?, |hook| membrane.cross(hook, direction))?;
+        }
         self.inner.set_pipeline()
     }
 

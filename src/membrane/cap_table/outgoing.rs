@@ -6,7 +6,7 @@ use capnp::traits::{FromPointerBuilder, ImbueMut};
 use capnp::{any_pointer, struct_list};
 
 use super::any_struct::{self, AnyStruct};
-use super::walk::{Root, Step, walk};
+use super::walk::{Path, Root, Step, walk};
 
 /// Stands in for the capability table of a message that is being built.
 ///
@@ -41,8 +41,26 @@ impl Outgoing {
     /// that were not exchanged are then unusable.
     pub(in crate::membrane) fn flush(
         &mut self,
+        content: any_pointer::Builder<'_>,
+        exchange: impl FnMut(Box<dyn ClientHook>) -> Box<dyn ClientHook>,
+    ) -> capnp::Result<()> {
+        self.fill(content, exchange, |entry| entry.clone())
+    }
+
+    /// Does the same for the last time: the entries are moved, and the builder is not to be used again.
+    pub(in crate::membrane) fn finish(
+        &mut self,
+        content: any_pointer::Builder<'_>,
+        exchange: impl FnMut(Box<dyn ClientHook>) -> Box<dyn ClientHook>,
+    ) -> capnp::Result<()> {
+        self.fill(content, exchange, Option::take)
+    }
+
+    fn fill(
+        &mut self,
         mut content: any_pointer::Builder<'_>,
         mut exchange: impl FnMut(Box<dyn ClientHook>) -> Box<dyn ClientHook>,
+        entry_of: impl Fn(&mut Option<Box<dyn ClientHook>>) -> Option<Box<dyn ClientHook>>,
     ) -> capnp::Result<()> {
         if self.is_flushed() {
             return Ok(());
@@ -53,9 +71,9 @@ impl Outgoing {
         // Through this one pointer every entry is put into the real table; as its own entry is the
         // last of them, it ends with the index that it had.
         let mut pointer = descend(content, &path)?;
-        for entry in &self.table[self.flushed..=last] {
-            pointer.set_as_capability(match entry {
-                Some(hook) => exchange(hook.add_ref()),
+        for entry in &mut self.table[self.flushed..=last] {
+            pointer.set_as_capability(match entry_of(entry) {
+                Some(hook) => exchange(hook),
                 // No builder of `capnp` takes an entry out again; were there one, its place is kept.
                 None => {
                     capnp_rpc::new_broken_cap(capnp::Error::failed("no capability".into())).hook
@@ -71,7 +89,7 @@ impl Outgoing {
     fn last_reachable(
         &self,
         content: any_pointer::Builder<'_>,
-    ) -> capnp::Result<Option<(usize, Vec<Step>)>> {
+    ) -> capnp::Result<Option<(usize, Path)>> {
         let content = content.into_reader();
         let newest = self.table.len() - 1;
         let Some(last) = self.walk_to(content, |index| index == newest)? else {
@@ -93,13 +111,17 @@ impl Outgoing {
         &self,
         content: any_pointer::Reader<'_>,
         mut found: impl FnMut(usize) -> bool,
-    ) -> capnp::Result<Option<(usize, Vec<Step>)>> {
+    ) -> capnp::Result<Option<(usize, Path)>> {
         match walk(content)? {
             Root::Empty => Ok(None),
             // The whole message is this pointer: it has the last entry that was set.
             Root::Capability => {
                 let newest = self.table.len() - 1;
-                Ok(found(newest).then(|| (newest, Vec::new())))
+                let path = Path {
+                    outer: Vec::new(),
+                    last: None,
+                };
+                Ok(found(newest).then_some((newest, path)))
             }
             Root::Tree(mut pointers) => {
                 while let Some(pointer) = pointers.next()? {
@@ -133,14 +155,14 @@ impl<'a> FromPointerBuilder<'a> for Raw<'a> {
 /// Follows `path`, which a walk over the same message has just found: each step of it is there.
 fn descend<'a>(
     root: any_pointer::Builder<'a>,
-    path: &[Step],
+    path: &Path,
 ) -> capnp::Result<any_pointer::Builder<'a>> {
     const ANY_SIZE: StructSize = StructSize {
         data: 0,
         pointers: 0,
     };
     let Raw(mut pointer) = root.get_as()?;
-    for step in path {
+    for step in path.outer.iter().chain(&path.last) {
         pointer = match *step {
             Step::Field(field) => pointer
                 .get_struct(ANY_SIZE, None)?

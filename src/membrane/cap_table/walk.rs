@@ -54,7 +54,19 @@ pub(super) enum Root<'a> {
 
 /// A walk over the capability pointers below the root of a message.
 pub(super) struct Walk<'a> {
+    /// What is being looked at. Apart from the stack: most messages have nothing deeper, and then
+    /// nothing is allocated.
+    top: Frame<'a>,
+    /// What it lies in, from the root down.
     stack: Vec<Frame<'a>>,
+}
+
+/// The way from a message's root to a pointer in it.
+pub(super) struct Path {
+    /// Down to what the last step is in. Mostly empty.
+    pub(super) outer: Vec<Step>,
+    /// To the pointer itself; `None` where it is the root.
+    pub(super) last: Option<Step>,
 }
 
 struct Frame<'a> {
@@ -81,51 +93,56 @@ enum Of<'a> {
 /// Fails only when the message's traversal limit is reached: what is malformed is as good as empty,
 /// for its reader gets nothing out of it either.
 pub(super) fn walk<'a>(root: any_pointer::Reader<'a>) -> capnp::Result<Root<'a>> {
-    if root.is_null() {
-        return Ok(Root::Empty);
-    }
     let Raw(pointer) = root.get_as()?;
-    if matches!(pointer.get_pointer_type(), Ok(PointerType::Capability)) {
-        return Ok(Root::Capability);
-    }
-    Ok(match enter(pointer)? {
+    // Nearly always a struct, so that is tried before asking. Null is one without pointers.
+    let entered = match pointer.get_struct(None) {
+        Ok(fields) => Some(Frame::of_struct(Of::Struct, fields)).filter(Frame::has_pointers),
+        Err(error) if error.kind == capnp::ErrorKind::ReadLimitExceeded => return Err(error),
+        Err(_no_struct) => match pointer.get_pointer_type() {
+            Ok(PointerType::Capability) => return Ok(Root::Capability),
+            _ => enter(pointer)?,
+        },
+    };
+    Ok(match entered {
         None => Root::Empty,
-        Some(frame) => Root::Tree(Walk { stack: vec![frame] }),
+        Some(top) => Root::Tree(Walk {
+            top,
+            stack: Vec::new(),
+        }),
     })
 }
 
 impl<'a> Walk<'a> {
     /// The next capability pointer, in the order of the fields, depth first.
     pub(super) fn next(&mut self) -> capnp::Result<Option<Found<'a>>> {
-        while let Some(frame) = self.stack.last_mut() {
-            let Some((word, pointer)) = frame.next_pointer() else {
-                if !frame.next_element() {
-                    self.stack.pop();
+        loop {
+            let Some((word, pointer)) = self.top.next_pointer() else {
+                if !self.top.next_element() {
+                    match self.stack.pop() {
+                        Some(outer) => self.top = outer,
+                        None => return Ok(None),
+                    }
                 }
                 continue;
             };
             match Kind::of(word) {
                 Kind::Capability(index) => return Ok(Some(Found { index, pointer })),
                 Kind::Leaf => {}
-                Kind::Inner => self.stack.extend(enter(pointer)?),
+                Kind::Inner => {
+                    if let Some(inner) = enter(pointer)? {
+                        self.stack.push(std::mem::replace(&mut self.top, inner));
+                    }
+                }
             }
         }
-        Ok(None)
     }
 
     /// The way to the pointer that `next` gave last.
-    pub(super) fn path(&self) -> Vec<Step> {
-        self.stack
-            .iter()
-            .map(|frame| {
-                let at = frame.next.saturating_sub(1);
-                match frame.of {
-                    Of::Struct => Step::Field(at),
-                    Of::Pointers => Step::Element(at),
-                    Of::Structs(_, element) => Step::ElementField(element, at),
-                }
-            })
-            .collect()
+    pub(super) fn path(&self) -> Path {
+        Path {
+            outer: self.stack.iter().map(Frame::step).collect(),
+            last: Some(self.top.step()),
+        }
     }
 }
 
@@ -142,6 +159,20 @@ impl<'a> Frame<'a> {
     fn of_struct(of: Of<'a>, fields: StructReader<'a>) -> Self {
         let pointers = raw::get_struct_pointer_section(any_struct::Reader(fields));
         Self::new(of, pointers)
+    }
+
+    fn has_pointers(&self) -> bool {
+        !self.words.is_empty()
+    }
+
+    /// To the pointer that `next_pointer` gave last.
+    fn step(&self) -> Step {
+        let at = self.next.saturating_sub(1);
+        match self.of {
+            Of::Struct => Step::Field(at),
+            Of::Pointers => Step::Element(at),
+            Of::Structs(_, element) => Step::ElementField(element, at),
+        }
     }
 
     fn next_pointer(&mut self) -> Option<(u64, PointerReader<'a>)> {
@@ -210,7 +241,7 @@ fn enter(pointer: PointerReader<'_>) -> capnp::Result<Option<Frame<'_>>> {
         Err(error) => Err(error),
     };
     match entered {
-        Ok(frame) => Ok(frame.filter(|frame| !frame.words.is_empty())),
+        Ok(frame) => Ok(frame.filter(Frame::has_pointers)),
         Err(error) if error.kind == capnp::ErrorKind::ReadLimitExceeded => Err(error),
         Err(_malformed) => Ok(None),
     }

@@ -8,8 +8,8 @@ use capnp::Error;
 use capnp::capability::FromClientHook;
 use futures::channel::oneshot;
 
-use crate::bundle;
-use crate::testkit_capnp::{cursor, probe};
+use super::bundle;
+use crate::probe_capnp::{cursor, probe};
 
 /// The objects of one side of a test: makes them, counts them, and sees what they see.
 ///

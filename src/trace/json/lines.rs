@@ -1,20 +1,23 @@
-//! Span records as JSON, and an observer that writes one line for each span.
+//! An observer that writes one line of JSON for each span.
 
 use std::cell::RefCell;
 use std::io::Write;
 use std::rc::Rc;
 
-use serde_json::{Map, Value as Json, json};
-
-use super::attribute::{Attributes, Value};
-use super::context::SpanContext;
-use super::observer::Observer;
-use super::open_spans::OpenSpans;
-use super::record::{EventRecord, SpanRecord};
-use super::status::SpanStatus;
-use crate::{Error, Result};
+use super::object::Object;
+use crate::error::{Error, Result};
+use crate::trace::open_spans::OpenSpans;
+use crate::trace::{Observer, SpanRecord};
 
 /// Writes each span as one line of JSON when it closes. A clone is a handle to the same writer.
+///
+/// A line is one object. Its members are, always in this order: `traceId`, `spanId`, `parentSpanId`
+/// (absent for a root), `name`, `originalName` (if renamed), `nameByCallee` (`true`, only if the name is
+/// the callee's), `kind`, `service`, `startTimeUnixNano`, `endTimeUnixNano` (texts of digits), `open`
+/// (`true`, only while it is), `outcome` and `status` (where set), `attributes` (an object),
+/// `setByCallee` (keys), `events`, `links`, `dropped` (an object of the counters that are not zero).
+/// Names are those of OTLP/JSON where it has one. Numbers that JSON does not know are the texts `NaN`,
+/// `Infinity` and `-Infinity`.
 ///
 /// A line that can't be written does not disturb the service: the first error is kept for
 /// [`finish`](Self::finish), and nothing is written after it. The writer is called within the end
@@ -103,8 +106,12 @@ impl<W: Write> JsonLines<W> {
 impl<W: Write> Lines<W> {
     fn write(&mut self, span: &SpanRecord) {
         if self.error.is_none() {
-            let line = format!("{}\n", to_json(span));
-            self.keep_error(|writer| writer.write_all(line.as_bytes()));
+            self.keep_error(|writer| {
+                let mut line = serde_json::to_vec(&Object(span))?;
+                line.push(b'\n');
+                // At once, so that a process which dies leaves whole lines.
+                writer.write_all(&line)
+            });
         }
     }
 
@@ -160,116 +167,14 @@ fn reentered() -> Error {
     Error::invalid("JSON lines: finished or flushed by its own writer")
 }
 
-/// A span as one JSON object. Names are those of OTLP/JSON where it has one, always in this order:
-/// `traceId`, `spanId`, `parentSpanId` (absent for a root), `name`, `originalName` (if renamed),
-/// `kind`, `service`, `startTimeUnixNano`, `endTimeUnixNano` (texts of digits), `open` (`true`,
-/// only while it is), `outcome` and `status` (where set), `attributes` (an object), `setByCallee`
-/// (keys), `events`, `links`, `dropped` (an object of the counters that are not zero).
-///
-/// Numbers that JSON does not know are the texts `NaN`, `Infinity` and `-Infinity`.
-pub fn to_json(span: &SpanRecord) -> Json {
-    let mut object = Map::new();
-    let mut put = |name: &str, value: Json| object.insert(name.into(), value);
-    put("traceId", span.trace_id().to_string().into());
-    put("spanId", span.span_id().to_string().into());
-    if let Some(parent) = span.parent_span_id() {
-        put("parentSpanId", parent.to_string().into());
-    }
-    put("name", span.name().into());
-    if let Some(name) = span.original_name() {
-        put("originalName", name.into());
-    }
-    put("kind", span.kind().as_str().into());
-    put("service", span.service().into());
-    put(
-        "startTimeUnixNano",
-        span.start().unix_nanos().to_string().into(),
-    );
-    match span.end() {
-        Some(end) => put("endTimeUnixNano", end.unix_nanos().to_string().into()),
-        None => put("open", true.into()),
-    };
-    if let Some(outcome) = span.outcome() {
-        put("outcome", outcome.as_str().into());
-    }
-    match span.status() {
-        SpanStatus::Unset => None,
-        SpanStatus::Ok => put("status", json!({ "code": "OK" })),
-        SpanStatus::Error(message) => put("status", json!({ "code": "ERROR", "message": message })),
-    };
-    put("attributes", attributes(span.attributes()));
-    put(
-        "setByCallee",
-        span.set_by_callee().iter().map(|key| &**key).collect(),
-    );
-    put("events", span.events().iter().map(event).collect());
-    put("links", span.links().iter().map(link).collect());
-    let dropped = span.dropped().iter().filter(|(_, count)| *count > 0);
-    put(
-        "dropped",
-        dropped
-            .map(|(name, count)| (name.to_owned(), Json::from(count)))
-            .collect(),
-    );
-    Json::Object(object)
-}
-
-fn event(event: &EventRecord) -> Json {
-    json!({
-        "name": event.name(),
-        "timeUnixNano": event.time().unix_nanos().to_string(),
-        "attributes": attributes(event.attributes()),
-        "byCallee": event.is_by_callee(),
-    })
-}
-
-fn link(context: &SpanContext) -> Json {
-    let mut link = json!({
-        "traceId": context.trace_id().to_string(),
-        "spanId": context.span_id().to_string(),
-    });
-    if !context.trace_state().is_empty() {
-        link["traceState"] = context.trace_state().as_str().into();
-    }
-    link
-}
-
-fn attributes(attributes: &Attributes) -> Json {
-    attributes
-        .iter()
-        .map(|attribute| (attribute.key.clone().into_string(), value(&attribute.value)))
-        .collect()
-}
-
-fn value(value: &Value) -> Json {
-    match value {
-        Value::Text(text) => (**text).into(),
-        Value::Bool(yes) => (*yes).into(),
-        Value::Int(number) => (*number).into(),
-        Value::Float(number) => float(*number),
-        Value::TextList(list) => list.iter().map(|text| &**text).collect(),
-        Value::BoolList(list) => list.iter().copied().collect(),
-        Value::IntList(list) => list.iter().copied().collect(),
-        Value::FloatList(list) => list.iter().copied().map(float).collect(),
-    }
-}
-
-fn float(number: f64) -> Json {
-    match number {
-        f64::INFINITY => "Infinity".into(),
-        f64::NEG_INFINITY => "-Infinity".into(),
-        // `from_f64` is `None` for NaN alone now.
-        finite => serde_json::Number::from_f64(finite).map_or("NaN".into(), Json::Number),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::tracer::tests::observed;
     use crate::trace::{
-        ManualClock, Outcome, SequentialIds, SpanEvent, SpanKind, SpanUpdate, Timestamp, Tracer,
+        ManualClock, Outcome, SequentialIds, SpanEvent, SpanKind, SpanStatus, SpanUpdate,
+        Timestamp, Tracer,
     };
+    use serde_json::{Value as Json, json};
     use std::io;
 
     fn text(lines: &JsonLines<Vec<u8>>) -> String {
@@ -304,7 +209,8 @@ mod tests {
             .end_at(Timestamp::from_unix_nanos(9));
         let wanted = concat!(
             r#"{"traceId":"00000000000000000000000000000001","spanId":"0000000000000002","#,
-            r#""parentSpanId":"0000000000000001","name":"GET","originalName":"call","kind":"CLIENT","#,
+            r#""parentSpanId":"0000000000000001","name":"GET","originalName":"call","#,
+            r#""nameByCallee":true,"kind":"CLIENT","#,
             r#""service":"users","startTimeUnixNano":"5","endTimeUnixNano":"9","outcome":"exception","#,
             r#""status":{"code":"ERROR","message":"no"},"attributes":{"own":"\"x\"\n","rows":3},"#,
             r#""setByCallee":["rows"],"events":[{"name":"hit","timeUnixNano":"5","attributes":{"f":0.5},"#,
@@ -313,49 +219,6 @@ mod tests {
             "\n"
         );
         assert_eq!(text(&lines), wanted);
-    }
-
-    #[test]
-    fn a_bare_root_has_neither_parent_nor_former_name_nor_outcome() {
-        let (tracer, spans, _) = observed();
-        drop(tracer.root().start("x", SpanKind::Server));
-        let json = to_json(&spans.closed()[0]);
-        let names: Vec<_> = json
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
-        let wanted = [
-            "traceId",
-            "spanId",
-            "name",
-            "kind",
-            "service",
-            "startTimeUnixNano",
-            "endTimeUnixNano",
-            "attributes",
-            "setByCallee",
-            "events",
-            "links",
-            "dropped",
-        ];
-        assert_eq!(names, wanted);
-    }
-
-    #[test]
-    fn numbers_that_json_does_not_know_are_texts() {
-        let numbers = value(&Value::from([
-            f64::NAN,
-            f64::INFINITY,
-            f64::NEG_INFINITY,
-            1.0,
-        ]));
-        assert_eq!(numbers.to_string(), r#"["NaN","Infinity","-Infinity",1.0]"#);
-        assert_eq!(
-            value(&Value::from(i64::MIN)).to_string(),
-            "-9223372036854775808"
-        );
     }
 
     #[test]

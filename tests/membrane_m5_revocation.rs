@@ -7,11 +7,13 @@ use std::rc::Rc;
 use capnp::capability::{FromClientHook, Promise};
 use capspan::Error;
 use capspan::membrane::WeakMembrane;
-use capspan_testkit::events::{soon, start};
-use capspan_testkit::raw;
-use capspan_testkit::scene::{Place, REASON, Scene, assert_revoked, at, everywhere, label, typed};
-use capspan_testkit::testkit_capnp::probe;
-use capspan_testkit::{World, idle, run};
+use capspan_testkit::membrane::events::{soon, start};
+use capspan_testkit::membrane::raw;
+use capspan_testkit::membrane::scene::{
+    Place, REASON, Scene, assert_revoked, at, everywhere, label, typed,
+};
+use capspan_testkit::membrane::{World, idle, run};
+use capspan_testkit::probe_capnp::probe;
 
 fn is_the_reason(error: &capnp::Error) -> bool {
     error.extra.contains("revoked") && error.extra.contains(REASON)

@@ -2,10 +2,12 @@
 
 use capnp::capability::{FromClientHook, get_resolved_cap};
 use capnp::private::capability::ClientHook;
-use capspan_testkit::events::{soon, start};
-use capspan_testkit::scene::{Place, Scene, assert_revoked, at, everywhere, identity, label, same};
-use capspan_testkit::testkit_capnp::probe;
-use capspan_testkit::{World, idle};
+use capspan_testkit::membrane::events::{soon, start};
+use capspan_testkit::membrane::scene::{
+    Place, Scene, assert_revoked, at, everywhere, identity, label, same,
+};
+use capspan_testkit::membrane::{World, idle};
+use capspan_testkit::probe_capnp::probe;
 
 /// A promise of `of`'s that will resolve when the gate opens.
 async fn promise(

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use capspan_testkit::events::soon;
-use capspan_testkit::link::connect_over;
-use capspan_testkit::{Link, World, bundle, connect, idle, run};
+use capspan_testkit::membrane::events::soon;
+use capspan_testkit::membrane::link::connect_over;
+use capspan_testkit::membrane::{Link, World, bundle, connect, idle, run};
 use tokio::time::Instant;
 
 #[test]

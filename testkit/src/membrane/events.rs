@@ -24,7 +24,7 @@ pub fn run<F: Future>(test: F) -> F::Output {
 /// Waits until nothing can be done: every task waits for something that has not happened.
 ///
 /// It is a timer of a millisecond of paused time, which runs out only when the event loop is idle. So
-/// what a [`Link`](crate::Link) with latency has under way may still be.
+/// what a [`Link`](super::Link) with latency has under way may still be.
 pub async fn idle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }

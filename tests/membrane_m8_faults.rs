@@ -10,11 +10,11 @@ use capnp::private::capability::{ClientHook, ParamsHook};
 use capnp::serialize::OwnedSegments;
 use capnp::traits::{Imbue, ImbueMut};
 use capspan::membrane::Membrane;
-use capspan_testkit::events::{soon, start};
-use capspan_testkit::raw::{self, NoResults, Ouroboros};
-use capspan_testkit::scene::{Place, at, everywhere, label, typed};
-use capspan_testkit::testkit_capnp::{bundle, probe};
-use capspan_testkit::{World, bundle as shape, idle, run};
+use capspan_testkit::membrane::events::{soon, start};
+use capspan_testkit::membrane::raw::{self, NoResults, Ouroboros};
+use capspan_testkit::membrane::scene::{Place, at, everywhere, label, typed};
+use capspan_testkit::membrane::{World, bundle as shape, idle, run};
+use capspan_testkit::probe_capnp::{bundle, probe};
 use futures::FutureExt;
 
 /// Parameters as a connection would have them.

@@ -7,9 +7,9 @@ use capspan::membrane::{Completion, Membrane, WeakMembrane};
 use capspan::trace::ManualClock;
 use capspan::{Error, Tasks};
 
-use crate::events::soon;
-use crate::testkit_capnp::probe;
-use crate::{Connected, World, connect, idle, run};
+use super::events::soon;
+use super::{Connected, World, connect, idle, run};
+use crate::probe_capnp::probe;
 
 /// Where a membrane stands, seen from the outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

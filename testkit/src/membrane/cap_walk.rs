@@ -11,7 +11,7 @@ use capnp::{Word, any_pointer};
 use capspan::membrane::Membrane;
 use futures::FutureExt;
 
-use crate::raw;
+use super::raw;
 
 /// What a peer may make the reader of a message read.
 const LIMIT: usize = 320;

@@ -1,0 +1,194 @@
+//! Calls in flight, kept where a revocation finds them.
+//!
+//! They lie side by side in the membrane's state, so that a call allocates nothing for it. Whoever has
+//! to do with a call has a [`Hold`]; with the last one the call is gone, and all that it held inside.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use capnp::any_pointer;
+use capnp::capability::{Promise, Response};
+use capnp::private::capability::{PipelineHook, ResponseHook};
+use slab::Slab;
+
+use crate::membrane::cap_table::Incoming;
+use crate::membrane::state::{Ref, State};
+
+/// The calls in flight that end with a `T`.
+pub(in crate::membrane) struct Calls<T> {
+    slots: RefCell<Slab<InFlight<T>>>,
+}
+
+/// How a call ends: with a response, or, where it is handed on, with its results being done.
+pub(in crate::membrane) trait End: Sized {
+    fn calls(membrane: &State) -> &Calls<Self>;
+}
+
+impl End for Response<any_pointer::Owned> {
+    fn calls(membrane: &State) -> &Calls<Self> {
+        &membrane.answers
+    }
+}
+
+impl End for () {
+    fn calls(membrane: &State) -> &Calls<Self> {
+        &membrane.deliveries
+    }
+}
+
+/// One call in flight.
+pub(super) struct InFlight<T> {
+    holds: usize,
+    /// Until it has ended; taken out while it is polled.
+    pub(super) promise: Option<Promise<T, capnp::Error>>,
+    /// Where capabilities that are asked for before it has ended come from.
+    pub(super) pipeline: Option<Box<dyn PipelineHook>>,
+    /// Its response, where pipelines look at that, too.
+    pub(super) response: Option<Rc<Incoming<Box<dyn ResponseHook>>>>,
+    pub(super) waker: Option<Waker>,
+    /// Why it fails, whatever the promise says.
+    pub(super) error: Option<capnp::Error>,
+}
+
+/// A hold on a call in flight, and on its membrane.
+pub(super) struct Hold<T: End> {
+    key: usize,
+    membrane: Ref,
+    end: std::marker::PhantomData<T>,
+}
+
+impl<T> Default for Calls<T> {
+    fn default() -> Self {
+        Self {
+            slots: RefCell::default(),
+        }
+    }
+}
+
+impl<T> Calls<T> {
+    /// Makes every call fail with `reason`, and drops what it holds.
+    pub(in crate::membrane) fn revoke(&self, reason: &capnp::Error) {
+        // What is dropped may run anybody's code, which may come back here: nothing is borrowed then.
+        let held: Vec<_> = {
+            let mut slots = self.slots.borrow_mut();
+            let revoked = slots.iter_mut().map(|(_, call)| {
+                call.error.get_or_insert_with(|| reason.clone());
+                let inside = (
+                    call.promise.take(),
+                    call.pipeline.take(),
+                    call.response.take(),
+                );
+                (inside, call.waker.take())
+            });
+            revoked.collect()
+        };
+        for (inside, waker) in held {
+            drop(inside);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl<T: End> Hold<T> {
+    /// A call that begins.
+    pub(super) fn new(
+        membrane: Ref,
+        promise: Option<Promise<T, capnp::Error>>,
+        pipeline: Option<Box<dyn PipelineHook>>,
+    ) -> Self {
+        let key = T::calls(&membrane).slots.borrow_mut().insert(InFlight {
+            holds: 1,
+            promise,
+            pipeline,
+            response: None,
+            waker: None,
+            error: None,
+        });
+        Self {
+            key,
+            membrane,
+            end: std::marker::PhantomData,
+        }
+    }
+
+    pub(super) fn membrane(&self) -> &Ref {
+        &self.membrane
+    }
+
+    /// Looks at the call. No foreign code may run within, drops included: the others are borrowed, too.
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut InFlight<T>) -> R) -> R {
+        f(&mut T::calls(&self.membrane).slots.borrow_mut()[self.key])
+    }
+
+    /// Lets the call go on. It ends once, and its promise is gone then.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, capnp::Error>> {
+        let (promise, error) = self.with(|call| {
+            if !call
+                .waker
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
+                call.waker = Some(cx.waker().clone());
+            }
+            (call.promise.take(), call.error.clone())
+        });
+        if let Some(error) = error {
+            return Poll::Ready(Err(error));
+        }
+        let Some(mut promise) = promise else {
+            // Asked from within its own poll, which goes on.
+            return Poll::Pending;
+        };
+        let polled = Pin::new(&mut promise).poll(cx);
+        if polled.is_ready() {
+            self.membrane.before_return();
+        }
+        // Dropped here, where nothing is borrowed, unless it goes back.
+        let mut promise = Some(promise);
+        let failed = self.with(|call| {
+            match (&polled, &call.error) {
+                // Failed or revoked meanwhile.
+                (_, Some(error)) => return Some((error.clone(), None)),
+                (Poll::Pending, None) => call.promise = promise.take(),
+                (Poll::Ready(Ok(_)), None) => {}
+                (Poll::Ready(Err(error)), None) => {
+                    call.error = Some(error.clone());
+                    return Some((error.clone(), call.pipeline.take()));
+                }
+            }
+            None
+        });
+        match failed {
+            Some((error, _pipeline)) => Poll::Ready(Err(error)),
+            None => polled,
+        }
+    }
+}
+
+impl<T: End> Clone for Hold<T> {
+    fn clone(&self) -> Self {
+        self.with(|call| call.holds += 1);
+        Self {
+            key: self.key,
+            membrane: self.membrane.clone(),
+            end: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<T: End> Drop for Hold<T> {
+    fn drop(&mut self) {
+        let gone = {
+            let mut slots = T::calls(&self.membrane).slots.borrow_mut();
+            let call = &mut slots[self.key];
+            call.holds -= 1;
+            (call.holds == 0).then(|| slots.remove(self.key))
+        };
+        // Before the reference to the membrane, and with nothing borrowed.
+        drop(gone);
+    }
+}

@@ -1,0 +1,30 @@
+//! A test on an event loop of its own.
+
+use std::future::Future;
+use std::time::Duration;
+
+/// Runs `test` on a current-thread runtime with paused time. Whatever would wait for ever fails: with
+/// nothing else to do, time leaps to the end of an hour.
+///
+/// # Panics
+///
+/// Where the test does, or waits for ever.
+pub fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O needs nothing that could be missing");
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        match tokio::time::timeout(Duration::from_secs(3600), test).await {
+            Ok(result) => result,
+            Err(_) => panic!("the test waits for something that never comes"),
+        }
+    })
+}
+
+/// Lets everything run that can: returns when all tasks wait. Paused time moves a millisecond.
+pub async fn until_idle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}

@@ -1,0 +1,279 @@
+//! A connection that is lost in the middle: S2, S7 and S8.
+
+use capspan::trace::{Outcome, SpanKind, SpanStatus};
+use capspan_testkit::service::{LATENCY, Pair, Place, at};
+use capspan_testkit::world::World;
+use futures::FutureExt;
+
+const LOST: &str = "\
+request INTERNAL caller open
+  open CLIENT caller disconnected
+    session SERVER callee disconnected
+";
+
+fn everywhere(test: impl AsyncFn(Place)) {
+    at(Place::CONNECTED, test);
+}
+
+/// Both closed `disconnected`, with a reason.
+fn assert_lost(pair: &Pair) {
+    assert_eq!(pair.tree(), LOST);
+    for name in ["open", "session"] {
+        let span = pair.spans.named(name).unwrap();
+        let SpanStatus::Error(reason) = span.status() else {
+            panic!("{name} has no reason");
+        };
+        assert!(reason.contains("connection"), "{name}: {reason}");
+    }
+}
+
+#[test]
+fn s8_an_idle_session_closes_at_once_on_both_sides() {
+    everywhere(async |place| {
+        let pair = Pair::new(place);
+        let outside = World::new();
+        let (thing, handle) = pair.open().into_parts();
+        let made = thing.make_request().send().promise.await.unwrap();
+        let mut request = thing.store_request();
+        request.get().set_thing(outside.thing());
+        request.send().promise.await.unwrap();
+        pair.settle().await;
+        pair.clock.advance(std::time::Duration::from_nanos(5));
+        pair.cut();
+        tokio::task::yield_now().await;
+        pair.settle().await;
+        pair.clock.advance(std::time::Duration::from_nanos(5));
+        // The application still holds all of it.
+        assert_lost(&pair);
+        let end = pair.spans.named("open").unwrap().end().unwrap();
+        assert_eq!(end.unix_nanos(), 1_005);
+        assert_eq!((pair.world.live(), outside.live()), (0, 0));
+        assert_eq!(handle.end().unwrap().outcome(), Outcome::Disconnected);
+        for error in [
+            thing.number_request().send().promise.await.err().unwrap(),
+            made.get()
+                .unwrap()
+                .get_thing()
+                .unwrap()
+                .number_request()
+                .send()
+                .promise
+                .await
+                .err()
+                .unwrap(),
+        ] {
+            assert_eq!(error.kind, capnp::ErrorKind::Disconnected, "{error}");
+        }
+        assert!(handle.done().await.unwrap_err().is_disconnected());
+        drop((thing, made, handle));
+        pair.finish().await;
+    });
+}
+
+#[test]
+fn s8_a_call_in_flight_fails_and_both_sides_close() {
+    everywhere(async |place| {
+        let pair = Pair::new(place);
+        let (thing, handle) = pair.open().into_parts();
+        let call = thing.never_request().send().promise;
+        let done = handle.done();
+        pair.settle().await;
+        assert_eq!(pair.world.calls(), 1);
+        pair.cut();
+        let error = call.await.err().unwrap();
+        assert_eq!(error.kind, capnp::ErrorKind::Disconnected, "{error}");
+        assert!(done.await.unwrap_err().is_disconnected());
+        pair.settle().await;
+        assert_lost(&pair);
+        assert_eq!(pair.world.live(), 0);
+        drop((thing, handle));
+        pair.finish().await;
+    });
+}
+
+#[test]
+fn s8_lost_while_it_is_being_opened() {
+    at([Place::Distant], async |place| {
+        for quarter in 0..9 {
+            let pair = Pair::new(place);
+            let (thing, handle) = pair.open().into_parts();
+            let call = thing.number_request().send().promise;
+            tokio::time::sleep(LATENCY / 4 * quarter).await;
+            pair.cut();
+            let result = call.await;
+            assert!(result.is_err(), "{quarter}");
+            pair.settle().await;
+            match pair.spans.named("session") {
+                Some(_) => assert_lost(&pair),
+                None => assert_eq!(
+                    pair.tree(),
+                    "request INTERNAL caller open\n  open CLIENT caller disconnected\n"
+                ),
+            }
+            assert!(handle.done().await.unwrap_err().is_disconnected());
+            drop((thing, handle, result));
+            pair.finish().await;
+        }
+    });
+}
+
+#[test]
+fn s8_lost_while_the_handler_works() {
+    everywhere(async |place| {
+        let pair = Pair::serving(place, |_, world| async move {
+            let _held = world.thing();
+            std::future::pending::<()>().await;
+            unreachable!()
+        });
+        let (thing, handle) = pair.open().into_parts();
+        pair.settle().await;
+        pair.cut();
+        pair.settle().await;
+        assert_lost(&pair);
+        assert_eq!(pair.world.live(), 0);
+        drop((thing, handle));
+        pair.finish().await;
+    });
+}
+
+#[test]
+fn s8_what_the_handler_has_open_closes_with_it() {
+    everywhere(async |place| {
+        let pair = Pair::serving(place, |event, _| async move {
+            let _work = event.parent().start("work", SpanKind::Internal);
+            std::future::pending::<()>().await;
+            unreachable!()
+        });
+        let (thing, handle) = pair.open().into_parts();
+        pair.settle().await;
+        pair.cut();
+        pair.settle().await;
+        let tree = pair.tree();
+        assert!(tree.contains("work INTERNAL callee closed"), "{tree}");
+        drop((thing, handle));
+        pair.finish().await;
+    });
+}
+
+#[test]
+fn s8_a_session_that_is_over_stays_as_it_ended() {
+    everywhere(async |place| {
+        let pair = Pair::new(place);
+        drop(pair.open());
+        pair.settle().await;
+        let ended = pair.tree();
+        assert!(ended.contains("session SERVER callee ok"), "{ended}");
+        pair.cut();
+        pair.settle().await;
+        assert_eq!(pair.tree(), ended);
+        pair.finish().await;
+    });
+}
+
+#[test]
+fn s8_a_session_that_is_opened_after_the_end_is_disconnected() {
+    everywhere(async |place| {
+        let pair = Pair::new(place);
+        pair.cut();
+        pair.settle().await;
+        let (thing, handle) = pair.open().into_parts();
+        let error = thing.number_request().send().promise.await.err().unwrap();
+        assert_eq!(error.kind, capnp::ErrorKind::Disconnected, "{error}");
+        assert!(handle.done().await.unwrap_err().is_disconnected());
+        let wanted = "request INTERNAL caller open\n  open CLIENT caller disconnected\n";
+        assert_eq!(pair.tree(), wanted);
+        drop((thing, handle));
+        pair.finish().await;
+    });
+}
+
+#[test]
+fn s8_a_detached_session_ends_with_the_connection() {
+    everywhere(async |place| {
+        let pair = Pair::new(place);
+        let (thing, handle) = pair.open().into_parts();
+        handle.detach();
+        pair.settle().await;
+        pair.cut();
+        pair.settle().await;
+        assert_lost(&pair);
+        drop(thing);
+        pair.finish().await;
+    });
+}
+
+#[test]
+fn s8_all_is_let_go_in_any_order_after_the_end() {
+    everywhere(async |place| {
+        for handle_first in [false, true] {
+            let pair = Pair::new(place);
+            let (thing, handle) = pair.open().into_parts();
+            thing.number_request().send().promise.await.unwrap();
+            pair.cut();
+            // Before anybody has noticed, too.
+            match handle_first {
+                true => drop((handle, thing)),
+                false => drop((thing, handle)),
+            }
+            pair.settle().await;
+            let session = pair.spans.named("session").unwrap();
+            assert_eq!(session.outcome(), Some(Outcome::Disconnected));
+            pair.finish().await;
+        }
+    });
+}
+
+#[test]
+fn s8_a_driver_that_is_dropped_ends_the_connection_for_both() {
+    everywhere(async |place| {
+        for is_callees in [false, true] {
+            let pair = Pair::new(place);
+            let (thing, handle) = pair.open().into_parts();
+            let call = thing.never_request().send().promise;
+            pair.settle().await;
+            pair.drop_driver(is_callees);
+            assert!(call.await.is_err());
+            pair.settle().await;
+            assert_lost(&pair);
+            assert_eq!(pair.world.live(), 0);
+            drop((thing, handle));
+            pair.finish().await;
+        }
+    });
+}
+
+#[test]
+fn s8_a_method_that_panics_loses_the_connection_and_nothing_stays() {
+    everywhere(async |place| {
+        let pair = Pair::new(place);
+        let (thing, handle) = pair.open().into_parts();
+        let made = thing.make_request().send().promise.await.unwrap();
+        let call = thing.panics_request().send().promise;
+        let error = call.await.err().unwrap();
+        assert_eq!(error.kind, capnp::ErrorKind::Disconnected, "{error}");
+        pair.settle().await;
+        assert_lost(&pair);
+        assert_eq!(pair.world.live(), 0);
+        drop((thing, made, handle));
+        pair.cut();
+        pair.finish().await;
+    });
+}
+
+#[test]
+fn s8_a_method_that_panics_in_process_leaves_the_session_as_it_is() {
+    at([Place::InProcess], async |place| {
+        let pair = Pair::new(place);
+        let (thing, handle) = pair.open().into_parts();
+        let call = tokio::task::spawn_local(thing.panics_request().send().promise.map(drop));
+        assert!(
+            call.await.unwrap_err().is_panic(),
+            "whoever waits for it has it"
+        );
+        thing.number_request().send().promise.await.unwrap();
+        drop(thing);
+        assert_eq!(handle.done().await.unwrap().outcome(), Outcome::Ok);
+        drop(handle);
+        pair.finish().await;
+    });
+}
