@@ -25,7 +25,7 @@ pub(in crate::membrane) fn deliver(
     if let Some(reason) = membrane.revoked() {
         return Promise::err(reason.clone());
     }
-    in_flight(membrane.clone(), |hold| {
+    in_flight(membrane, |hold| {
         let params = Box::new(Params {
             incoming: Incoming::new(params),
             back: direction.reverse(),
@@ -43,16 +43,16 @@ pub(in crate::membrane) fn until_revoked(
 ) -> Promise<(), capnp::Error> {
     match membrane.revoked() {
         Some(reason) => Promise::err(reason.clone()),
-        None => in_flight(membrane.clone(), |_| promise),
+        None => in_flight(membrane, |_| promise),
     }
 }
 
 /// A call in flight; `start` begins it.
 pub(super) fn in_flight(
-    membrane: Ref,
+    membrane: &Ref,
     start: impl FnOnce(&Hold<()>) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
-    let delivered = Delivered(Hold::new(membrane, None, None));
+    let delivered = Delivered(Hold::new(membrane.clone(), None, None));
     let mut promise = Some(start(&delivered.0));
     delivered.0.with(|call| {
         // If not, it was revoked by what was started: the promise goes with this turn.
