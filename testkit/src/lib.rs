@@ -3,19 +3,15 @@
 //! - [`world`]: the objects of a service, counted, with a gate that holds answers back.
 //! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
-//! - [`bundle`]: a message with a capability in every place that can hold one.
 //! - [`membrane`]: what the tests of the membrane are made of.
-//! - [`membraned`]: a membrane in each place where one can be.
 //! - [`exchange`]: what benches measure, with and without a membrane.
 //! - [`memory`]: how much a piece of work allocates.
 //! - [`service`]: a caller and a callee, in one process or over a connection.
 //! - [`story`]: what an observer was told, to be compared.
 
-pub mod bundle;
 pub mod exchange;
 pub mod link;
 pub mod membrane;
-pub mod membraned;
 pub mod memory;
 pub mod run;
 pub mod service;
