@@ -64,18 +64,6 @@ interface Thing {
 
   panics @19 ();
   # Panics.
-
-  fill @20 (bulk :UInt32) -> (bundle :Bundle);
-  # New ones in every place of a bundle, after `bulk` bytes of data.
-
-  hold @21 (bundle :Bundle);
-  # Keeps all that are in it.
-
-  callHeld @22 (index :UInt32) -> (number :UInt32);
-  # The number that one of those that are kept says it has.
-
-  release @23 ();
-  # Keeps them no more.
 }
 
 struct Bundle {

@@ -3,17 +3,15 @@
 //! - [`world`]: the objects of a service, counted, with a gate that holds answers back.
 //! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
-//! - [`bundle`]: a message with a capability in every place that can hold one.
-//! - [`membraned`]: a membrane in each place where one can be.
+//! - [`membrane`]: what the tests of the membrane are made of.
 //! - [`exchange`]: what benches measure, with and without a membrane.
 //! - [`memory`]: how much a piece of work allocates.
 //! - [`service`]: a caller and a callee, in one process or over a connection.
 //! - [`story`]: what an observer was told, to be compared.
 
-pub mod bundle;
 pub mod exchange;
 pub mod link;
-pub mod membraned;
+pub mod membrane;
 pub mod memory;
 pub mod run;
 pub mod service;
@@ -30,4 +28,10 @@ pub mod testkit_capnp {
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod greeter_capnp {
     include!(concat!(env!("OUT_DIR"), "/greeter_capnp.rs"));
+}
+
+/// What `schema/probe.capnp` declares, as `capnpc` makes it.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod probe_capnp {
+    include!(concat!(env!("OUT_DIR"), "/probe_capnp.rs"));
 }

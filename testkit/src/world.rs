@@ -7,8 +7,7 @@ use std::task::{Poll, Waker};
 
 use capnp::Error;
 
-use crate::bundle;
-use crate::testkit_capnp::{self, thing};
+use crate::testkit_capnp::{bundle, thing};
 
 /// What the objects of a service share. Clones share it, too.
 #[derive(Clone, Default)]
@@ -44,7 +43,6 @@ impl World {
             world: self.clone(),
             number,
             stored: RefCell::default(),
-            held: RefCell::default(),
             pushed: Cell::default(),
         }
     }
@@ -87,7 +85,6 @@ struct Thing {
     world: World,
     number: u32,
     stored: RefCell<Option<thing::Client>>,
-    held: RefCell<Vec<thing::Client>>,
     pushed: Cell<u64>,
 }
 
@@ -181,7 +178,7 @@ impl thing::Server for Thing {
         mut results: thing::ReflectResults,
     ) -> Result<(), Error> {
         self.world.called();
-        let bundle: testkit_capnp::bundle::Reader<'_> = params.get()?.get_bundle()?;
+        let bundle: bundle::Reader<'_> = params.get()?.get_bundle()?;
         results.get().set_bundle(bundle)
     }
 
@@ -323,53 +320,6 @@ impl thing::Server for Thing {
         _results: thing::NothingResults,
     ) -> Result<(), Error> {
         self.world.called();
-        Ok(())
-    }
-
-    async fn fill(
-        self: Rc<Self>,
-        params: thing::FillParams,
-        mut results: thing::FillResults,
-    ) -> Result<(), Error> {
-        self.world.called();
-        let bulk = params.get()?.get_bulk();
-        bundle::fill(results.get().init_bundle(), bulk, || self.world.thing());
-        Ok(())
-    }
-
-    async fn hold(
-        self: Rc<Self>,
-        params: thing::HoldParams,
-        _results: thing::HoldResults,
-    ) -> Result<(), Error> {
-        self.world.called();
-        let held = bundle::each(params.get()?.get_bundle()?)?;
-        self.held.borrow_mut().extend(held);
-        Ok(())
-    }
-
-    async fn call_held(
-        self: Rc<Self>,
-        params: thing::CallHeldParams,
-        mut results: thing::CallHeldResults,
-    ) -> Result<(), Error> {
-        self.world.called();
-        let index = params.get()?.get_index() as usize;
-        let held = self.held.borrow().get(index).cloned();
-        let held = held.ok_or_else(|| Error::failed(format!("nothing is held at {index}")))?;
-        let response = held.number_request().send().promise.await?;
-        results.get().set_number(response.get()?.get_number());
-        Ok(())
-    }
-
-    async fn release(
-        self: Rc<Self>,
-        _params: thing::ReleaseParams,
-        _results: thing::ReleaseResults,
-    ) -> Result<(), Error> {
-        self.world.called();
-        let held = self.held.take();
-        drop(held);
         Ok(())
     }
 

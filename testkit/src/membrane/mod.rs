@@ -1,0 +1,23 @@
+//! What the tests of the membrane are made of.
+//!
+//! - [`World`] and its [`probe`](crate::probe_capnp::probe)s: objects that do what they are told, and a
+//!   count of those alive.
+//! - [`bundle`]: a message with a capability in every place that can hold one.
+//! - [`scene`]: one membrane, wherever it may stand, and somebody on each side.
+//! - [`link`]: two parties and what lies between them: latency, cuts and stalls, in one direction too.
+//! - [`events`]: an event loop whose time stands still.
+//! - [`cap_walk`](cap_walk()): a property of the membrane that must hold for every message.
+//! - [`raw`]: objects below the level of a schema, and hooks that misbehave.
+
+pub mod bundle;
+mod cap_walk;
+pub mod events;
+pub mod link;
+pub mod raw;
+pub mod scene;
+mod server;
+
+pub use cap_walk::cap_walk;
+pub use events::{idle, run};
+pub use link::{Connected, Link, connect};
+pub use server::{Gate, World};
