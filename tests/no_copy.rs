@@ -137,7 +137,7 @@ fn lives(count: usize) -> Result<Lives, Error> {
     let things: Vec<_> = (0..count).map(|_| world.thing()).collect();
     let mut wrappers: Vec<thing::Client> = Vec::with_capacity(count);
     let (tasks, driver) = Tasks::new();
-    let driver = event_loop.run(async { tokio::task::spawn_local(driver) });
+    let driver = event_loop.spawn(driver);
     let (membrane, made) = allocated(|| {
         let membrane = Membrane::builder().tasks(&tasks).build();
         wrappers.extend(things.iter().map(|thing| membrane.export(thing.clone())));

@@ -256,6 +256,11 @@ impl Loop {
         }
     }
 
+    /// Lets `work` run beside what is run.
+    pub fn spawn(&self, work: impl Future<Output = ()> + 'static) -> tokio::task::JoinHandle<()> {
+        self.local.spawn_local(work)
+    }
+
     /// Runs `work` to its end, and beside it what was spawned.
     pub fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.local.block_on(&self.runtime, work)
