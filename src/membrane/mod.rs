@@ -87,8 +87,8 @@ pub struct Membrane {
 
 /// Whom a membrane tells what becomes of it.
 pub(crate) trait Watch {
-    /// A call that crosses has ended, and its caller does not know yet.
-    fn call_returns(&self);
+    /// A call that crosses has ended, or a capability is let go, and the other side does not know yet.
+    fn before_return(&self);
 
     /// It is complete: told in a turn of the driver's, where there is one.
     fn complete(&self, completed: Completed);

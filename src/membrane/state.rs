@@ -9,6 +9,7 @@ use std::rc::{Rc, Weak};
 use capnp::any_pointer;
 use capnp::capability::Response;
 use capnp::private::capability::ClientHook;
+use capnp::private::layout::CapTable;
 
 use super::call::Calls;
 use super::client::{Node, Wrapper};
@@ -16,6 +17,10 @@ use super::completion::{Completed, Completer, Completion};
 use super::{Direction, MAX_RESOLUTION_HOPS, Watch};
 use crate::clock::{Clock, Timestamp};
 use crate::drive::Tasks;
+
+/// How many tables that are not in use are kept at most, and for how many capabilities each.
+const MAX_SPARE_TABLES: usize = 4;
+const MAX_SPARE_CAPABILITIES: usize = 64;
 
 /// One membrane. It lives as long as a [`Ref`] does; that it goes is its completion.
 pub(super) struct State {
@@ -25,6 +30,8 @@ pub(super) struct State {
     pub(super) answers: Calls<Response<any_pointer::Owned>>,
     /// The calls in flight that were received, or belong to a stream.
     pub(super) deliveries: Calls<()>,
+    /// Empty capability tables that are not in use, for what they have allocated.
+    spare_tables: RefCell<Vec<CapTable>>,
     revoked: OnceCell<capnp::Error>,
     introduction: Introduction,
     watcher: OnceCell<Rc<dyn Watch>>,
@@ -119,10 +126,34 @@ impl State {
         }
     }
 
-    /// Runs what was to be run before a call returns, or a capability is let go.
+    /// An empty table, with room if one is spare.
+    pub(super) fn spare_table(&self) -> CapTable {
+        self.spare_tables.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Drops what is in `table` and keeps it for another message.
+    #[inline]
+    pub(super) fn recycle(&self, table: CapTable) {
+        if table.capacity() > 0 {
+            self.recycle_used(table);
+        }
+    }
+
+    fn recycle_used(&self, mut table: CapTable) {
+        // What is let go may run anybody's code, which may come back here.
+        table.clear();
+        if table.capacity() <= MAX_SPARE_CAPABILITIES {
+            let mut spare = self.spare_tables.borrow_mut();
+            if spare.len() < MAX_SPARE_TABLES {
+                spare.push(table);
+            }
+        }
+    }
+
+    /// A call has ended, or a capability is let go, and the other side does not know yet.
     pub(super) fn before_return(&self) {
         if let Some(watcher) = self.watcher.get() {
-            watcher.call_returns();
+            watcher.before_return();
         }
     }
 
@@ -175,6 +206,7 @@ impl Ref {
                 wrappers: RefCell::default(),
                 answers: Calls::default(),
                 deliveries: Calls::default(),
+                spare_tables: RefCell::default(),
                 revoked: OnceCell::new(),
                 introduction: Introduction::default(),
                 watcher: OnceCell::new(),

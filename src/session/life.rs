@@ -192,8 +192,8 @@ fn end_error(end: &SessionEnd) -> Error {
 }
 
 impl Watch for Life {
-    /// What was written before the return is to arrive before it.
-    fn call_returns(&self) {
+    /// What was written before is to arrive before.
+    fn before_return(&self) {
         self.enricher.send_pending();
     }
 

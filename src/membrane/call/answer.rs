@@ -41,14 +41,16 @@ impl Call {
 
     /// A capability that will be in the response, or is in it already.
     pub(super) fn get_pipelined_cap(&self, ops: &[PipelineOp]) -> Box<dyn ClientHook> {
-        let cross = |hook| self.hold.membrane().cross(hook, self.direction);
+        let membrane = self.hold.membrane();
         if !self.is_local {
             self.look();
         }
         match self.source() {
-            Source::Pipeline(pipeline) => cross(pipeline.get_pipelined_cap(ops)),
+            Source::Pipeline(pipeline) => {
+                membrane.cross(pipeline.get_pipelined_cap(ops), self.direction)
+            }
             Source::Response(response) => response
-                .get(cross)
+                .get(membrane, self.direction)
                 .and_then(|content| content.get_pipelined_cap(ops))
                 .unwrap_or_else(broken),
             Source::Failed(error) => broken(error),
@@ -85,7 +87,7 @@ impl Call {
     fn source(&self) -> Source {
         self.hold
             .with(|call| match (&call.error, &call.response, &call.pipeline) {
-                (Some(error), _, _) => Source::Failed(error.clone()),
+                (Some(error), _, _) => Source::Failed(capnp::Error::clone(error)),
                 (None, Some(response), _) => Source::Response(response.clone()),
                 (None, None, Some(pipeline)) => Source::Pipeline(pipeline.add_ref()),
                 (None, None, None) => {
@@ -146,6 +148,14 @@ impl ResponseHook for CallResponse {
             Content::Own(message) => message,
             Content::Shared(message) => message,
         };
-        message.get(|hook| self.membrane.cross(hook, self.direction))
+        message.get(&self.membrane, self.direction)
+    }
+}
+
+impl Drop for CallResponse {
+    fn drop(&mut self) {
+        if let Content::Own(message) = &mut self.message {
+            message.close(&self.membrane);
+        }
     }
 }

@@ -90,7 +90,12 @@ struct Params {
 
 impl ParamsHook for Params {
     fn get(&self) -> capnp::Result<any_pointer::Reader<'_>> {
-        self.incoming
-            .get(|hook| self.membrane.cross(hook, self.back))
+        self.incoming.get(&self.membrane, self.back)
+    }
+}
+
+impl Drop for Params {
+    fn drop(&mut self) {
+        self.incoming.close(&self.membrane);
     }
 }

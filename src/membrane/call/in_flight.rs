@@ -49,7 +49,7 @@ pub(super) struct InFlight<T> {
     pub(super) response: Option<Rc<Incoming<Box<dyn ResponseHook>>>>,
     pub(super) waker: Option<Waker>,
     /// Why it fails, whatever the promise says.
-    pub(super) error: Option<capnp::Error>,
+    pub(super) error: Option<Box<capnp::Error>>,
 }
 
 /// A hold on a call in flight, and on its membrane.
@@ -74,7 +74,7 @@ impl<T> Calls<T> {
         let held: Vec<_> = {
             let mut slots = self.slots.borrow_mut();
             let revoked = slots.iter_mut().map(|(_, call)| {
-                call.error.get_or_insert_with(|| reason.clone());
+                call.error.get_or_insert_with(|| Box::new(reason.clone()));
                 let inside = (
                     call.promise.take(),
                     call.pipeline.take(),
@@ -138,7 +138,7 @@ impl<T: End> Hold<T> {
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, capnp::Error>> {
         let (promise, error) = self.with(|call| (call.promise.take(), call.error.clone()));
         if let Some(error) = error {
-            return Poll::Ready(Err(error));
+            return Poll::Ready(Err(*error));
         }
         let Some(mut promise) = promise else {
             // Asked from within its own poll, which goes on.
@@ -154,14 +154,14 @@ impl<T: End> Hold<T> {
         let failed = self.with(|call| {
             match (&polled, &call.error) {
                 // Failed or revoked meanwhile.
-                (_, Some(error)) => return Some((error.clone(), None)),
+                (_, Some(error)) => return Some((capnp::Error::clone(error), None)),
                 (Poll::Pending, None) => {
                     call.promise = promise.take();
                     _old_waker = call.wake_later(cx.waker());
                 }
                 (Poll::Ready(Ok(_)), None) => {}
                 (Poll::Ready(Err(error)), None) => {
-                    call.error = Some(error.clone());
+                    call.error = Some(Box::new(error.clone()));
                     return Some((error.clone(), call.pipeline.take()));
                 }
             }

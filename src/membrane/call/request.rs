@@ -37,7 +37,7 @@ pub(in crate::membrane) fn request(
     method_id: u16,
 ) -> Box<dyn RequestHook> {
     Box::new(Request::Unsent(Unsent {
-        outgoing: Outgoing::default(),
+        outgoing: Outgoing::new(target.membrane()),
         inner,
         target,
         interface_id,
@@ -85,11 +85,11 @@ impl Unsent {
             return Err(reason.clone());
         }
         if self.outgoing.is_flushed() {
+            self.outgoing.close(membrane);
             return Ok(());
         }
         let back = self.target.direction().reverse();
-        self.outgoing
-            .finish(self.inner.get(), |hook| membrane.cross(hook, back))
+        self.outgoing.finish(self.inner.get(), membrane, back)
     }
 }
 

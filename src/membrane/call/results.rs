@@ -22,7 +22,7 @@ pub(super) fn results(
     call: Hold<()>,
 ) -> Box<dyn ResultsHook> {
     Box::new(Results {
-        outgoing: Outgoing::default(),
+        outgoing: Outgoing::new(call.membrane()),
         inner,
         direction,
         call,
@@ -33,18 +33,19 @@ impl Drop for Results {
     /// The service is done with them; with the drop of `inner` they are on their way. It is also how
     /// a canceled call ends, whose results nobody sees.
     fn drop(&mut self) {
+        let (membrane, direction) = (self.call.membrane(), self.direction);
         if self.outgoing.is_flushed() {
+            self.outgoing.close(membrane);
             return;
         }
-        let (membrane, direction) = (self.call.membrane(), self.direction);
-        let crossed = self.inner.get().and_then(|content| {
-            self.outgoing
-                .finish(content, |hook| membrane.cross(hook, direction))
-        });
+        let crossed = self
+            .inner
+            .get()
+            .and_then(|content| self.outgoing.finish(content, membrane, direction));
         if let Err(error) = crossed {
             // Also where the promise succeeds.
             self.call.with(|call| {
-                call.error.get_or_insert(error);
+                call.error.get_or_insert_with(|| Box::new(error));
             });
         }
     }
@@ -59,7 +60,7 @@ impl ResultsHook for Results {
         if !self.outgoing.is_flushed() {
             let (membrane, direction) = (self.call.membrane(), self.direction);
             self.outgoing
-                .flush(self.inner.get()?, |hook| membrane.cross(hook, direction))?;
+                .flush(self.inner.get()?, membrane, direction)?;
         }
         self.inner.set_pipeline()
     }

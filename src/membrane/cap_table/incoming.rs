@@ -8,6 +8,8 @@ use capnp::private::layout::CapTable;
 use capnp::traits::Imbue;
 
 use super::walk::{Root, walk};
+use crate::membrane::Direction;
+use crate::membrane::state::Ref;
 
 /// What holds a message that came in.
 pub(in crate::membrane) trait MessageHook {
@@ -41,37 +43,46 @@ impl<H: MessageHook> Incoming<H> {
         }
     }
 
-    /// The message, with `exchange` done to each of its capabilities, once.
+    /// The message, of which each capability has crossed, once, so that calls on it go in `direction`.
     pub(in crate::membrane) fn get(
         &self,
-        exchange: impl FnMut(Box<dyn ClientHook>) -> Box<dyn ClientHook>,
+        membrane: &Ref,
+        direction: Direction,
     ) -> capnp::Result<any_pointer::Reader<'_>> {
         let mut content = self.message.content()?;
         let mirror = match self.mirror.get() {
             Some(mirror) => mirror,
             None => {
-                let made = mirror(content, exchange)?;
+                let made = mirror(content, membrane, direction)?;
                 self.mirror.get_or_init(|| made)
             }
         };
         content.imbue(mirror);
         Ok(content)
     }
+
+    /// Nobody reads it any more: its capabilities go, and their table can be used again.
+    pub(in crate::membrane) fn close(&mut self, membrane: &Ref) {
+        if let Some(mirror) = self.mirror.take() {
+            membrane.recycle(mirror);
+        }
+    }
 }
 
-/// A table with the exchanged capabilities at the indices of the originals.
+/// A table with the wrapped capabilities at the indices of the originals.
 ///
 /// It is never longer than the message's own: it grows only after a capability was really there.
 fn mirror(
     content: any_pointer::Reader<'_>,
-    mut exchange: impl FnMut(Box<dyn ClientHook>) -> Box<dyn ClientHook>,
+    membrane: &Ref,
+    direction: Direction,
 ) -> capnp::Result<CapTable> {
     let mut table = CapTable::new();
     match walk(content)? {
         Root::Empty => {}
         Root::Capability => {
             if let Ok(hook) = content.get_as_capability::<Box<dyn ClientHook>>() {
-                mirror_bare(content, &*exchange(hook), &mut table);
+                mirror_bare(content, &*membrane.cross(hook, direction), &mut table);
             }
         }
         Root::Tree(mut pointers) => {
@@ -79,12 +90,15 @@ fn mirror(
                 let Ok(hook) = found.pointer.get_capability() else {
                     continue;
                 };
+                if table.capacity() == 0 {
+                    table = membrane.spare_table();
+                }
                 let index = found.index as usize;
                 if table.len() <= index {
                     table.resize_with(index + 1, || None);
                 }
                 if table[index].is_none() {
-                    table[index] = Some(exchange(hook));
+                    table[index] = Some(membrane.cross(hook, direction));
                 }
             }
         }

@@ -7,12 +7,13 @@ use capnp::{any_pointer, struct_list};
 
 use super::any_struct::{self, AnyStruct};
 use super::walk::{Path, Root, Step, walk};
+use crate::membrane::Direction;
+use crate::membrane::state::Ref;
 
 /// Stands in for the capability table of a message that is being built.
 ///
 /// Tables only grow, and the real one gets nothing but what [`flush`](Outgoing::flush) puts there. So
 /// a capability has the same index in both, and the pointers in the message are right for both.
-#[derive(Default)]
 pub(in crate::membrane) struct Outgoing {
     table: CapTable,
     /// How many entries the real table has.
@@ -20,6 +21,14 @@ pub(in crate::membrane) struct Outgoing {
 }
 
 impl Outgoing {
+    /// For a message that has no capability yet.
+    pub(in crate::membrane) fn new(membrane: &Ref) -> Self {
+        Self {
+            table: membrane.spare_table(),
+            flushed: 0,
+        }
+    }
+
     /// The message, to be filled; `content` is as its owner gives it.
     pub(in crate::membrane) fn builder<'a>(
         &'a mut self,
@@ -34,33 +43,45 @@ impl Outgoing {
         self.flushed == self.table.len()
     }
 
-    /// Fills the real table with what `exchange` makes of the entries since the last time.
+    /// Fills the real table with the entries since the last time, which cross so that calls on them go
+    /// in `direction`.
     ///
     /// `content` is the message as its owner gives it, with the real table. Where there is no new
     /// entry the message is not looked at. Fails only where the message can't be walked; capabilities
-    /// that were not exchanged are then unusable.
+    /// that did not cross are then unusable.
     pub(in crate::membrane) fn flush(
         &mut self,
         content: any_pointer::Builder<'_>,
-        exchange: impl FnMut(Box<dyn ClientHook>) -> Box<dyn ClientHook>,
+        membrane: &Ref,
+        direction: Direction,
     ) -> capnp::Result<()> {
-        self.fill(content, exchange, |entry| entry.clone())
+        let cross = |hook| membrane.cross(hook, direction);
+        self.fill(content, |entry| entry.clone().map(cross))
     }
 
     /// Does the same for the last time: the entries are moved, and the builder is not to be used again.
     pub(in crate::membrane) fn finish(
         &mut self,
         content: any_pointer::Builder<'_>,
-        exchange: impl FnMut(Box<dyn ClientHook>) -> Box<dyn ClientHook>,
+        membrane: &Ref,
+        direction: Direction,
     ) -> capnp::Result<()> {
-        self.fill(content, exchange, Option::take)
+        let cross = |hook| membrane.cross(hook, direction);
+        let filled = self.fill(content, |entry| entry.take().map(cross));
+        self.close(membrane);
+        filled
+    }
+
+    /// Nobody fills it any more: its table can be used again.
+    pub(in crate::membrane) fn close(&mut self, membrane: &Ref) {
+        self.flushed = 0;
+        membrane.recycle(std::mem::take(&mut self.table));
     }
 
     fn fill(
         &mut self,
         mut content: any_pointer::Builder<'_>,
-        mut exchange: impl FnMut(Box<dyn ClientHook>) -> Box<dyn ClientHook>,
-        entry_of: impl Fn(&mut Option<Box<dyn ClientHook>>) -> Option<Box<dyn ClientHook>>,
+        crossed: impl Fn(&mut Option<Box<dyn ClientHook>>) -> Option<Box<dyn ClientHook>>,
     ) -> capnp::Result<()> {
         if self.is_flushed() {
             return Ok(());
@@ -72,8 +93,8 @@ impl Outgoing {
         // last of them, it ends with the index that it had.
         let mut pointer = descend(content, &path)?;
         for entry in &mut self.table[self.flushed..=last] {
-            pointer.set_as_capability(match entry_of(entry) {
-                Some(hook) => exchange(hook),
+            pointer.set_as_capability(match crossed(entry) {
+                Some(hook) => hook,
                 // No builder of `capnp` takes an entry out again; were there one, its place is kept.
                 None => {
                     capnp_rpc::new_broken_cap(capnp::Error::failed("no capability".into())).hook
