@@ -86,6 +86,11 @@ impl Tasks {
         }
     }
 
+    /// Is nothing waiting to be dropped?
+    pub(crate) fn has_no_garbage(&self) -> bool {
+        self.inbox.shared.state.borrow().garbage.is_empty()
+    }
+
     /// Drops `value` in a clean turn of the event loop, after all that was handed over before it.
     pub fn drop_later(&self, value: impl Any) {
         let mut state = self.inbox.shared.state.borrow_mut();

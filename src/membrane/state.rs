@@ -37,6 +37,10 @@ pub(super) struct State {
     watcher: OnceCell<Rc<dyn Watch>>,
     tasks: Option<Tasks>,
     clock: Option<Rc<dyn Clock>>,
+    /// How many [`Turn`]s there are, one in the other.
+    turns: Cell<usize>,
+    /// What wrappers wrapped, to be dropped at the end of the turn.
+    leaving_hooks: RefCell<Vec<Box<dyn ClientHook>>>,
     /// How many references are held only by what waits to be dropped.
     leaving: Cell<usize>,
     last_drop: Cell<Option<Timestamp>>,
@@ -212,6 +216,8 @@ impl Ref {
                 watcher: OnceCell::new(),
                 tasks,
                 clock,
+                turns: Cell::new(0),
+                leaving_hooks: RefCell::default(),
                 leaving: Cell::new(0),
                 last_drop: Cell::new(None),
                 completer: Completer::default(),
@@ -277,13 +283,49 @@ impl Ref {
         node
     }
 
-    /// Drops `hook` where that is safe: by the driver where there is one, here where there is none.
+    /// Drops `hook` where that is safe: with a driver at the end of the [`Turn`], or by the driver; without
+    /// one, here.
     pub(super) fn let_go(&self, hook: Box<dyn ClientHook>) {
         if let Some(tasks) = &self.tasks {
+            // What waits already goes first.
+            if self.turns.get() > 0 && tasks.has_no_garbage() {
+                self.leaving_hooks.borrow_mut().push(hook);
+                return;
+            }
             tasks.drop_later(Leaving {
                 _hook: hook,
                 state: LeavingRef::new(self),
             });
+        }
+    }
+}
+
+/// A call that was received is being polled: its service runs, which may drop and send what it likes. So
+/// no table of `capnp-rpc` is borrowed when this ends, and what wrappers let go meanwhile goes then. (Not
+/// at once: within, tables may be borrowed again.)
+pub(super) struct Turn<'a>(&'a State);
+
+impl<'a> Turn<'a> {
+    pub(super) fn begin(membrane: &'a State) -> Self {
+        membrane.turns.set(membrane.turns.get() + 1);
+        Self(membrane)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let Self(membrane) = self;
+        membrane.turns.set(membrane.turns.get() - 1);
+        let mut hooks = membrane.leaving_hooks.take();
+        if !hooks.is_empty() {
+            // What was written before they went is to arrive before they are seen to be gone.
+            membrane.before_return();
+            hooks.clear();
+            // For what it has allocated; what came meanwhile is for the turn around this one.
+            let mut left = membrane.leaving_hooks.borrow_mut();
+            if left.is_empty() {
+                *left = hooks;
+            }
         }
     }
 }

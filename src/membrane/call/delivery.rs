@@ -12,7 +12,7 @@ use super::in_flight::Hold;
 use super::results;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
-use crate::membrane::state::Ref;
+use crate::membrane::state::{Ref, Turn};
 
 /// Hands on a call that goes in `direction`: `call` gets what the other side is to see.
 pub(in crate::membrane) fn deliver(
@@ -69,6 +69,7 @@ impl Future for Delivered {
     type Output = Result<(), capnp::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let _turn = Turn::begin(self.0.membrane());
         self.0.poll(cx)
     }
 }
