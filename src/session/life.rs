@@ -12,6 +12,9 @@ use crate::guard::{Ending, OnEnd, Registration};
 use crate::membrane::{Completed, Watch, WeakMembrane};
 use crate::trace::{Outcome, SpanBuilder, SpanStatus, Timestamp};
 
+/// Bytes of a reason. It may come from a peer, and is cut at a character boundary.
+const MAX_REASON_BYTES: usize = 4096;
+
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionEnd {
@@ -21,9 +24,11 @@ pub struct SessionEnd {
 
 impl SessionEnd {
     pub(crate) fn new(outcome: Outcome, reason: Option<&str>) -> Self {
+        let reason = reason.filter(|reason| !reason.is_empty());
         Self {
             outcome,
-            reason: reason.filter(|reason| !reason.is_empty()).map(Into::into),
+            reason: reason
+                .map(|reason| reason[..reason.floor_char_boundary(MAX_REASON_BYTES)].into()),
         }
     }
 
@@ -32,7 +37,7 @@ impl SessionEnd {
         self.outcome
     }
 
-    /// Why, for people; `None` where there is nothing to say.
+    /// Why, for people, in at most 4 KiB; `None` where there is nothing to say.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
     }
@@ -214,5 +219,21 @@ impl OnEnd for Life {
             Outcome::Disconnected,
             Some(reason.reason()),
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_at_a_character() {
+        let long = "ä".repeat(3000);
+        let end = SessionEnd::new(Outcome::Exception, Some(&long));
+        assert_eq!(end.reason().map(str::len), Some(4096));
+        let odd = format!("x{long}");
+        let end = SessionEnd::new(Outcome::Exception, Some(&odd));
+        assert_eq!(end.reason().map(str::len), Some(4095));
+        assert_eq!(SessionEnd::new(Outcome::Ok, Some("")).reason(), None);
     }
 }
