@@ -136,18 +136,26 @@ impl ClientHook for Wrapper {
         method_id: u16,
         size_hint: Option<capnp::MessageSize>,
     ) -> Request<any_pointer::Owned, any_pointer::Owned> {
-        if let Some(resolution) = self.node.resolution() {
+        let node = &self.node;
+        if let Some(resolution) = node.resolution.get() {
             return resolution.new_call(interface_id, method_id, size_hint);
         }
-        let request = self
-            .node
-            .with_target(|target| target.new_call(interface_id, method_id, size_hint));
-        Request::new(call::request(
-            request.hook,
-            self.node.clone(),
-            interface_id,
-            method_id,
-        ))
+        let begun = node.with_target(|target| match target.get_resolved() {
+            Some(resolved) => Err(resolved),
+            None => Ok(target.new_call(interface_id, method_id, size_hint)),
+        });
+        match begun {
+            Ok(request) => Request::new(call::request(
+                request.hook,
+                node.clone(),
+                interface_id,
+                method_id,
+            )),
+            Err(resolved) => {
+                let resolution = node.resolve(resolved);
+                resolution.new_call(interface_id, method_id, size_hint)
+            }
+        }
     }
 
     fn call(

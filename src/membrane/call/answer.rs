@@ -25,18 +25,19 @@ pub(super) struct Call {
 type Message = Incoming<Box<dyn ResponseHook>>;
 
 impl Call {
-    /// A call that went in `direction`, and what came of sending it.
-    pub(super) fn new(
+    /// A call that went in `direction`, and what came of sending it: for its promise and its pipeline.
+    pub(super) fn pair(
         sent: RemotePromise<any_pointer::Owned>,
         is_local: bool,
         direction: Direction,
         membrane: Ref,
-    ) -> Self {
-        Self {
-            hold: Hold::new(membrane, Some(sent.promise), Some(sent.pipeline.hook)),
+    ) -> [Self; 2] {
+        let holds = Hold::pair(membrane, sent.promise, sent.pipeline.hook);
+        holds.map(|hold| Self {
+            hold,
             is_local,
             direction,
-        }
+        })
     }
 
     /// A capability that will be in the response, or is in it already.

@@ -52,7 +52,7 @@ fn in_flight(
     membrane: &Ref,
     start: impl FnOnce(&Hold<()>) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
-    let delivered = Delivered(Hold::new(membrane.clone(), None, None));
+    let delivered = Delivered(Hold::new(membrane.clone()));
     let mut promise = Some(start(&delivered.0));
     delivered.0.with(|call| {
         // If not, it was revoked by what was started: the promise goes with this turn.

@@ -68,6 +68,22 @@ impl<T> Default for Calls<T> {
 }
 
 impl<T> Calls<T> {
+    fn insert(
+        &self,
+        holds: usize,
+        promise: Option<Promise<T, capnp::Error>>,
+        pipeline: Option<Box<dyn PipelineHook>>,
+    ) -> usize {
+        self.slots.borrow_mut().insert(InFlight {
+            holds,
+            promise,
+            pipeline,
+            response: None,
+            waker: None,
+            error: None,
+        })
+    }
+
     /// Makes every call fail with `reason`, and drops what it holds.
     pub(in crate::membrane) fn revoke(&self, reason: &capnp::Error) {
         // What is dropped may run anybody's code, which may come back here: nothing is borrowed then.
@@ -104,20 +120,23 @@ impl<T> InFlight<T> {
 }
 
 impl<T: End> Hold<T> {
-    /// A call that begins.
-    pub(super) fn new(
+    /// A call that is about to begin.
+    pub(super) fn new(membrane: Ref) -> Self {
+        let key = T::calls(&membrane).insert(1, None, None);
+        Self::of(key, membrane)
+    }
+
+    /// A call that has begun, with a hold for its promise and one for its pipelines.
+    pub(super) fn pair(
         membrane: Ref,
-        promise: Option<Promise<T, capnp::Error>>,
-        pipeline: Option<Box<dyn PipelineHook>>,
-    ) -> Self {
-        let key = T::calls(&membrane).slots.borrow_mut().insert(InFlight {
-            holds: 1,
-            promise,
-            pipeline,
-            response: None,
-            waker: None,
-            error: None,
-        });
+        promise: Promise<T, capnp::Error>,
+        pipeline: Box<dyn PipelineHook>,
+    ) -> [Self; 2] {
+        let key = T::calls(&membrane).insert(2, Some(promise), Some(pipeline));
+        [Self::of(key, membrane.clone()), Self::of(key, membrane)]
+    }
+
+    fn of(key: usize, membrane: Ref) -> Self {
         Self {
             key,
             membrane,
@@ -177,11 +196,7 @@ impl<T: End> Hold<T> {
 impl<T: End> Clone for Hold<T> {
     fn clone(&self) -> Self {
         self.with(|call| call.holds += 1);
-        Self {
-            key: self.key,
-            membrane: self.membrane.clone(),
-            end: std::marker::PhantomData,
-        }
+        Self::of(self.key, self.membrane.clone())
     }
 }
 

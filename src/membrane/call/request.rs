@@ -132,10 +132,10 @@ impl RequestHook for Request {
                 Self::Unsent(Unsent { inner, target, .. }) => {
                     let is_local = inner.get_brand() == 0;
                     let membrane = target.membrane().clone();
-                    let call = Call::new(inner.send(), is_local, target.direction(), membrane);
-                    let promise = Promise::from_future(Answer::new(call.clone()));
-                    *self = Self::Sent(call);
-                    promise
+                    let calls = Call::pair(inner.send(), is_local, target.direction(), membrane);
+                    let [promise, pipeline] = calls;
+                    *self = Self::Sent(pipeline);
+                    Promise::from_future(Answer::new(promise))
                 }
                 Self::Sent(_) | Self::Failed(_) => unreachable!("a request is sent once"),
             },
