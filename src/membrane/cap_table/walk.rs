@@ -96,7 +96,13 @@ pub(super) fn walk<'a>(root: any_pointer::Reader<'a>) -> capnp::Result<Root<'a>>
     let Raw(pointer) = root.get_as()?;
     // Nearly always a struct, so that is tried before asking. Null is one without pointers.
     let entered = match pointer.get_struct(None) {
-        Ok(fields) => Some(Frame::of_struct(Of::Struct, fields)).filter(Frame::has_pointers),
+        Ok(fields) => {
+            let pointers = raw::get_struct_pointer_section(any_struct::Reader(fields));
+            if pointers.is_empty() {
+                return Ok(Root::Empty);
+            }
+            Some(Frame::new(Of::Struct, pointers))
+        }
         Err(error) if error.kind == capnp::ErrorKind::ReadLimitExceeded => return Err(error),
         Err(_no_struct) => match pointer.get_pointer_type() {
             Ok(PointerType::Capability) => return Ok(Root::Capability),
