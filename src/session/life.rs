@@ -98,9 +98,14 @@ impl Life {
         self.membrane.get().is_some()
     }
 
-    /// Its spans, while they are open.
+    /// Its spans, while they are open. An observer that is told of a change may end it within, which
+    /// then ends with this use.
     pub(crate) fn with_spans<T>(&self, f: impl FnOnce(&Channels<SpanBuilder>) -> T) -> Option<T> {
-        self.spans.borrow().as_ref().map(f)
+        let result = self.spans.borrow().as_ref().map(f);
+        if let Some(end) = self.end.get() {
+            self.close_spans(end, None);
+        }
+        result
     }
 
     pub(crate) fn enricher(&self) -> &Enricher {
@@ -151,12 +156,21 @@ impl Life {
         }
         self.registration.take();
         self.enricher.cut();
-        let spans = self.spans.take();
-        for span in spans.iter().flat_map(Channels::iter) {
-            close_span(span, &end, at);
-        }
+        self.close_spans(&end, at);
         self.waiting.wake();
         true
+    }
+
+    fn close_spans(&self, end: &SessionEnd, at: Option<Timestamp>) {
+        let Ok(mut spans) = self.spans.try_borrow_mut() else {
+            // In use further up the stack: `with_spans` comes here again.
+            return;
+        };
+        let taken = spans.take();
+        drop(spans);
+        for span in taken.iter().flat_map(Channels::iter) {
+            close_span(span, end, at);
+        }
     }
 }
 
