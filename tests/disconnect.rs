@@ -17,7 +17,7 @@ use capspan_testkit::run::run;
 use capspan_testkit::service::{LATENCY, Pair, Place, at};
 use capspan_testkit::testkit_capnp::thing;
 use capspan_testkit::world::World;
-use futures::FutureExt;
+use futures::{AsyncWriteExt, FutureExt};
 
 const LOST: &str = "\
 request INTERNAL caller open
@@ -355,5 +355,23 @@ fn s8_an_observer_may_cut_the_connection_when_it_is_told_of_a_change() {
         assert_eq!(closed.len(), 1);
         assert_eq!(closed[0].outcome(), Some(Outcome::Disconnected));
         drop((session, event));
+    });
+}
+
+#[test]
+fn s8_of_what_a_peer_says_when_it_gives_up_4_kib_are_kept() {
+    run(async {
+        let (client, server) = direct();
+        let (connection, driver) = Connection::connect(client.0, client.1);
+        tokio::task::spawn_local(driver);
+        let mut message = capnp::message::Builder::new_default();
+        let rpc: capnp_rpc::rpc_capnp::message::Builder<'_> = message.init_root();
+        rpc.init_abort().set_reason("ä".repeat(1 << 20));
+        let bytes = capnp::serialize::write_message_to_words(&message);
+        let (_reader, mut writer) = server;
+        writer.write_all(&bytes).await.unwrap();
+        tokio::time::sleep(LATENCY).await;
+        let reason = connection.ending().reason().unwrap().reason();
+        assert!((4000..4200).contains(&reason.len()), "{}", reason.len());
     });
 }
