@@ -44,6 +44,8 @@ struct Inbox {
 #[derive(Default)]
 struct Shared {
     state: RefCell<State>,
+    /// Apart from the state, which is not borrowed when it is told: it may run anybody's code.
+    waker: RefCell<Option<Waker>>,
 }
 
 #[derive(Default)]
@@ -51,7 +53,6 @@ struct State {
     closed: bool,
     spawned: Vec<LocalBoxFuture<'static, ()>>,
     garbage: VecDeque<Box<dyn Any>>,
-    waker: Option<Waker>,
 }
 
 impl Tasks {
@@ -82,7 +83,8 @@ impl Tasks {
         let mut state = self.inbox.shared.state.borrow_mut();
         if !state.closed {
             state.spawned.push(Box::pin(future));
-            state.wake();
+            drop(state);
+            self.inbox.shared.wake();
         }
     }
 
@@ -99,7 +101,8 @@ impl Tasks {
             drop(value);
         } else {
             state.garbage.push_back(Box::new(value));
-            state.wake();
+            drop(state);
+            self.inbox.shared.wake();
         }
     }
 }
@@ -110,18 +113,10 @@ impl fmt::Debug for Tasks {
     }
 }
 
-impl State {
-    fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
-    }
-}
-
 impl Drop for Inbox {
     /// The last handle is gone: the driver may end.
     fn drop(&mut self) {
-        self.shared.state.borrow().wake();
+        self.shared.wake();
     }
 }
 
@@ -135,16 +130,10 @@ impl Future for Driver {
             running,
             arriving,
         } = &mut *self;
+        shared.wake_later(cx.waker());
         loop {
             let garbage = {
                 let mut state = shared.state.borrow_mut();
-                if !state
-                    .waker
-                    .as_ref()
-                    .is_some_and(|w| w.will_wake(cx.waker()))
-                {
-                    state.waker = Some(cx.waker().clone());
-                }
                 std::mem::swap(arriving, &mut state.spawned);
                 state.garbage.pop_front()
             };
@@ -165,6 +154,20 @@ impl Future for Driver {
 }
 
 impl Shared {
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn wake_later(&self, waker: &Waker) {
+        let is_known = matches!(&*self.waker.borrow(), Some(known) if known.will_wake(waker));
+        if !is_known {
+            let old = self.waker.replace(Some(waker.clone()));
+            drop(old);
+        }
+    }
+
     fn has_mail(&self) -> bool {
         let state = self.state.borrow();
         !state.spawned.is_empty() || !state.garbage.is_empty()
@@ -250,5 +253,31 @@ mod tests {
         let flag = dropped.clone();
         tasks.drop_later(OnDrop(move || flag.set(true)));
         assert!(dropped.get());
+    }
+
+    #[test]
+    fn who_is_woken_may_hand_over_more_at_once() {
+        thread_local! {
+            static TASKS: RefCell<Option<Tasks>> = const { RefCell::new(None) };
+        }
+        struct Eager;
+        impl std::task::Wake for Eager {
+            fn wake(self: std::sync::Arc<Self>) {
+                if let Some(tasks) = TASKS.take() {
+                    tasks.drop_later(());
+                    tasks.spawn(std::future::ready(()));
+                }
+            }
+        }
+        let (tasks, mut driver) = Tasks::new();
+        let waker = std::sync::Arc::new(Eager).into();
+        let mut cx = Context::from_waker(&waker);
+        assert!(Pin::new(&mut driver).poll(&mut cx).is_pending());
+        TASKS.set(Some(tasks.clone()));
+        tasks.spawn(std::future::ready(()));
+        TASKS.set(Some(tasks.clone()));
+        tasks.drop_later(());
+        drop(tasks);
+        assert!(Pin::new(&mut driver).poll(&mut cx).is_ready());
     }
 }

@@ -85,6 +85,7 @@ pub mod membrane;
 pub mod pipeline;
 pub mod session;
 pub mod trace;
+mod waiting;
 pub mod wire;
 
 pub use drive::{Driver, Tasks};

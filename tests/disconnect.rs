@@ -1,9 +1,23 @@
 //! A connection that is lost in the middle: S2, S7 and S8.
 
-use capspan::trace::{Outcome, SpanKind, SpanStatus};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use capnp::capability::{Client, FromClientHook};
+use capspan::Tasks;
+use capspan::guard::{Connection, ConnectionDriver};
+use capspan::pipeline::{Callee, EventContext, Pipeline, Service};
+use capspan::trace::{
+    MemoryObserver, Observer, Outcome, SpanKind, SpanRecord, SpanStatus, SpanUpdate, Tracer,
+};
+use capspan_testkit::link::direct;
+use capspan_testkit::run::run;
 use capspan_testkit::service::{LATENCY, Pair, Place, at};
+use capspan_testkit::testkit_capnp::thing;
 use capspan_testkit::world::World;
-use futures::FutureExt;
+use futures::{AsyncWriteExt, FutureExt};
 
 const LOST: &str = "\
 request INTERNAL caller open
@@ -275,5 +289,89 @@ fn s8_a_method_that_panics_in_process_leaves_the_session_as_it_is() {
         assert_eq!(handle.done().await.unwrap().outcome(), Outcome::Ok);
         drop(handle);
         pair.finish().await;
+    });
+}
+
+/// Drops the driver of a connection when it is told of a change.
+#[derive(Clone, Default)]
+struct Impatient {
+    driver: Rc<RefCell<Option<ConnectionDriver>>>,
+    spans: MemoryObserver,
+}
+
+impl Observer for Impatient {
+    fn opened(&self, span: &SpanRecord) {
+        Observer::opened(&self.spans, span);
+    }
+
+    fn updated(&self, span: &SpanRecord) {
+        Observer::updated(&self.spans, span);
+        drop(self.driver.take());
+    }
+
+    fn closed(&self, span: &SpanRecord) {
+        Observer::closed(&self.spans, span);
+    }
+}
+
+struct Listed {
+    events: Rc<RefCell<Vec<EventContext>>>,
+}
+
+impl Service for Listed {
+    async fn open_session(self: Rc<Self>, event: EventContext) -> Result<Client, capnp::Error> {
+        self.events.borrow_mut().push(event);
+        Ok(Client::new(World::new().thing().into_client_hook()))
+    }
+}
+
+#[test]
+fn s8_an_observer_may_cut_the_connection_when_it_is_told_of_a_change() {
+    run(async {
+        let (tasks, driver) = Tasks::new();
+        tokio::task::spawn_local(driver);
+        let (observer, events) = (Impatient::default(), Rc::default());
+        let service = Listed {
+            events: Rc::clone(&events),
+        };
+        let callee = Callee::new(service, &tasks).tracer(Tracer::new(observer.clone()));
+        let (client, server) = direct();
+        let (_, driver) = Connection::serve(server.0, server.1, |ending| callee.bootstrap(ending));
+        observer.driver.replace(Some(driver));
+        let driver = observer.driver.clone();
+        tokio::task::spawn_local(poll_fn(move |cx| match &mut *driver.borrow_mut() {
+            Some(driver) => driver.poll_unpin(cx).map(drop),
+            None => Poll::Ready(()),
+        }));
+        let (connection, driver) = Connection::connect(client.0, client.1);
+        tokio::task::spawn_local(driver);
+        let pipeline = Pipeline::over(&connection, &tasks);
+        let session = pipeline.open_session::<thing::Client>("open");
+        let number = session.top_level().number_request().send().promise;
+        number.await.unwrap();
+        let event = events.borrow().first().cloned().expect("it was delivered");
+        event.update(&SpanUpdate::new().attribute("k", 1));
+        let closed = observer.spans.closed();
+        assert_eq!(closed.len(), 1);
+        assert_eq!(closed[0].outcome(), Some(Outcome::Disconnected));
+        drop((session, event));
+    });
+}
+
+#[test]
+fn s8_of_what_a_peer_says_when_it_gives_up_4_kib_are_kept() {
+    run(async {
+        let (client, server) = direct();
+        let (connection, driver) = Connection::connect(client.0, client.1);
+        tokio::task::spawn_local(driver);
+        let mut message = capnp::message::Builder::new_default();
+        let rpc: capnp_rpc::rpc_capnp::message::Builder<'_> = message.init_root();
+        rpc.init_abort().set_reason("ä".repeat(1 << 20));
+        let bytes = capnp::serialize::write_message_to_words(&message);
+        let (_reader, mut writer) = server;
+        writer.write_all(&bytes).await.unwrap();
+        tokio::time::sleep(LATENCY).await;
+        let reason = connection.ending().reason().unwrap().reason();
+        assert!((4000..4200).contains(&reason.len()), "{}", reason.len());
     });
 }

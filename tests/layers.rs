@@ -6,15 +6,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, with those that it may use.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     // What capnpc makes.
     ("trace_capnp", &[]),
     ("pipeline_capnp", &["trace_capnp"]),
     ("error", &[]),
     ("clock", &["error"]),
+    ("waiting", &[]),
     ("drive", &["error", "clock"]),
     ("trace", &["error", "clock"]),
-    ("membrane", &["error", "clock", "drive"]),
+    ("membrane", &["error", "clock", "waiting", "drive"]),
     ("guard", &["error"]),
     ("wire", &["trace_capnp", "pipeline_capnp", "error", "trace"]),
     ("enrich", &["pipeline_capnp", "drive", "trace", "wire"]),
@@ -23,6 +24,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
         &[
             "pipeline_capnp",
             "error",
+            "waiting",
             "drive",
             "trace",
             "membrane",

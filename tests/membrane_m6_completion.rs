@@ -30,7 +30,8 @@ struct Witness {
 impl Witness {
     const NOTHING: usize = usize::MAX;
 
-    fn of(completion: &Completion, inside: &World) -> Arc<Self> {
+    /// It sees as long as what is given with it waits.
+    fn of(completion: &Completion, inside: &World) -> (Arc<Self>, Completion) {
         WORLD.set(inside.clone());
         let witness = Arc::new(Self {
             seen: AtomicUsize::new(Self::NOTHING),
@@ -39,7 +40,7 @@ impl Witness {
         let mut completion = completion.clone();
         let polled = completion.poll_unpin(&mut Context::from_waker(&waker));
         assert!(polled.is_pending());
-        witness
+        (witness, completion)
     }
 }
 
@@ -68,7 +69,7 @@ fn alone_keeps_it_open<T>(hold: impl AsyncFn(&Scene) -> T) {
             );
             assert!(!weak.is_unreferenced());
         }
-        let alive = Witness::of(&completion, &inside);
+        let (alive, _waits) = Witness::of(&completion, &inside);
         idle().await;
         let last = clock.now();
         drop(held);
@@ -421,4 +422,28 @@ fn m6_the_moment_is_the_last_drops() {
         idle().await;
         assert_eq!(soon(completion).await.at(), Some(last));
     });
+}
+
+#[test]
+fn m6_who_waits_no_more_is_forgotten() {
+    struct Nobody;
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+    let membrane = Membrane::new();
+    let nobody = Arc::new(Nobody);
+    let mut stays = membrane.completion();
+    for _ in 0..3 {
+        // Each with a waker of its own, as in a set of futures.
+        let waker = Arc::new(Nobody).into();
+        let mut cx = Context::from_waker(&waker);
+        assert!(std::pin::Pin::new(&mut stays).poll(&mut cx).is_pending());
+        let waker = nobody.clone().into();
+        let mut cx = Context::from_waker(&waker);
+        let mut clone = stays.clone();
+        assert!(std::pin::Pin::new(&mut clone).poll(&mut cx).is_pending());
+    }
+    assert_eq!(Arc::strong_count(&nobody), 1);
+    drop(membrane);
+    assert!(stays.is_complete());
 }

@@ -21,6 +21,7 @@ fn no_copy() -> Result<(), Error> {
         a_mebibyte_with_a_capability_is_not_copied(place)?;
         what_a_call_adds_does_not_depend_on_its_data(place)?;
     }
+    a_long_reason_is_not_copied_for_each_capability()?;
     live_capabilities_are_small_and_are_let_go_one_by_one()
 }
 
@@ -128,6 +129,20 @@ fn live_capabilities_are_small_and_are_let_go_one_by_one() -> Result<(), Error> 
 struct Lives {
     made: Allocated,
     dropped: Allocated,
+}
+
+/// The reason of a revocation is kept once, however many it takes back.
+fn a_long_reason_is_not_copied_for_each_capability() -> Result<(), Error> {
+    const MANY: usize = 1_000;
+    let world = World::new();
+    let membrane = Membrane::new();
+    let wrappers: Vec<_> = (0..MANY).map(|_| membrane.export(world.thing())).collect();
+    let reason = capspan::Error::revoked("x".repeat(4096));
+    let weak = membrane.downgrade();
+    let (revoked, change) = allocated(|| weak.revoke(reason));
+    assert!(revoked && wrappers.len() == MANY);
+    assert!(change.bytes < MANY * 256, "{change:?}");
+    Ok(())
 }
 
 /// Wraps so many capabilities, and lets them and their membrane go.

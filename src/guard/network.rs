@@ -8,6 +8,9 @@ use capnp_rpc::{Connection, FlowController, IncomingMessage, OutgoingMessage, Va
 use super::ending::Ending;
 use crate::error::Error;
 
+/// Bytes of what a peer says about an end. It is kept as long as a handle of the connection is.
+const MAX_REASON_BYTES: usize = 4096;
+
 /// Wraps a two-party network.
 pub(super) struct Watched<N> {
     network: N,
@@ -115,13 +118,19 @@ fn abort(incoming: &dyn IncomingMessage) -> Option<Error> {
     };
     let reason = exception.get_reason().ok()?.to_str().ok()?;
     Some(Error::disconnected(format!(
-        "the peer gave up the connection: {reason}"
+        "the peer gave up the connection: {}",
+        cut(reason)
     )))
 }
 
 fn lost(error: &capnp::Error) -> Error {
     match error.extra.as_str() {
         "" => Error::disconnected(format!("the connection was lost: {}", error.kind)),
-        extra => Error::disconnected(format!("the connection was lost: {extra}")),
+        extra => Error::disconnected(format!("the connection was lost: {}", cut(extra))),
     }
+}
+
+/// As much of a reason as is kept.
+fn cut(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
 }

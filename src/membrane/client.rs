@@ -64,7 +64,7 @@ impl Node {
             None => f(&*broken(gone())),
         };
         if let Some(reason) = self.membrane.revoked() {
-            self.revoke(reason);
+            self.replace(broken(reason.clone()));
         }
         result
     }
@@ -88,13 +88,13 @@ impl Node {
         self.resolution.get_or_init(|| crossed).add_ref()
     }
 
-    /// Lets go what is wrapped.
-    pub(super) fn revoke(&self, reason: &capnp::Error) {
+    /// Lets go what is wrapped: `broken` takes its place.
+    pub(super) fn replace(&self, broken: Box<dyn ClientHook>) {
         let Ok(mut target) = self.target.try_borrow_mut() else {
             // In use further up the stack: `with_target` comes here again.
             return;
         };
-        let old = target.replace(broken(reason.clone()));
+        let old = target.replace(broken);
         drop(target);
         drop(old);
     }

@@ -1,22 +1,24 @@
 //! The end of a membrane, as a future.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use crate::clock::Timestamp;
+use crate::waiting::Waiting;
 
 /// Resolves once, when nothing refers through the membrane any more, in either direction.
 ///
 /// That means: no wrapper, no request that was not sent, no call in flight, no pipeline, and no
 /// message that was received is held, and what the wrappers wrapped has been let go. It keeps nothing
 /// alive itself. Clones resolve together; one that is dropped is no loss.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Completion {
     inner: Rc<Inner>,
+    place: Option<usize>,
 }
 
 /// That a membrane is complete.
@@ -39,7 +41,7 @@ impl Completed {
 #[derive(Debug, Default)]
 struct Inner {
     completed: Cell<Option<Completed>>,
-    wakers: RefCell<Vec<Waker>>,
+    waiting: Waiting,
 }
 
 /// The membrane's end of a [`Completion`]. Where nobody asks for one, there is none.
@@ -51,7 +53,7 @@ pub(super) struct Completer {
 impl Completer {
     pub(super) fn completion(&self) -> Completion {
         let inner = self.inner.get_or_init(Rc::default).clone();
-        Completion { inner }
+        Completion { inner, place: None }
     }
 
     pub(super) fn complete(&self, completed: Completed) {
@@ -59,9 +61,7 @@ impl Completer {
             return;
         };
         inner.completed.set(Some(completed));
-        for waker in inner.wakers.take() {
-            waker.wake();
-        }
+        inner.waiting.wake();
     }
 }
 
@@ -76,13 +76,26 @@ impl Future for Completion {
     type Output = Completed;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Completed> {
-        if let Some(completed) = self.inner.completed.get() {
+        let Self { inner, place } = self.get_mut();
+        if let Some(completed) = inner.completed.get() {
             return Poll::Ready(completed);
         }
-        let mut wakers = self.inner.wakers.borrow_mut();
-        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            wakers.push(cx.waker().clone());
-        }
+        inner.waiting.wait(place, cx.waker());
         Poll::Pending
+    }
+}
+
+impl Clone for Completion {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            place: None,
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        self.inner.waiting.leave(self.place);
     }
 }

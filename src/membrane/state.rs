@@ -181,8 +181,10 @@ impl State {
         };
         self.answers.revoke(&reason);
         self.deliveries.revoke(&reason);
+        // One for all: the reason may be long, and they may be many.
+        let broken = broken(reason);
         for wrapper in wrappers {
-            wrapper.revoke(&reason);
+            wrapper.replace(broken.add_ref());
         }
         true
     }

@@ -3,7 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use super::channels::Channels;
 use crate::enrich::Enricher;
@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::guard::{Ending, OnEnd, Registration};
 use crate::membrane::{Completed, Watch, WeakMembrane};
 use crate::trace::{Outcome, SpanBuilder, SpanStatus, Timestamp};
+use crate::waiting::Waiting;
 
 /// Bytes of a reason. It may come from a peer, and is cut at a character boundary.
 const MAX_REASON_BYTES: usize = 4096;
@@ -48,7 +49,7 @@ pub(crate) struct Life {
     /// Taken at the end.
     spans: RefCell<Option<Channels<SpanBuilder>>>,
     end: OnceCell<SessionEnd>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: Waiting,
     membrane: OnceCell<WeakMembrane>,
     /// The callee's way to the caller's span; cut at the end, so that nothing of the peer is held.
     enricher: Enricher,
@@ -66,7 +67,7 @@ impl Life {
         let life = Rc::new(Self {
             spans: RefCell::new(Some(spans)),
             end: OnceCell::new(),
-            waiting: RefCell::default(),
+            waiting: Waiting::default(),
             membrane: OnceCell::new(),
             enricher,
             ending: ending.cloned(),
@@ -97,9 +98,14 @@ impl Life {
         self.membrane.get().is_some()
     }
 
-    /// Its spans, while they are open.
+    /// Its spans, while they are open. An observer that is told of a change may end it within, which
+    /// then ends with this use.
     pub(crate) fn with_spans<T>(&self, f: impl FnOnce(&Channels<SpanBuilder>) -> T) -> Option<T> {
-        self.spans.borrow().as_ref().map(f)
+        let result = self.spans.borrow().as_ref().map(f);
+        if let Some(end) = self.end.get() {
+            self.close_spans(end, None);
+        }
+        result
     }
 
     pub(crate) fn enricher(&self) -> &Enricher {
@@ -132,13 +138,11 @@ impl Life {
 
     /// Waits for the end.
     pub(crate) async fn ended(&self) -> SessionEnd {
+        let mut waiter = self.waiting.waiter();
         poll_fn(|cx| match self.end.get() {
             Some(end) => Poll::Ready(end.clone()),
             None => {
-                let mut waiting = self.waiting.borrow_mut();
-                if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                    waiting.push(cx.waker().clone());
-                }
+                waiter.wait(cx.waker());
                 Poll::Pending
             }
         })
@@ -152,14 +156,21 @@ impl Life {
         }
         self.registration.take();
         self.enricher.cut();
-        let spans = self.spans.take();
-        for span in spans.iter().flat_map(Channels::iter) {
-            close_span(span, &end, at);
-        }
-        for waker in self.waiting.take() {
-            waker.wake();
-        }
+        self.close_spans(&end, at);
+        self.waiting.wake();
         true
+    }
+
+    fn close_spans(&self, end: &SessionEnd, at: Option<Timestamp>) {
+        let Ok(mut spans) = self.spans.try_borrow_mut() else {
+            // In use further up the stack: `with_spans` comes here again.
+            return;
+        };
+        let taken = spans.take();
+        drop(spans);
+        for span in taken.iter().flat_map(Channels::iter) {
+            close_span(span, end, at);
+        }
     }
 }
 
@@ -225,6 +236,10 @@ impl OnEnd for Life {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::{SpanKind, Tracer};
+    use std::future::Future;
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
 
     #[test]
     fn a_reason_is_cut_at_a_character() {
@@ -235,5 +250,36 @@ mod tests {
         let end = SessionEnd::new(Outcome::Exception, Some(&odd));
         assert_eq!(end.reason().map(str::len), Some(4095));
         assert_eq!(SessionEnd::new(Outcome::Ok, Some("")).reason(), None);
+    }
+
+    /// Asks once with a waker of its own, as each call of a peer's does, and gives up.
+    fn ask_and_give_up(life: &Life) {
+        struct Nobody;
+        impl std::task::Wake for Nobody {
+            fn wake(self: Arc<Self>) {}
+        }
+        let nobody = Arc::new(Nobody);
+        let waker = nobody.clone().into();
+        let mut ended = Box::pin(life.ended());
+        let polled = ended.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        drop((ended, waker));
+        assert_eq!(Arc::strong_count(&nobody), 1, "it is remembered");
+    }
+
+    #[test]
+    fn who_asks_how_it_ended_and_gives_up_is_forgotten() {
+        let spans = Channels::default().map(|()| Tracer::unobserved().root());
+        let spans = spans.map(|parent| parent.start("x", SpanKind::Server));
+        let life = Life::begin(spans, Enricher::none(), None);
+        let waker = Waker::noop();
+        let mut stays = Box::pin(life.ended());
+        let mut cx = Context::from_waker(waker);
+        assert!(stays.as_mut().poll(&mut cx).is_pending());
+        for _ in 0..3 {
+            ask_and_give_up(&life);
+        }
+        life.abort(SessionEnd::new(Outcome::Canceled, None));
+        assert!(stays.as_mut().poll(&mut cx).is_ready());
     }
 }
