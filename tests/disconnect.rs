@@ -112,7 +112,7 @@ fn s8_lost_while_it_is_being_opened() {
             let pair = Pair::new(place);
             let (thing, handle) = pair.open().into_parts();
             let call = thing.number_request().send().promise;
-            tokio::time::sleep(LATENCY / 4 * quarter).await;
+            capspan_testkit::run::pass(LATENCY / 4 * quarter).await;
             pair.cut();
             let result = call.await;
             assert!(result.is_err(), "{quarter}");
@@ -370,7 +370,7 @@ fn s8_of_what_a_peer_says_when_it_gives_up_4_kib_are_kept() {
         let bytes = capnp::serialize::write_message_to_words(&message);
         let (_reader, mut writer) = server;
         writer.write_all(&bytes).await.unwrap();
-        tokio::time::sleep(LATENCY).await;
+        capspan_testkit::run::pass(LATENCY).await;
         let reason = connection.ending().reason().unwrap().reason();
         assert!((4000..4200).contains(&reason.len()), "{}", reason.len());
     });

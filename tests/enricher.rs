@@ -197,7 +197,7 @@ fn e4_the_bare_capability_answers_the_same_in_process_at_once() {
         let event = pipeline.event("open").parent(tracer.root());
         let (thing, handle) = event.open_session::<thing::Client>().into_parts();
         until_idle().await;
-        tokio::time::sleep(2 * LATENCY).await;
+        capspan_testkit::run::pass(2 * LATENCY).await;
         let enricher = slot.take().expect("an event was announced");
 
         let renamed = SpanUpdate::new().name("renamed");

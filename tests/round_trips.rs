@@ -102,10 +102,10 @@ fn the_end_is_seen_one_trip_after_the_last_drop() {
         thing.number_request().send().promise.await.unwrap();
         pair.settle().await;
         drop(thing);
-        tokio::time::sleep(LATENCY - Duration::from_millis(1)).await;
+        capspan_testkit::run::pass(LATENCY - Duration::from_millis(1)).await;
         assert!(pair.spans.named("open").unwrap().outcome().is_some());
         assert!(pair.spans.named("session").unwrap().is_open());
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        capspan_testkit::run::pass(Duration::from_millis(2)).await;
         assert!(!pair.spans.named("session").unwrap().is_open());
         drop(handle);
         pair.finish().await;

@@ -208,7 +208,7 @@ fn s7_dropping_the_handle_before_the_answer_cancels() {
             let pair = Pair::new(place);
             let (thing, handle) = pair.open().into_parts();
             let first = tokio::task::spawn_local(thing.number_request().send().promise.map(drop));
-            tokio::time::sleep(LATENCY / 4 * quarter).await;
+            capspan_testkit::run::pass(LATENCY / 4 * quarter).await;
             drop(handle);
             // It is done in the driver's next turn.
             pair.settle().await;
@@ -239,7 +239,7 @@ fn s7_all_dropped_top_level_first_is_the_end_and_not_a_cancellation() {
         for quarter in 0..9 {
             let pair = Pair::new(place);
             let session = pair.open();
-            tokio::time::sleep(LATENCY / 4 * quarter).await;
+            capspan_testkit::run::pass(LATENCY / 4 * quarter).await;
             // The fields of a session are dropped in their order.
             drop(session);
             pair.settle().await;
@@ -312,7 +312,7 @@ fn s7_dropped_before_the_answer_by_a_caller_that_is_not_observed() {
             let pair = Pair::new(place);
             let session = pair.pipeline.open_session::<thing::Client>("open");
             let (thing, handle) = session.into_parts();
-            tokio::time::sleep(LATENCY / 4 * quarter).await;
+            capspan_testkit::run::pass(LATENCY / 4 * quarter).await;
             drop(handle);
             pair.settle().await;
             let error = thing.number_request().send().promise.await.err().unwrap();

@@ -28,3 +28,8 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
 pub async fn until_idle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
+
+/// Lets `time` pass, which is paused: nobody waits for it.
+pub async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}

@@ -103,7 +103,8 @@ impl Request {
     fn unsent(&mut self) -> &mut Unsent {
         match self {
             Self::Unsent(unsent) => unsent,
-            // Who sends a request gives it away.
+            // Can't happen: only `send` makes one of these, and it takes the request by value. What it
+            // leaves in the allocation is handed out as a pipeline, which has no way back to a request.
             Self::Sent(_) | Self::Failed(_) => unreachable!("a request is sent once"),
         }
     }
@@ -137,7 +138,7 @@ impl RequestHook for Request {
                     *self = Self::Sent(pipeline);
                     Promise::from_future(Answer::new(promise))
                 }
-                Self::Sent(_) | Self::Failed(_) => unreachable!("a request is sent once"),
+                Self::Sent(_) | Self::Failed(_) => Promise::err(sent_already()),
             },
             Err(error) => {
                 *self = Self::Failed(error.clone());
@@ -160,7 +161,7 @@ impl RequestHook for Request {
             Self::Unsent(Unsent { inner, target, .. }) => {
                 delivery::until_revoked(target.membrane(), inner.send_streaming())
             }
-            Self::Sent(_) | Self::Failed(_) => unreachable!("a request is sent once"),
+            Self::Sent(_) | Self::Failed(_) => Promise::err(sent_already()),
         }
     }
 
@@ -192,4 +193,8 @@ impl PipelineHook for Request {
 
 fn not_sent() -> capnp::Error {
     capnp::Error::failed("the call was not sent".into())
+}
+
+fn sent_already() -> capnp::Error {
+    capnp::Error::failed("a request is sent once".into())
 }
