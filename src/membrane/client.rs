@@ -26,8 +26,13 @@ pub(super) struct Node {
 }
 
 /// A reference to a wrapper.
+///
+/// Its size: see [`call`](super::call). What else it holds is what it is asked for most.
+#[repr(align(16))]
 pub(super) struct Wrapper {
     node: Rc<Node>,
+    brand: usize,
+    direction: Direction,
 }
 
 impl Node {
@@ -117,17 +122,20 @@ impl Drop for Node {
 
 impl Wrapper {
     pub(super) fn new(node: Rc<Node>) -> Self {
-        Self { node }
-    }
-
-    fn direction(&self) -> Direction {
-        self.node.direction()
+        Self {
+            brand: node.membrane.brand(),
+            direction: node.direction(),
+            node,
+        }
     }
 }
 
 impl ClientHook for Wrapper {
     fn add_ref(&self) -> Box<dyn ClientHook> {
-        Box::new(Self::new(self.node.clone()))
+        Box::new(Self {
+            node: self.node.clone(),
+            ..*self
+        })
     }
 
     fn new_call(
@@ -171,7 +179,7 @@ impl ClientHook for Wrapper {
         call::deliver(
             params,
             results,
-            self.direction(),
+            self.direction,
             &self.node.membrane,
             |params, results| {
                 self.node
@@ -183,7 +191,7 @@ impl ClientHook for Wrapper {
     // `capnp-rpc` asks these three while its tables are borrowed: they touch nothing that is wrapped.
 
     fn get_brand(&self) -> usize {
-        self.node.membrane.brand()
+        self.brand
     }
 
     fn get_ptr(&self) -> usize {

@@ -234,7 +234,9 @@ impl Ref {
     /// A reference from a weak one, unless all that is left only waits to be dropped.
     pub(super) fn upgrade(weak: &Weak<State>) -> Option<Self> {
         let state = weak.upgrade()?;
-        (Rc::strong_count(&state) > state.leaving.get() + 1).then_some(Self { state })
+        let is_referenced = Rc::strong_count(&state) > state.leaving.get() + 1;
+        // Not `then_some`: what it does not give is dropped, as a reference.
+        is_referenced.then(|| Self { state })
     }
 
     /// Lets `hook` cross, so that calls on what is given back go in `direction`.

@@ -105,6 +105,7 @@ enum Source {
 }
 
 /// The promise of a call.
+#[repr(align(16))]
 pub(super) struct Answer(Call);
 
 impl Answer {
@@ -119,7 +120,13 @@ impl Future for Answer {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let call = &self.0;
         let message = match call.is_local {
-            true => Content::Own(Incoming::new(ready!(call.hold.poll(cx))?.hook)),
+            true => {
+                let response = ready!(call.hold.poll(cx))?.hook;
+                match Incoming::look(response, call.hold.membrane(), call.direction) {
+                    Ok(message) => Content::Own(message),
+                    Err(response) => return Poll::Ready(Ok(Response::new(response))),
+                }
+            }
             false => Content::Shared(ready!(call.shared_response(cx))?),
         };
         let response: Box<dyn ResponseHook> = Box::new(CallResponse {

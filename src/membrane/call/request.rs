@@ -13,6 +13,7 @@ use crate::membrane::client::Node;
 use crate::membrane::state::broken;
 
 /// Both share one allocation: what was the request goes on as the pipeline.
+#[repr(align(16))]
 enum Request {
     Unsent(Unsent),
     Sent(Call),

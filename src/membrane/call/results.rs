@@ -8,6 +8,7 @@ use super::in_flight::Hold;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Outgoing;
 
+#[repr(align(16))]
 struct Results {
     outgoing: Outgoing,
     inner: Box<dyn ResultsHook>,

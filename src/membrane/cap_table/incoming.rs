@@ -1,13 +1,14 @@
 //! What a reader sees: the message as it is, with a capability table of ours.
 
 use std::cell::OnceCell;
+use std::ops::ControlFlow;
 
 use capnp::any_pointer;
 use capnp::private::capability::{ClientHook, ParamsHook, ResponseHook};
 use capnp::private::layout::CapTable;
 use capnp::traits::Imbue;
 
-use super::walk::{Root, walk};
+use super::walk::{Walked, walk};
 use crate::membrane::Direction;
 use crate::membrane::state::Ref;
 
@@ -36,10 +37,33 @@ pub(in crate::membrane) struct Incoming<H> {
 }
 
 impl<H: MessageHook> Incoming<H> {
+    /// For a message that is looked at when it is read.
     pub(in crate::membrane) fn new(message: H) -> Self {
         Self {
             mirror: OnceCell::new(),
             message,
+        }
+    }
+
+    /// Looks at a message now. One in which nobody could find a capability, whatever is wrong with it, is
+    /// given back: nothing crosses.
+    #[inline]
+    pub(in crate::membrane) fn look(
+        message: H,
+        membrane: &Ref,
+        direction: Direction,
+    ) -> Result<Self, H> {
+        let looked = message
+            .content()
+            .and_then(|content| mirror(content, membrane, direction));
+        match looked {
+            Ok((_, Found::Nothing)) => Err(message),
+            Ok((mirror, _)) => Ok(Self {
+                mirror: mirror.into(),
+                message,
+            }),
+            // Whoever reads it is to see why it can't be read.
+            Err(_) => Ok(Self::new(message)),
         }
     }
 
@@ -53,7 +77,7 @@ impl<H: MessageHook> Incoming<H> {
         let mirror = match self.mirror.get() {
             Some(mirror) => mirror,
             None => {
-                let made = mirror(content, membrane, direction)?;
+                let (made, _) = mirror(content, membrane, direction)?;
                 self.mirror.get_or_init(|| made)
             }
         };
@@ -69,6 +93,14 @@ impl<H: MessageHook> Incoming<H> {
     }
 }
 
+/// Is there a capability in a message?
+enum Found {
+    /// None: nothing in it holds pointers.
+    Nothing,
+    /// What was not found may be found by a reader that takes the message for another.
+    Perhaps,
+}
+
 /// A table with the wrapped capabilities at the indices of the originals.
 ///
 /// It is never longer than the message's own: it grows only after a capability was really there.
@@ -76,34 +108,33 @@ fn mirror(
     content: any_pointer::Reader<'_>,
     membrane: &Ref,
     direction: Direction,
-) -> capnp::Result<CapTable> {
+) -> capnp::Result<(CapTable, Found)> {
     let mut table = CapTable::new();
-    match walk(content)? {
-        Root::Empty => {}
-        Root::Capability => {
-            if let Ok(hook) = content.get_as_capability::<Box<dyn ClientHook>>() {
-                mirror_bare(content, &*membrane.cross(hook, direction), &mut table);
+    let walked = walk(content, |found, _| {
+        if let Ok(hook) = found.pointer.get_capability() {
+            if table.capacity() == 0 {
+                table = membrane.spare_table();
+            }
+            let index = found.index as usize;
+            if table.len() <= index {
+                table.resize_with(index + 1, || None);
+            }
+            if table[index].is_none() {
+                table[index] = Some(membrane.cross(hook, direction));
             }
         }
-        Root::Tree(mut pointers) => {
-            while let Some(found) = pointers.next()? {
-                let Ok(hook) = found.pointer.get_capability() else {
-                    continue;
-                };
-                if table.capacity() == 0 {
-                    table = membrane.spare_table();
-                }
-                let index = found.index as usize;
-                if table.len() <= index {
-                    table.resize_with(index + 1, || None);
-                }
-                if table[index].is_none() {
-                    table[index] = Some(membrane.cross(hook, direction));
-                }
-            }
-        }
+        ControlFlow::<()>::Continue(())
+    })?;
+    if let Walked::Capability = walked
+        && let Ok(hook) = content.get_as_capability::<Box<dyn ClientHook>>()
+    {
+        mirror_bare(content, &*membrane.cross(hook, direction), &mut table);
     }
-    Ok(table)
+    let found = match walked {
+        Walked::Flat if table.is_empty() => Found::Nothing,
+        _ => Found::Perhaps,
+    };
+    Ok((table, found))
 }
 
 /// The content is nothing but one capability, and its index can't be seen. So the table grows until

@@ -1,12 +1,14 @@
 //! What a builder fills: the message itself, with a capability table of ours.
 
+use std::ops::ControlFlow;
+
 use capnp::private::capability::ClientHook;
 use capnp::private::layout::{CapTable, ElementSize, PointerBuilder, StructSize};
 use capnp::traits::{FromPointerBuilder, ImbueMut};
 use capnp::{any_pointer, struct_list};
 
 use super::any_struct::{self, AnyStruct};
-use super::walk::{Path, Root, Step, walk};
+use super::walk::{Path, Step, Walked, walk};
 use crate::membrane::Direction;
 use crate::membrane::state::Ref;
 
@@ -86,7 +88,7 @@ impl Outgoing {
         if self.is_flushed() {
             return Ok(());
         }
-        let Some((last, path)) = self.last_reachable(content.reborrow())? else {
+        let Some((last, path)) = self.last_reachable(content.reborrow().into_reader())? else {
             return Ok(());
         };
         // Through this one pointer every entry is put into the real table; as its own entry is the
@@ -109,51 +111,53 @@ impl Outgoing {
     /// above it are not reachable: no reader will ask for them.
     fn last_reachable(
         &self,
-        content: any_pointer::Builder<'_>,
+        content: any_pointer::Reader<'_>,
     ) -> capnp::Result<Option<(usize, Path)>> {
-        let content = content.into_reader();
         let newest = self.table.len() - 1;
-        let Some(last) = self.walk_to(content, |index| index == newest)? else {
-            let mut highest = None;
-            self.walk_to(content, |index| {
-                highest = highest.max(Some(index));
-                false
-            })?;
-            return match highest {
-                None => Ok(None),
-                Some(highest) => self.walk_to(content, |index| index == highest),
-            };
-        };
-        Ok(Some(last))
+        // Nearly always, the newest is there.
+        let found = self.walk_to(content, |index| index == newest)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        let mut highest = None;
+        self.walk_to(content, |index| {
+            highest = highest.max(Some(index));
+            false
+        })?;
+        match highest {
+            None => Ok(None),
+            Some(highest) => self.walk_to(content, |index| index == highest),
+        }
     }
 
     /// Walks until `found` says so, over the indices of new entries.
+    #[inline]
     fn walk_to(
         &self,
         content: any_pointer::Reader<'_>,
         mut found: impl FnMut(usize) -> bool,
     ) -> capnp::Result<Option<(usize, Path)>> {
-        match walk(content)? {
-            Root::Empty => Ok(None),
+        let new = self.flushed..self.table.len();
+        let walked = walk(content, |pointer, way| {
+            let index = pointer.index as usize;
+            match new.contains(&index) && found(index) {
+                true => ControlFlow::Break((index, way.path())),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        Ok(match walked {
+            Walked::Stopped(last) => Some(last),
+            Walked::Whole | Walked::Flat => None,
             // The whole message is this pointer: it has the last entry that was set.
-            Root::Capability => {
+            Walked::Capability => {
                 let newest = self.table.len() - 1;
                 let path = Path {
                     outer: Vec::new(),
                     last: None,
                 };
-                Ok(found(newest).then_some((newest, path)))
+                found(newest).then_some((newest, path))
             }
-            Root::Tree(mut pointers) => {
-                while let Some(pointer) = pointers.next()? {
-                    let index = pointer.index as usize;
-                    if (self.flushed..self.table.len()).contains(&index) && found(index) {
-                        return Ok(Some((index, pointers.path())));
-                    }
-                }
-                Ok(None)
-            }
-        }
+        })
     }
 }
 

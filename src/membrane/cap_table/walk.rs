@@ -5,6 +5,8 @@
 //! numbers are never touched. The stack is explicit: a message as deep as its reader allows can't
 //! overflow ours.
 
+use std::ops::ControlFlow;
+
 use capnp::private::layout::{ElementSize, PointerReader, PointerType, StructReader};
 use capnp::traits::{FromPointerReader, IntoInternalListReader};
 use capnp::{any_pointer, any_pointer_list, raw, struct_list};
@@ -42,23 +44,25 @@ impl<'a> FromPointerReader<'a> for Raw<'a> {
     }
 }
 
-/// What the root of a message points to.
-pub(super) enum Root<'a> {
-    /// Nothing, or nothing that holds pointers.
-    Empty,
-    /// A capability, with no message around it. Its index can't be seen.
+/// How a walk ended.
+pub(super) enum Walked<B> {
+    /// It has seen the whole message.
+    Whole,
+    /// It has, and it is nothing but a struct, whose pointers lead to what holds no pointers.
+    Flat,
+    /// It was told to stop.
+    Stopped(B),
+    /// The root is a capability, with no message around it. Its index can't be seen.
     Capability,
-    /// Something that may hold capability pointers.
-    Tree(Walk<'a>),
 }
 
-/// A walk over the capability pointers below the root of a message.
-pub(super) struct Walk<'a> {
-    /// What is being looked at. Apart from the stack: most messages have nothing deeper, and then
-    /// nothing is allocated.
-    top: Frame<'a>,
-    /// What it lies in, from the root down.
-    stack: Vec<Frame<'a>>,
+/// Where a walk is.
+pub(super) struct Way<'w, 'a> {
+    /// The field of the root, where that is a struct and the walk is below it.
+    field: Option<Step>,
+    /// What the pointer lies in, from there down.
+    outer: &'w [Frame<'a>],
+    last: Step,
 }
 
 /// The way from a message's root to a pointer in it.
@@ -71,140 +75,218 @@ pub(super) struct Path {
 
 struct Frame<'a> {
     of: Of<'a>,
-    pointers: any_pointer_list::Reader<'a>,
-    /// The same as raw words, eight bytes each.
-    words: &'a [u8],
+    /// The pointers as raw words.
+    words: &'a [[u8; 8]],
     /// How many of them have been looked at.
-    next: u32,
+    next: usize,
 }
 
 /// What the pointers of a frame are.
 enum Of<'a> {
     /// The fields of a struct.
-    Struct,
+    Struct(StructReader<'a>),
     /// The elements of a list.
-    Pointers,
+    Pointers(any_pointer_list::Reader<'a>),
     /// The fields of this element of a list of structs.
-    Structs(struct_list::Reader<'a, AnyStruct>, u32),
+    Structs(struct_list::Reader<'a, AnyStruct>, u32, StructReader<'a>),
 }
 
 /// Begins a walk at `root`.
 ///
 /// Fails only when the message's traversal limit is reached: what is malformed is as good as empty,
 /// for its reader gets nothing out of it either.
-pub(super) fn walk<'a>(root: any_pointer::Reader<'a>) -> capnp::Result<Root<'a>> {
+///
+/// `visit` sees the capability pointers in the order of the fields, depth first.
+#[inline]
+pub(super) fn walk<'a, B>(
+    root: any_pointer::Reader<'a>,
+    mut visit: impl FnMut(Found<'a>, Way<'_, 'a>) -> ControlFlow<B>,
+) -> capnp::Result<Walked<B>> {
     let Raw(pointer) = root.get_as()?;
     // Nearly always a struct, so that is tried before asking. Null is one without pointers.
-    let entered = match pointer.get_struct(None) {
-        Ok(fields) => {
-            let pointers = raw::get_struct_pointer_section(any_struct::Reader(fields));
-            if pointers.is_empty() {
-                return Ok(Root::Empty);
-            }
-            Some(Frame::new(Of::Struct, pointers))
-        }
-        Err(error) if error.kind == capnp::ErrorKind::ReadLimitExceeded => return Err(error),
-        Err(_no_struct) => match pointer.get_pointer_type() {
-            Ok(PointerType::Capability) => return Ok(Root::Capability),
-            _ => enter(pointer)?,
-        },
+    let fields = match pointer.get_struct(None) {
+        Ok(fields) => fields,
+        Err(error) => return walk_odd(pointer, error, visit),
     };
-    Ok(match entered {
-        None => Root::Empty,
-        Some(top) => Root::Tree(Walk {
-            top,
-            stack: Vec::new(),
-        }),
+    let mut is_flat = true;
+    // Most messages have nothing deeper than this.
+    for (at, word) in words_of(fields).iter().enumerate() {
+        let field = || fields.get_pointer_field(at);
+        let last = Step::Field(at as u32);
+        let flow = match Kind::of(*word) {
+            Kind::Leaf => continue,
+            Kind::Capability(index) => {
+                let pointer = field();
+                let way = Way {
+                    field: None,
+                    outer: &[],
+                    last,
+                };
+                visit(Found { index, pointer }, way)
+            }
+            Kind::Inner => match enter(field())? {
+                Entered::Leaf => continue,
+                Entered::Nothing => {
+                    is_flat = false;
+                    continue;
+                }
+                Entered::Frame(frame) => {
+                    is_flat = false;
+                    walk_below(Some(last), frame, &mut visit)?
+                }
+            },
+        };
+        if let ControlFlow::Break(found) = flow {
+            return Ok(Walked::Stopped(found));
+        }
+    }
+    Ok(match is_flat {
+        true => Walked::Flat,
+        false => Walked::Whole,
     })
 }
 
-impl<'a> Walk<'a> {
-    /// The next capability pointer, in the order of the fields, depth first.
-    pub(super) fn next(&mut self) -> capnp::Result<Option<Found<'a>>> {
-        loop {
-            let Some((word, pointer)) = self.top.next_pointer() else {
-                if !self.top.next_element() {
-                    match self.stack.pop() {
-                        Some(outer) => self.top = outer,
-                        None => return Ok(None),
-                    }
-                }
-                continue;
-            };
-            match Kind::of(word) {
-                Kind::Capability(index) => return Ok(Some(Found { index, pointer })),
-                Kind::Leaf => {}
-                Kind::Inner => {
-                    if let Some(inner) = enter(pointer)? {
-                        self.stack.push(std::mem::replace(&mut self.top, inner));
-                    }
+/// Walks from a root that `error` says is no struct.
+#[cold]
+fn walk_odd<'a, B>(
+    pointer: PointerReader<'a>,
+    error: capnp::Error,
+    mut visit: impl FnMut(Found<'a>, Way<'_, 'a>) -> ControlFlow<B>,
+) -> capnp::Result<Walked<B>> {
+    if error.kind == capnp::ErrorKind::ReadLimitExceeded {
+        return Err(error);
+    }
+    if let Ok(PointerType::Capability) = pointer.get_pointer_type() {
+        return Ok(Walked::Capability);
+    }
+    if let Entered::Frame(frame) = enter(pointer)?
+        && let ControlFlow::Break(found) = walk_below(None, frame, &mut visit)?
+    {
+        return Ok(Walked::Stopped(found));
+    }
+    Ok(Walked::Whole)
+}
+
+/// Walks over what is in `top` and below, which is in `field` of the root, or the root.
+fn walk_below<'a, B>(
+    field: Option<Step>,
+    mut top: Frame<'a>,
+    visit: &mut impl FnMut(Found<'a>, Way<'_, 'a>) -> ControlFlow<B>,
+) -> capnp::Result<ControlFlow<B>> {
+    // What `top` lies in, from the outermost down.
+    let mut outer = Vec::new();
+    loop {
+        let Some(word) = top.next_word() else {
+            if !top.next_element() {
+                match outer.pop() {
+                    Some(frame) => top = frame,
+                    None => return Ok(ControlFlow::Continue(())),
                 }
             }
-        }
-    }
-
-    /// The way to the pointer that `next` gave last.
-    pub(super) fn path(&self) -> Path {
-        Path {
-            outer: self.stack.iter().map(Frame::step).collect(),
-            last: Some(self.top.step()),
+            continue;
+        };
+        let pointer = match Kind::of(word) {
+            Kind::Leaf => continue,
+            _ => top.pointer(),
+        };
+        match (Kind::of(word), pointer) {
+            (Kind::Capability(index), Some(pointer)) => {
+                let way = Way {
+                    field,
+                    outer: &outer,
+                    last: top.step(),
+                };
+                let flow = visit(Found { index, pointer }, way);
+                if flow.is_break() {
+                    return Ok(flow);
+                }
+            }
+            (Kind::Inner, Some(pointer)) => {
+                if let Entered::Frame(inner) = enter(pointer)? {
+                    outer.push(std::mem::replace(&mut top, inner));
+                }
+            }
+            (Kind::Leaf, _) | (_, None) => {}
         }
     }
 }
 
+impl Way<'_, '_> {
+    pub(super) fn path(&self) -> Path {
+        let outer = self.outer.iter().map(Frame::step);
+        Path {
+            outer: self.field.into_iter().chain(outer).collect(),
+            last: Some(self.last),
+        }
+    }
+}
+
+/// The pointers of a struct as raw words.
+#[inline]
+fn words_of<'a>(fields: StructReader<'a>) -> &'a [[u8; 8]] {
+    let pointers = raw::get_struct_pointer_section(any_struct::Reader(fields));
+    raw::get_list_bytes(pointers).as_chunks().0
+}
+
 impl<'a> Frame<'a> {
-    fn new(of: Of<'a>, pointers: any_pointer_list::Reader<'a>) -> Self {
+    fn of_struct(fields: StructReader<'a>) -> Self {
         Self {
-            of,
-            pointers,
-            words: raw::get_list_bytes(pointers),
+            of: Of::Struct(fields),
+            words: words_of(fields),
             next: 0,
         }
     }
 
-    fn of_struct(of: Of<'a>, fields: StructReader<'a>) -> Self {
-        let pointers = raw::get_struct_pointer_section(any_struct::Reader(fields));
-        Self::new(of, pointers)
-    }
-
-    fn has_pointers(&self) -> bool {
-        !self.words.is_empty()
-    }
-
-    /// To the pointer that `next_pointer` gave last.
-    fn step(&self) -> Step {
-        let at = self.next.saturating_sub(1);
-        match self.of {
-            Of::Struct => Step::Field(at),
-            Of::Pointers => Step::Element(at),
-            Of::Structs(_, element) => Step::ElementField(element, at),
+    fn of_element(
+        elements: struct_list::Reader<'a, AnyStruct>,
+        at: u32,
+        fields: StructReader<'a>,
+    ) -> Self {
+        Self {
+            of: Of::Structs(elements, at, fields),
+            words: words_of(fields),
+            next: 0,
         }
     }
 
-    fn next_pointer(&mut self) -> Option<(u64, PointerReader<'a>)> {
-        loop {
-            let at = self.next as usize;
-            let word = self.words.get(at * 8..at * 8 + 8)?;
-            self.next += 1;
-            // The slice has eight bytes, by the line above.
-            let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
-            if word != 0 {
-                // There are as many pointers as words.
-                let Raw(pointer) = self.pointers.try_get(self.next - 1)?.get_as().ok()?;
-                return Some((word, pointer));
+    fn next_word(&mut self) -> Option<[u8; 8]> {
+        let word = self.words.get(self.next)?;
+        self.next += 1;
+        Some(*word)
+    }
+
+    /// The pointer that `next_word` gave last. It is there: there are as many pointers as words.
+    fn pointer(&self) -> Option<PointerReader<'a>> {
+        let at = self.next.wrapping_sub(1);
+        match &self.of {
+            Of::Struct(fields) | Of::Structs(_, _, fields) => Some(fields.get_pointer_field(at)),
+            Of::Pointers(elements) => {
+                let Raw(pointer) = elements.try_get(at as u32)?.get_as().ok()?;
+                Some(pointer)
             }
+        }
+    }
+
+    /// To the pointer that `next_word` gave last.
+    fn step(&self) -> Step {
+        // No list has more elements than fit, and no struct more fields.
+        let at = self.next.wrapping_sub(1) as u32;
+        match self.of {
+            Of::Struct(_) => Step::Field(at),
+            Of::Pointers(_) => Step::Element(at),
+            Of::Structs(_, element, _) => Step::ElementField(element, at),
         }
     }
 
     /// Goes on to the next element of a list of structs.
     fn next_element(&mut self) -> bool {
-        let Of::Structs(elements, at) = self.of else {
+        let Of::Structs(elements, at, _) = self.of else {
             return false;
         };
         let Some(any_struct::Reader(element)) = elements.try_get(at + 1) else {
             return false;
         };
-        *self = Self::of_struct(Of::Structs(elements, at + 1), element);
+        *self = Self::of_element(elements, at + 1, element);
         true
     }
 }
@@ -219,7 +301,9 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(word: u64) -> Self {
+    #[inline]
+    fn of(word: [u8; 8]) -> Self {
+        let word = u64::from_le_bytes(word);
         let high = (word >> 32) as u32;
         match word as u32 & 3 {
             // A struct: the number of its pointers is in the upper sixteen bits.
@@ -233,23 +317,33 @@ impl Kind {
     }
 }
 
-/// Enters what `pointer` points to, if it holds pointers.
-fn enter(pointer: PointerReader<'_>) -> capnp::Result<Option<Frame<'_>>> {
+/// What a pointer that may lead to pointers leads to.
+enum Entered<'a> {
+    Frame(Frame<'a>),
+    /// What holds no pointers.
+    Leaf,
+    /// What can't be read.
+    Nothing,
+}
+
+/// Enters what `pointer` points to.
+fn enter(pointer: PointerReader<'_>) -> capnp::Result<Entered<'_>> {
     let entered = match pointer.get_pointer_type() {
         Ok(PointerType::Struct) => pointer
             .get_struct(None)
-            .map(|fields| Some(Frame::of_struct(Of::Struct, fields))),
+            .map(|fields| Some(Frame::of_struct(fields))),
         Ok(PointerType::List) => {
             struct_list::Reader::get_from_pointer(&pointer, None).map(enter_list)
         }
         // A capability behind a far pointer can't be read; a copy that takes it fails.
-        Ok(PointerType::Null | PointerType::Capability) => Ok(None),
+        Ok(PointerType::Null | PointerType::Capability) => return Ok(Entered::Nothing),
         Err(error) => Err(error),
     };
     match entered {
-        Ok(frame) => Ok(frame.filter(Frame::has_pointers)),
+        Ok(Some(frame)) if !frame.words.is_empty() => Ok(Entered::Frame(frame)),
+        Ok(_) => Ok(Entered::Leaf),
         Err(error) if error.kind == capnp::ErrorKind::ReadLimitExceeded => Err(error),
-        Err(_malformed) => Ok(None),
+        Err(_malformed) => Ok(Entered::Nothing),
     }
 }
 
@@ -258,11 +352,13 @@ fn enter(pointer: PointerReader<'_>) -> capnp::Result<Option<Frame<'_>>> {
 fn enter_list(elements: struct_list::Reader<'_, AnyStruct>) -> Option<Frame<'_>> {
     if raw::get_list_element_size(elements) == ElementSize::Pointer {
         let reader = elements.into_internal_list_reader();
-        return Some(Frame::new(
-            Of::Pointers,
-            any_pointer_list::Reader { reader },
-        ));
+        let pointers = any_pointer_list::Reader { reader };
+        return Some(Frame {
+            of: Of::Pointers(pointers),
+            words: raw::get_list_bytes(pointers).as_chunks().0,
+            next: 0,
+        });
     }
     let any_struct::Reader(first) = elements.try_get(0)?;
-    Some(Frame::of_struct(Of::Structs(elements, 0), first))
+    Some(Frame::of_element(elements, 0, first))
 }
