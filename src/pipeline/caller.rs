@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use capnp::capability::{Client, FromClientHook, RemotePromise, Response};
-use capnp::traits::{Owned, Pipelined};
-use futures::channel::oneshot;
+use capnp::capability::{Client, FromClientHook};
 
 use super::metadata::Metadata;
 use crate::drive::Tasks;
@@ -109,8 +107,8 @@ impl Event<'_> {
         let clock = [&spans.user.1, &spans.internal.1]
             .into_iter()
             .find_map(|parent| parent.tracer().clock());
-        self.metadata.start_time = clock.as_ref().map(|clock| clock.now());
         let spans: Channels<SpanBuilder> = spans.map(|(span, _)| span);
+        self.metadata.start_time = spans.iter().rev().find_map(SpanBuilder::start_time);
         self.metadata.parents = spans.as_ref().map(SpanBuilder::context);
 
         let mut request = client.start_event_request();
@@ -124,37 +122,15 @@ impl Event<'_> {
         }
         let start = request.send();
         let dispatcher = start.pipeline.get_dispatcher();
-        let (answered, started) = oneshot::channel();
-        // Not cancelled with the session: a call that is finished before its return keeps its slot.
-        tasks.spawn(async move {
-            let _nobody_asks = answered.send(answer(start).await.map(drop));
-        });
-        let delivered = dispatcher.open_session_request().send();
+        let open = dispatcher.open_session_request().send();
         let opened = Opened {
-            top_level: Client::new(delivered.pipeline.get_top_level().as_cap()),
-            session: delivered.pipeline.get_session(),
-            settled: async move {
-                let delivered = answer(delivered).await;
-                // Why it could not be delivered, where that is so.
-                match started.await {
-                    Ok(Err(error)) => Err(error),
-                    Ok(Ok(())) | Err(oneshot::Canceled) => delivered,
-                }
-            },
+            top_level: Client::new(open.pipeline.get_top_level().as_cap()),
+            session: open.pipeline.get_session(),
+            start,
+            open,
         };
         session::open(opened, spans, ending.as_ref(), clock, tasks)
     }
-}
-
-/// Waits for a call, and holds its pipeline until then: without it, what was pipelined never resolves.
-async fn answer<Results>(call: RemotePromise<Results>) -> Result<Response<Results>, capnp::Error>
-where
-    Results: Pipelined + Owned + 'static,
-{
-    let RemotePromise { promise, pipeline } = call;
-    let answer = promise.await;
-    drop(pipeline);
-    answer
 }
 
 impl fmt::Debug for Pipeline {

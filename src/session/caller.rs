@@ -3,23 +3,22 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
 use std::rc::Rc;
 
-use capnp::capability::{Client, FromClientHook, Response};
+use capnp::capability::{Client, FromClientHook, RemotePromise, Response};
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{self, Either, LocalBoxFuture, Shared};
+use futures::future::{LocalBoxFuture, Shared};
 
 use super::channels::Channels;
 use super::life::{Life, SessionEnd};
+use super::settle::Settle;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
 use crate::guard::Ending;
 use crate::membrane::Membrane;
-use crate::pipeline_capnp::event_dispatcher::open_session_results;
-use crate::pipeline_capnp::rpc_session;
+use crate::pipeline_capnp::{event_dispatcher, pipeline, rpc_session};
 use crate::trace::{Clock, Outcome, SpanBuilder};
 use crate::wire;
 
@@ -59,8 +58,6 @@ struct Inner {
     session: Option<rpc_session::Client>,
     /// Where the session is observed on this side.
     life: Option<Rc<Life>>,
-    /// Tells whoever waits for the session to be opened that it is canceled.
-    cancel: Option<oneshot::Sender<()>>,
     done: RefCell<Option<Done>>,
     tasks: Tasks,
 }
@@ -143,14 +140,14 @@ impl Drop for Inner {
         let is_complete = life.is_unreferenced();
         self.tasks.drop_later(Cancel {
             session,
-            canceled: (!is_complete).then(|| (life, self.cancel.take())),
+            canceled: (!is_complete).then_some(life),
         });
     }
 }
 
 struct Cancel {
     session: Option<rpc_session::Client>,
-    canceled: Option<(Rc<Life>, Option<oneshot::Sender<()>>)>,
+    canceled: Option<Rc<Life>>,
 }
 
 impl Drop for Cancel {
@@ -158,33 +155,24 @@ impl Drop for Cancel {
         // First, so that the callee learns of it before the capabilities are gone, which looks like a
         // session that is complete.
         self.session.take();
-        if let Some((life, cancel)) = self.canceled.take() {
+        if let Some(life) = self.canceled.take() {
             let reason = "the caller dropped it";
             life.abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
-            let _is_open_already = cancel.map(|cancel| cancel.send(()));
         }
     }
 }
 
-type Answer = Response<open_session_results::Owned>;
-
 /// What the calls that open a session give, before any of them is answered.
-pub(crate) struct Opened<F> {
+pub(crate) struct Opened {
     pub(crate) top_level: Client,
     pub(crate) session: rpc_session::Client,
-    /// Resolves when all of them are answered. It holds what must be held until then. Dropping it
-    /// cancels the event.
-    pub(crate) settled: F,
+    pub(crate) start: RemotePromise<pipeline::start_event_results::Owned>,
+    pub(crate) open: RemotePromise<event_dispatcher::open_session_results::Owned>,
 }
 
 /// Begins the caller's side.
-///
-/// A pipelined capability stays unresolved for ever if its call is dropped before it is answered; and a
-/// call that is finished before its return keeps its slot. So the calls are waited for here, whatever
-/// the application does with what came of them; unless it cancels the session, all of whose
-/// capabilities are revoked then.
 pub(crate) fn open<C: FromClientHook>(
-    opened: Opened<impl Future<Output = Result<Answer, capnp::Error>> + 'static>,
+    opened: Opened,
     spans: Channels<SpanBuilder>,
     ending: Option<&Ending>,
     clock: Option<Rc<dyn Clock>>,
@@ -193,7 +181,8 @@ pub(crate) fn open<C: FromClientHook>(
     let Opened {
         mut top_level,
         session,
-        settled,
+        start,
+        open,
     } = opened;
     let is_observed = spans.iter().any(SpanBuilder::is_observed);
     let life = is_observed.then(|| Life::begin(spans, Enricher::none(), ending));
@@ -203,52 +192,17 @@ pub(crate) fn open<C: FromClientHook>(
         membrane.watch(life.clone());
         life.set_membrane(membrane.downgrade());
     }
-    let (cancel, canceled) = oneshot::channel();
-    tasks.spawn(settle(settled, life.clone(), canceled));
+    tasks.spawn(Settle::new(start, open, life.clone()));
     Session {
         top_level: C::new(top_level.hook),
         handle: SessionHandle {
             inner: Rc::new(Inner {
                 session: Some(session),
                 life,
-                cancel: Some(cancel),
                 done: RefCell::default(),
                 tasks: tasks.clone(),
             }),
         },
-    }
-}
-
-/// Waits until the session is open, or canceled. What the application holds of it has resolved then, and
-/// what the answer holds is let go.
-async fn settle(
-    settled: impl Future<Output = Result<Answer, capnp::Error>>,
-    life: Option<Rc<Life>>,
-    canceled: oneshot::Receiver<()>,
-) {
-    // A cancellation first: what is not delivered yet is not to be delivered any more.
-    let settled = pin!(settled);
-    let settled = match future::select(canceled, settled).await {
-        Either::Left((Ok(()), _settled)) => return,
-        Either::Left((Err(oneshot::Canceled), settled)) => settled.await,
-        Either::Right((settled, _canceled)) => settled,
-    };
-    match settled {
-        Ok(answer) => {
-            // Last, as it would be a cancellation if it went before the capabilities.
-            let session = answer.get().map(|results| results.get_session());
-            drop(answer);
-            drop(session);
-        }
-        Err(error) => {
-            let Some(life) = life else { return };
-            let outcome = match error.kind {
-                capnp::ErrorKind::Disconnected => Outcome::Disconnected,
-                _ => Outcome::Exception,
-            };
-            let reason = Error::from(error);
-            life.abort(SessionEnd::new(outcome, Some(reason.reason())));
-        }
     }
 }
 

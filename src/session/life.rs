@@ -3,7 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use super::channels::Channels;
 use crate::enrich::Enricher;
@@ -149,6 +149,16 @@ impl Life {
         .await
     }
 
+    /// Lets `waker` be told of the end, which has not come yet.
+    pub(crate) fn wait(&self, place: &mut Option<usize>, waker: &Waker) {
+        self.waiting.wait(place, waker);
+    }
+
+    /// Nobody waits in `place` any more.
+    pub(crate) fn leave(&self, place: Option<usize>) {
+        self.waiting.leave(place);
+    }
+
     /// True the first time.
     fn close(&self, end: SessionEnd, at: Option<Timestamp>) -> bool {
         if self.end.set(end.clone()).is_err() {
@@ -175,19 +185,12 @@ impl Life {
 }
 
 fn close_span(span: &SpanBuilder, end: &SessionEnd, at: Option<Timestamp>) {
-    span.set_outcome(end.outcome);
-    match end.outcome {
+    let status = match end.outcome {
         // Who no longer wants something has not failed.
-        Outcome::Ok | Outcome::Canceled => {}
-        outcome => {
-            let message = end.reason().unwrap_or(outcome.as_str());
-            span.set_status(SpanStatus::error(message));
-        }
-    }
-    match at {
-        Some(at) => span.end_at(at),
-        None => span.end(),
-    }
+        Outcome::Ok | Outcome::Canceled => None,
+        outcome => Some(SpanStatus::error(end.reason().unwrap_or(outcome.as_str()))),
+    };
+    span.conclude(end.outcome, status, at);
 }
 
 /// What calls on the session's capabilities fail with afterwards.

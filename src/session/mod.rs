@@ -13,6 +13,7 @@ mod callee;
 mod caller;
 mod channels;
 mod life;
+mod settle;
 
 pub(crate) use callee::{CalleeSession, Opening};
 pub(crate) use caller::{Opened, open};

@@ -8,7 +8,9 @@ use std::rc::Rc;
 
 use super::dropped::count;
 use super::limits::SpanLimits;
+use super::outcome::Outcome;
 use super::record::SpanRecord;
+use super::status::SpanStatus;
 use super::tracer::Shared;
 use super::update::SpanUpdate;
 use super::write::Author;
@@ -21,7 +23,7 @@ pub(super) struct OpenSpan {
     record: RefCell<SpanRecord>,
     may_overwrite: Cell<bool>,
     /// An end that was asked for while the observer was being told of this span.
-    pending_end: Cell<Option<Timestamp>>,
+    pending_end: RefCell<Option<End>>,
     /// Changes that were asked for meanwhile.
     refused: Cell<u32>,
 }
@@ -42,6 +44,14 @@ pub(super) struct Change {
     pub(super) previous_name: Option<Box<str>>,
     /// Did anything beside the name change?
     pub(super) is_more: bool,
+}
+
+/// How a span ends.
+pub(super) struct End {
+    pub(super) time: Timestamp,
+    /// Said with the end, where it was not said before.
+    pub(super) outcome: Option<Outcome>,
+    pub(super) status: Option<SpanStatus>,
 }
 
 impl Change {
@@ -70,7 +80,7 @@ impl OpenSpan {
             tracer,
             record: RefCell::new(record),
             may_overwrite: Cell::new(false),
-            pending_end: Cell::new(None),
+            pending_end: RefCell::default(),
             refused: Cell::new(0),
         });
         span.tell(|record| span.tracer.observer.opened(record));
@@ -103,18 +113,20 @@ impl OpenSpan {
     }
 
     /// Closes the span and tells the observer, the first time.
-    pub(super) fn close(&self, time: Timestamp) {
+    pub(super) fn close(&self, end: End) {
         match self.record.try_borrow_mut() {
             Ok(mut record) => {
                 if record.end.is_some() {
                     return;
                 }
-                record.end = Some(time.max(record.start));
+                record.outcome = end.outcome.or(record.outcome);
+                if let Some(status) = &end.status {
+                    record.set_status(status, Author::Owner, &self.tracer.limits);
+                }
+                record.end = Some(end.time.max(record.start));
             }
             Err(_) => {
-                if self.pending_end.get().is_none() {
-                    self.pending_end.set(Some(time));
-                }
+                self.pending_end.borrow_mut().get_or_insert(end);
                 return;
             }
         }
@@ -139,7 +151,7 @@ impl OpenSpan {
 
     /// Has its end neither come nor been asked for?
     pub(super) fn is_open(&self) -> bool {
-        self.pending_end.get().is_none() && self.read(SpanRecord::is_open).unwrap_or_default()
+        self.pending_end.borrow().is_none() && self.read(SpanRecord::is_open).unwrap_or_default()
     }
 
     /// Tells the observer, then does what it may not do itself meanwhile.
@@ -151,8 +163,8 @@ impl OpenSpan {
         {
             record.dropped.refused = record.dropped.refused.saturating_add(refused);
         }
-        if let Some(time) = self.pending_end.take() {
-            self.close(time);
+        if let Some(end) = self.pending_end.take() {
+            self.close(end);
         }
     }
 }
@@ -160,8 +172,8 @@ impl OpenSpan {
 #[cfg(test)]
 mod tests {
     use crate::trace::{
-        EnrichStatus, MemoryObserver, Observer, SpanBuilder, SpanKind, SpanRecord, SpanUpdate,
-        Tracer, WeakSpan,
+        EnrichStatus, MemoryObserver, Observer, Outcome, SpanBuilder, SpanKind, SpanRecord,
+        SpanStatus, SpanUpdate, Tracer, WeakSpan,
     };
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
@@ -233,6 +245,32 @@ mod tests {
         assert_eq!((spans.closed().len(), spans.open().len()), (1, 0));
         assert_eq!(spans.log().len(), 4, "closed last: {:?}", spans.log());
         meddler.span.take();
+    }
+
+    #[test]
+    fn an_outcome_that_comes_with_the_end_is_not_refused() {
+        struct Concluder(Rc<RefCell<Option<SpanBuilder>>>);
+
+        impl Observer for Concluder {
+            fn updated(&self, _: &SpanRecord) {
+                if let Some(span) = &*self.0.borrow() {
+                    span.conclude(Outcome::Revoked, Some(SpanStatus::error("why")), None);
+                }
+            }
+        }
+
+        let slot = Rc::new(RefCell::new(None));
+        let spans = MemoryObserver::new();
+        let tracer = Tracer::new((Concluder(slot.clone()), spans.clone()));
+        let span = tracer.root().start("x", SpanKind::Internal);
+        let weak = span.downgrade();
+        slot.replace(Some(span));
+        weak.enrich(&SpanUpdate::new().attribute("k", 1));
+        let closed = &spans.closed()[0];
+        assert_eq!(closed.outcome(), Some(Outcome::Revoked));
+        assert_eq!(closed.status(), &SpanStatus::error("why"));
+        assert!(closed.dropped().is_empty());
+        slot.take();
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::attribute::{Attributes, Value};
 use super::context::SpanContext;
 use super::dropped::{Dropped, count};
 use super::limits::cut_text;
-use super::open::{Change, OpenSpan};
+use super::open::{Change, End, OpenSpan};
 use super::outcome::Outcome;
 use super::parent::SpanParent;
 use super::record::{SpanKind, SpanRecord};
@@ -212,8 +212,36 @@ impl SpanBuilder {
         if !self.is_ended.replace(true)
             && let Some(span) = &self.span
         {
-            span.close(time);
+            span.close(End {
+                time,
+                outcome: None,
+                status: None,
+            });
         }
+    }
+
+    /// Ends it, now unless it is known when, and says how it went. It is told as one change, and also
+    /// where the observer that is being told of this very span brings it about.
+    pub(crate) fn conclude(
+        &self,
+        outcome: Outcome,
+        status: Option<SpanStatus>,
+        at: Option<Timestamp>,
+    ) {
+        if !self.is_ended.replace(true)
+            && let Some(span) = &self.span
+        {
+            span.close(End {
+                time: at.unwrap_or_else(|| span.tracer.clock.now()),
+                outcome: Some(outcome),
+                status,
+            });
+        }
+    }
+
+    /// When it began; `None` where it is not observed.
+    pub(crate) fn start_time(&self) -> Option<Timestamp> {
+        self.span.as_ref()?.read(|record| record.start)
     }
 
     /// A handle for the callee, which keeps the span neither open nor alive.

@@ -1,0 +1,128 @@
+//! The calls that open a session, until they are answered.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use capnp::capability::{Client, RemotePromise, Response};
+
+use super::life::{Life, SessionEnd};
+use crate::error::Error;
+use crate::pipeline_capnp::{event_dispatcher, pipeline};
+use crate::trace::Outcome;
+
+type Started = pipeline::start_event_results::Owned;
+type Opened = event_dispatcher::open_session_results::Owned;
+
+/// Waits until the session is open, or over before that. What the application holds of it has resolved
+/// then, and what the answers hold is let go.
+///
+/// A pipelined capability stays unresolved for ever if its call's pipeline is dropped before it is
+/// answered; and a call that is finished before its return keeps its slot. So the calls are waited for,
+/// whatever the application does with what came of them. Unless the session ends before its time, when
+/// all of its capabilities are revoked: then what is not delivered yet is not to be delivered any more.
+pub(crate) struct Settle {
+    start: Option<RemotePromise<Started>>,
+    open: Option<RemotePromise<Opened>>,
+    answer: Option<Response<Opened>>,
+    error: Option<capnp::Error>,
+    /// Where the session is observed on this side.
+    life: Option<Rc<Life>>,
+    place: Option<usize>,
+}
+
+impl Settle {
+    pub(crate) fn new(
+        start: RemotePromise<Started>,
+        open: RemotePromise<Opened>,
+        life: Option<Rc<Life>>,
+    ) -> Self {
+        Self {
+            start: Some(start),
+            open: Some(open),
+            answer: None,
+            error: None,
+            life,
+            place: None,
+        }
+    }
+
+    /// Whether the session is over before its time; if not, it will be told.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(life) = &self.life else { return false };
+        match life.end() {
+            // All that the application had of it is gone, which is its right. It goes on over there.
+            Some(end) => end.outcome() != Outcome::Ok,
+            None => {
+                life.wait(&mut self.place, cx.waker());
+                false
+            }
+        }
+    }
+
+    fn settled(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            let results = answer.get();
+            let top_level = results
+                .clone()
+                .and_then(|results| results.get_top_level().get_as_capability::<Client>());
+            if let Err(error) = &top_level {
+                let error = format!("the callee gave no top-level capability: {}", error.extra);
+                self.error.get_or_insert(capnp::Error::failed(error));
+            }
+            // Last, as it would be a cancellation if it went before the capabilities.
+            let session = results.map(|results| results.get_session());
+            drop((top_level, answer));
+            drop(session);
+        }
+        if let (Some(error), Some(life)) = (self.error.take(), &self.life) {
+            let outcome = match error.kind {
+                capnp::ErrorKind::Disconnected => Outcome::Disconnected,
+                _ => Outcome::Exception,
+            };
+            let reason = Error::from(error);
+            life.abort(SessionEnd::new(outcome, Some(reason.reason())));
+        }
+    }
+}
+
+impl Future for Settle {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if this.open.is_some() && this.is_over(cx) {
+            this.open = None;
+        }
+        if let Some(start) = &mut this.start
+            && let Poll::Ready(started) = Pin::new(&mut start.promise).poll(cx)
+        {
+            this.start = None;
+            // Where that is so, it is why the session could not be delivered.
+            this.error = started.err();
+        }
+        if let Some(open) = &mut this.open
+            && let Poll::Ready(opened) = Pin::new(&mut open.promise).poll(cx)
+        {
+            this.open = None;
+            match opened {
+                Ok(answer) => this.answer = Some(answer),
+                Err(error) => this.error = this.error.take().or(Some(error)),
+            }
+        }
+        if this.start.is_some() || this.open.is_some() {
+            return Poll::Pending;
+        }
+        this.settled();
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Settle {
+    fn drop(&mut self) {
+        if let Some(life) = &self.life {
+            life.leave(self.place);
+        }
+    }
+}
