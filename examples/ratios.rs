@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Both ways are run in turn, in batches of about a millisecond, so that whatever else the machine does
-//! happens to both; what is told is the median of the batches' ratios. Allocations are counted by the
-//! example `allocations`, which this one runs.
+//! happens to both, and each row in several processes, as where things come to lie in memory is worth some
+//! hundredths of a ratio; what is told is the median of the processes' medians of the batches' ratios.
+//! Allocations are counted by the example `allocations`, which this one runs.
 
 use std::error::Error;
 use std::process::{Command, Stdio};
@@ -17,8 +18,9 @@ use std::time::{Duration, Instant};
 use capspan_testkit::exchange::{Exchange, Loop, Row};
 use serde_json::{Value, json};
 
-/// How long each row is measured, in all.
-const EACH: Duration = Duration::from_millis(2500);
+/// In how many processes each row is measured, and how long in each.
+const PROCESSES: usize = 7;
+const EACH: Duration = Duration::from_millis(350);
 const BATCH: Duration = Duration::from_millis(1);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -28,14 +30,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         [] => print_table(&measure_all()?),
         ["--json"] => println!("{}", measure_all()?),
         ["--run", row, way, times] => return run(row, way, times.parse()?),
+        ["--measure", row] => print_measured(row)?,
         _ => return Err("usage: ratios [--json | --run ROW bare|ours TIMES]".into()),
     }
     Ok(())
 }
 
 fn run(row: &str, way: &str, times: usize) -> Result<(), Box<dyn Error>> {
-    let named = |other: &Row| other.path().join("/") == row;
-    let row = Row::ALL.into_iter().find(named).ok_or("no such row")?;
+    let row = row_named(row)?;
     let event_loop = Loop::new();
     let exchange = event_loop.run(async {
         match way {
@@ -46,14 +48,17 @@ fn run(row: &str, way: &str, times: usize) -> Result<(), Box<dyn Error>> {
     Ok(event_loop.run(exchange.run(times))?)
 }
 
+fn row_named(name: &str) -> Result<Row, &'static str> {
+    let mut rows = Row::ALL.into_iter();
+    rows.find(|row| row.path().join("/") == name)
+        .ok_or("no such row")
+}
+
 fn measure_all() -> Result<Value, Box<dyn Error>> {
-    // The system's allocator gives blocks like this one back to the kernel until it has seen one freed;
-    // that costs more than a call with 1 MiB, and hits one way or the other by chance.
-    drop(std::hint::black_box(vec![1_u8; 24 << 20]));
     let mut report = json!({});
     let counted = count_allocations()?;
     for row in Row::ALL {
-        let measured = measure(row)?;
+        let measured = measure_in_processes(row)?;
         put(&mut report, &[], row, round(measured.ratio, 1000.0));
         let added = round(measured.nanoseconds_added, 1.0);
         put(&mut report, &["nanoseconds_added"], row, added);
@@ -76,6 +81,37 @@ fn count_allocations() -> Result<Value, Box<dyn Error>> {
         return Err("the example `allocations` failed".into());
     }
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// In a process of its own: one line of numbers for `measure_in_processes`.
+fn print_measured(row: &str) -> Result<(), Box<dyn Error>> {
+    // The system's allocator gives blocks like this one back to the kernel until it has seen one freed;
+    // that costs more than a call with 1 MiB, and hits one way or the other by chance.
+    drop(std::hint::black_box(vec![1_u8; 24 << 20]));
+    let Measured {
+        ratio,
+        nanoseconds_bare,
+        nanoseconds_added,
+    } = measure(row_named(row)?)?;
+    println!("{}", json!([ratio, nanoseconds_bare, nanoseconds_added]));
+    Ok(())
+}
+
+fn measure_in_processes(row: Row) -> Result<Measured, Box<dyn Error>> {
+    let mut measured = Vec::new();
+    for _ in 0..PROCESSES {
+        let output = Command::new(std::env::current_exe()?)
+            .args(["--measure", &row.path().join("/")])
+            .stderr(Stdio::inherit())
+            .output()?;
+        measured.push(serde_json::from_slice::<[f64; 3]>(&output.stdout)?);
+    }
+    let of = |index: usize| median(measured.iter().map(|numbers| numbers[index]).collect());
+    Ok(Measured {
+        ratio: of(0),
+        nanoseconds_bare: of(1),
+        nanoseconds_added: of(2),
+    })
 }
 
 struct Measured {

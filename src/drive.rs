@@ -132,15 +132,9 @@ impl Future for Driver {
         } = &mut *self;
         shared.wake_later(cx.waker());
         loop {
-            let garbage = {
-                let mut state = shared.state.borrow_mut();
-                std::mem::swap(arriving, &mut state.spawned);
-                state.garbage.pop_front()
-            };
+            shared.take_out_garbage();
+            std::mem::swap(arriving, &mut shared.state.borrow_mut().spawned);
             running.extend(arriving.drain(..));
-            if garbage.is_some() {
-                continue;
-            }
             match Pin::new(&mut *running).poll_next(cx) {
                 Poll::Ready(Some(())) => continue,
                 Poll::Pending if shared.has_mail() => continue,
@@ -157,6 +151,16 @@ impl Shared {
     fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
+        }
+    }
+
+    /// Drops what waits to be dropped, one by one: each may bring more.
+    fn take_out_garbage(&self) {
+        loop {
+            let garbage = self.state.borrow_mut().garbage.pop_front();
+            if garbage.is_none() {
+                return;
+            }
         }
     }
 

@@ -84,6 +84,7 @@ pub mod guard;
 pub mod membrane;
 pub mod pipeline;
 pub mod session;
+mod slots;
 pub mod trace;
 mod waiting;
 pub mod wire;

@@ -9,7 +9,8 @@ use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 
 use super::Direction;
 use super::call;
-use super::state::{Key, Ref, broken};
+use super::state::{Ref, broken};
+use super::wrappers::Key;
 
 /// One capability, wrapped. All references to the wrapper share it.
 pub(super) struct Node {

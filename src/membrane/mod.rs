@@ -46,6 +46,7 @@ mod cap_table;
 mod client;
 mod completion;
 mod state;
+mod wrappers;
 
 use std::fmt;
 use std::rc::{Rc, Weak};

@@ -1,9 +1,6 @@
 //! What all handles of one membrane share, and how it is known that none is left.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::{Rc, Weak};
 
 use capnp::any_pointer;
@@ -14,6 +11,7 @@ use capnp::private::layout::CapTable;
 use super::call::Calls;
 use super::client::{Node, Wrapper};
 use super::completion::{Completed, Completer, Completion};
+use super::wrappers::{Key, Wrappers};
 use super::{Direction, MAX_RESOLUTION_HOPS, Watch};
 use crate::clock::{Clock, Timestamp};
 use crate::drive::Tasks;
@@ -24,8 +22,7 @@ const MAX_SPARE_CAPABILITIES: usize = 64;
 
 /// One membrane. It lives as long as a [`Ref`] does; that it goes is its completion.
 pub(super) struct State {
-    /// The wrappers alive, by what they wrap. An entry is taken out by the wrapper's own drop.
-    wrappers: RefCell<HashMap<Key, Weak<Node>, BuildHasherDefault<AddressHasher>>>,
+    wrappers: RefCell<Wrappers>,
     /// The calls in flight that were sent.
     pub(super) answers: Calls<Response<any_pointer::Owned>>,
     /// The calls in flight that were received, or belong to a stream.
@@ -45,43 +42,6 @@ pub(super) struct State {
     leaving: Cell<usize>,
     last_drop: Cell<Option<Timestamp>>,
     completer: Completer,
-}
-
-/// A capability that crosses: whose it is (brand, address) and which way calls on its wrapper go.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    brand: usize,
-    address: usize,
-    direction: Direction,
-}
-
-/// Keys are addresses of this process, chosen by its allocator and not by a peer: mixing is enough.
-#[derive(Default)]
-pub(super) struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(byte.into());
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        // Knuth's multiplicative hashing; the rotation lets high bits count in the next round.
-        self.0 = (self.0.rotate_left(26) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-
-    fn write_isize(&mut self, word: isize) {
-        self.write_u64(word as u64);
-    }
 }
 
 /// How a wrapper is recognised behind `dyn ClientHook`, which can't be downcast: it is asked for its
@@ -121,13 +81,7 @@ impl State {
     }
 
     pub(super) fn forget_wrapper(&self, node: &Node) {
-        let mut wrappers = self.wrappers.borrow_mut();
-        // After a wrapper's last reference is gone and before it is here, another may have come.
-        if let Entry::Occupied(entry) = wrappers.entry(node.key())
-            && std::ptr::eq(entry.get().as_ptr(), node)
-        {
-            entry.remove();
-        }
+        self.wrappers.borrow_mut().remove(node);
     }
 
     /// An empty table, with room if one is spare.
@@ -175,10 +129,7 @@ impl State {
             return false;
         }
         // What is let go may run anybody's code, which may come back here: nothing is borrowed then.
-        let wrappers: Vec<_> = {
-            let wrappers = self.wrappers.take();
-            wrappers.into_values().filter_map(|w| w.upgrade()).collect()
-        };
+        let wrappers: Vec<_> = self.wrappers.take().into_nodes().collect();
         self.answers.revoke(&reason);
         self.deliveries.revoke(&reason);
         // One for all: the reason may be long, and they may be many.
@@ -278,12 +229,12 @@ impl Ref {
     fn wrapper_of(&self, hook: Box<dyn ClientHook>, key: Key) -> Rc<Node> {
         // Dropped before `hook`: where that is not needed, its drop may run anybody's code.
         let mut wrappers = self.wrappers.borrow_mut();
-        let known = wrappers.entry(key).or_default();
-        if let Some(node) = known.upgrade() {
+        let place = wrappers.place(key);
+        if let Some(node) = place.upgrade() {
             return node;
         }
         let node = Rc::new(Node::new(hook, key, self.clone()));
-        *known = Rc::downgrade(&node);
+        *place = Rc::downgrade(&node);
         node
     }
 
@@ -331,12 +282,6 @@ impl Drop for Turn<'_> {
                 *left = hooks;
             }
         }
-    }
-}
-
-impl Key {
-    pub(super) fn direction(&self) -> Direction {
-        self.direction
     }
 }
 
@@ -409,6 +354,6 @@ pub(super) fn broken(error: capnp::Error) -> Box<dyn ClientHook> {
 
 impl Node {
     pub(super) fn direction(&self) -> Direction {
-        self.key().direction()
+        self.key().direction
     }
 }

@@ -1,5 +1,7 @@
 //! What travels with an event.
 
+use capnp::text;
+
 use crate::error::{Error, Result};
 use crate::pipeline_capnp::subrequest_metadata;
 use crate::session::Channels;
@@ -123,40 +125,63 @@ impl Metadata {
     /// long, is an error with its name.
     pub(crate) fn read(from: subrequest_metadata::Reader<'_>) -> Result<Self> {
         let parent = |context: capnp::Result<_>| context.ok().and_then(wire::read_context);
-        let text = |field, text: capnp::Result<_>, max| match wire::read_text(text) {
-            Some(text) => checked(field, text, max),
-            None => Err(Error::malformed(format!(
-                "SubrequestMetadata.{field} is not a readable text"
-            ))),
-        };
         let origin = from.get_origin();
         Ok(Self {
             parents: Channels {
-                internal: parent(from.get_internal_parent()),
+                // Most callers have but one channel, and no texts.
+                internal: match from.has_internal_parent() {
+                    true => parent(from.get_internal_parent()),
+                    false => None,
+                },
                 user: parent(from.get_user_parent()),
             },
             start_time: match from.get_start_time_unix_nano() {
                 0 => None,
                 nanos => Some(Timestamp::from_unix_nanos(nanos)),
             },
-            baggage: text("baggage", from.get_baggage(), MAX_BAGGAGE_BYTES)?,
-            feature_flags: text("featureFlags", from.get_feature_flags(), MAX_JSON_BYTES)?,
-            application: text("application", from.get_application(), MAX_JSON_BYTES)?,
+            baggage: match from.has_baggage() {
+                true => received("baggage", from.get_baggage(), MAX_BAGGAGE_BYTES)?,
+                false => None,
+            },
+            feature_flags: match from.has_feature_flags() {
+                true => received("featureFlags", from.get_feature_flags(), MAX_JSON_BYTES)?,
+                false => None,
+            },
+            application: match from.has_application() {
+                true => received("application", from.get_application(), MAX_JSON_BYTES)?,
+                false => None,
+            },
             is_synthetic: origin.get_synthetic(),
             is_resent: origin.get_resent(),
         })
     }
 }
 
-fn checked(field: &str, text: impl Into<String>, max: usize) -> Result<Option<Box<str>>> {
-    let text = text.into();
-    if text.len() > max {
+fn received(
+    field: &str,
+    text: capnp::Result<text::Reader<'_>>,
+    max: usize,
+) -> Result<Option<Box<str>>> {
+    match wire::read_text(text) {
+        Some(text) => checked(field, text, max),
+        None => Err(Error::malformed(format!(
+            "SubrequestMetadata.{field} is not a readable text"
+        ))),
+    }
+}
+
+fn checked(
+    field: &str,
+    text: impl AsRef<str> + Into<Box<str>>,
+    max: usize,
+) -> Result<Option<Box<str>>> {
+    let length = text.as_ref().len();
+    if length > max {
         return Err(Error::limit(format!(
-            "SubrequestMetadata.{field} has {} bytes; the limit is {max}",
-            text.len()
+            "SubrequestMetadata.{field} has {length} bytes; the limit is {max}"
         )));
     }
-    Ok((!text.is_empty()).then(|| text.into_boxed_str()))
+    Ok((length > 0).then(|| text.into()))
 }
 
 #[cfg(test)]

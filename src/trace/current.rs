@@ -6,6 +6,8 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
+
 use super::parent::SpanParent;
 
 thread_local! {
@@ -45,7 +47,7 @@ pub trait InSpan: Future + Sized {
     /// other futures on the thread.
     fn in_span(self, parent: SpanParent) -> WithSpan<Self> {
         WithSpan {
-            future: Box::pin(self),
+            future: self,
             parent,
         }
     }
@@ -53,21 +55,24 @@ pub trait InSpan: Future + Sized {
 
 impl<F: Future> InSpan for F {}
 
-/// A future with a current span parent of its own; see [`InSpan::in_span`].
-#[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
-pub struct WithSpan<F> {
-    future: Pin<Box<F>>,
-    parent: SpanParent,
+pin_project! {
+    /// A future with a current span parent of its own; see [`InSpan::in_span`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct WithSpan<F> {
+        #[pin]
+        future: F,
+        parent: SpanParent,
+    }
 }
 
 impl<F: Future> Future for WithSpan<F> {
     type Output = F::Output;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { future, parent } = &mut *self;
-        let _guard = Entered::enter(parent);
-        future.as_mut().poll(context)
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _guard = Entered::enter(this.parent);
+        this.future.poll(context)
     }
 }
 
@@ -103,6 +108,7 @@ mod tests {
     use futures::FutureExt;
     use futures::future::{join, pending};
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use std::pin::pin;
 
     fn current() -> Option<SpanId> {
         SpanParent::current()
@@ -171,8 +177,8 @@ mod tests {
     fn a_waiting_future_leaves_nothing_behind() {
         let (tracer, ..) = observed();
         let span = tracer.root().start("x", SpanKind::Internal);
-        let mut waiting = pending::<()>().in_span(span.parent());
-        assert!((&mut waiting).now_or_never().is_none());
+        let mut waiting = pin!(pending::<()>().in_span(span.parent()));
+        assert!(waiting.as_mut().now_or_never().is_none());
         assert_eq!(current(), None);
     }
 

@@ -11,14 +11,14 @@ use std::task::{Context, Poll, Waker};
 use capnp::any_pointer;
 use capnp::capability::{Promise, Response};
 use capnp::private::capability::{PipelineHook, ResponseHook};
-use slab::Slab;
 
 use crate::membrane::cap_table::Incoming;
 use crate::membrane::state::{Ref, State};
+use crate::slots::Slots;
 
 /// The calls in flight that end with a `T`.
 pub(in crate::membrane) struct Calls<T> {
-    slots: RefCell<Slab<InFlight<T>>>,
+    slots: RefCell<Slots<InFlight<T>>>,
 }
 
 /// How a call ends: with a response, or, where it is handed on, with its results being done.
@@ -89,7 +89,7 @@ impl<T> Calls<T> {
         // What is dropped may run anybody's code, which may come back here: nothing is borrowed then.
         let held: Vec<_> = {
             let mut slots = self.slots.borrow_mut();
-            let revoked = slots.iter_mut().map(|(_, call)| {
+            let revoked = slots.iter_mut().map(|call| {
                 call.error.get_or_insert_with(|| Box::new(reason.clone()));
                 let inside = (
                     call.promise.take(),
@@ -150,7 +150,9 @@ impl<T: End> Hold<T> {
 
     /// Looks at the call. No foreign code may run within, drops included: the others are borrowed, too.
     pub(super) fn with<R>(&self, f: impl FnOnce(&mut InFlight<T>) -> R) -> R {
-        f(&mut T::calls(&self.membrane).slots.borrow_mut()[self.key])
+        let mut slots = T::calls(&self.membrane).slots.borrow_mut();
+        // Its call is there as long as a hold is: only the drop of the last one takes it out.
+        f(slots.get_mut(self.key).expect("a hold keeps its call"))
     }
 
     /// Lets the call go on. It ends once, and its promise is gone then.
@@ -202,12 +204,16 @@ impl<T: End> Clone for Hold<T> {
 
 impl<T: End> Drop for Hold<T> {
     fn drop(&mut self) {
-        let gone = {
-            let mut slots = T::calls(&self.membrane).slots.borrow_mut();
-            let call = &mut slots[self.key];
-            call.holds -= 1;
-            (call.holds == 0).then(|| slots.remove(self.key))
+        let mut slots = T::calls(&self.membrane).slots.borrow_mut();
+        let Some(call) = slots.get_mut(self.key) else {
+            return;
         };
+        call.holds -= 1;
+        let gone = match call.holds {
+            0 => slots.remove(self.key),
+            _ => None,
+        };
+        drop(slots);
         // Before the reference to the membrane, and with nothing borrowed.
         drop(gone);
     }
