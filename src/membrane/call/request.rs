@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use capnp::any_pointer;
-use capnp::capability::{Promise, RemotePromise};
+use capnp::capability::{Promise, RemotePromise, Response};
 use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, RequestHook};
 
 use super::answer::{Answer, Call};
@@ -16,6 +16,7 @@ use crate::membrane::state::broken;
 #[repr(align(16))]
 enum Request {
     Unsent(Unsent),
+    Sending,
     Sent(Call),
     /// It could not be sent, and this is what its pipeline says.
     Failed(capnp::Error),
@@ -95,10 +96,22 @@ impl Unsent {
 }
 
 impl Request {
-    /// Takes it out of its allocation, which then waits for what comes of it.
-    fn take(&mut self) -> Self {
-        let nothing = capnp::Error::from_kind(capnp::ErrorKind::Failed);
-        std::mem::replace(self, Self::Failed(nothing))
+    /// Sends what is prepared; what was the request is the call's pipeline then.
+    fn sent(&mut self) -> Promise<Response<any_pointer::Owned>, capnp::Error> {
+        // Taken out of its allocation, which waits for what comes of it.
+        let Self::Unsent(Unsent { inner, target, .. }) = std::mem::replace(self, Self::Sending)
+        else {
+            return Promise::err(sent_already());
+        };
+        let is_local = inner.get_brand() == 0;
+        let [promise, pipeline] = Call::pair(
+            inner.send(),
+            is_local,
+            target.direction(),
+            target.membrane().clone(),
+        );
+        *self = Self::Sent(pipeline);
+        Promise::from_future(Answer::new(promise))
     }
 
     fn unsent(&mut self) -> &mut Unsent {
@@ -106,7 +119,7 @@ impl Request {
             Self::Unsent(unsent) => unsent,
             // Can't happen: only `send` makes one of these, and it takes the request by value. What it
             // leaves in the allocation is handed out as a pipeline, which has no way back to a request.
-            Self::Sent(_) | Self::Failed(_) => unreachable!("a request is sent once"),
+            Self::Sending | Self::Sent(_) | Self::Failed(_) => unreachable!("a request is sent once"),
         }
     }
 }
@@ -130,17 +143,7 @@ impl RequestHook for Request {
     fn send(mut self: Box<Self>) -> RemotePromise<any_pointer::Owned> {
         let promise = match self.unsent().prepare() {
             Ok(Some(other)) => return other.send(),
-            Ok(None) => match self.take() {
-                Self::Unsent(Unsent { inner, target, .. }) => {
-                    let is_local = inner.get_brand() == 0;
-                    let membrane = target.membrane().clone();
-                    let calls = Call::pair(inner.send(), is_local, target.direction(), membrane);
-                    let [promise, pipeline] = calls;
-                    *self = Self::Sent(pipeline);
-                    Promise::from_future(Answer::new(promise))
-                }
-                Self::Sent(_) | Self::Failed(_) => Promise::err(sent_already()),
-            },
+            Ok(None) => self.sent(),
             Err(error) => {
                 *self = Self::Failed(error.clone());
                 Promise::err(error)
@@ -162,7 +165,7 @@ impl RequestHook for Request {
             Self::Unsent(Unsent { inner, target, .. }) => {
                 delivery::until_revoked(target.membrane(), inner.send_streaming())
             }
-            Self::Sent(_) | Self::Failed(_) => Promise::err(sent_already()),
+            Self::Sending | Self::Sent(_) | Self::Failed(_) => Promise::err(sent_already()),
         }
     }
 
@@ -179,7 +182,7 @@ impl PipelineHook for Request {
         Box::new(match self {
             Self::Sent(call) => Self::Sent(call.clone()),
             Self::Failed(error) => Self::Failed(error.clone()),
-            Self::Unsent(_) => Self::Failed(not_sent()),
+            Self::Unsent(_) | Self::Sending => Self::Failed(not_sent()),
         })
     }
 
@@ -187,7 +190,7 @@ impl PipelineHook for Request {
         match self {
             Self::Sent(call) => call.get_pipelined_cap(ops),
             Self::Failed(error) => broken(error.clone()),
-            Self::Unsent(_) => broken(not_sent()),
+            Self::Unsent(_) | Self::Sending => broken(not_sent()),
         }
     }
 }
