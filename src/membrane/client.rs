@@ -8,7 +8,7 @@ use capnp::capability::{Promise, Request};
 use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 
 use super::Direction;
-use super::call;
+use super::call::{self, Room};
 use super::state::{Ref, broken};
 use super::wrappers::Key;
 
@@ -28,12 +28,12 @@ pub(super) struct Node {
 
 /// A reference to a wrapper.
 ///
-/// Its size: see [`call`](super::call). What else it holds is what it is asked for most.
-#[repr(align(16))]
+/// What else it holds is what it is asked for most.
 pub(super) struct Wrapper {
     node: Rc<Node>,
     brand: usize,
     direction: Direction,
+    _room: Room<1>,
 }
 
 impl Node {
@@ -127,6 +127,7 @@ impl Wrapper {
             brand: node.membrane.brand(),
             direction: node.direction(),
             node,
+            _room: Room::NEW,
         }
     }
 }
@@ -135,6 +136,7 @@ impl ClientHook for Wrapper {
     fn add_ref(&self) -> Box<dyn ClientHook> {
         Box::new(Self {
             node: self.node.clone(),
+            _room: Room::NEW,
             ..*self
         })
     }

@@ -9,6 +9,7 @@ use capnp::any_pointer;
 use capnp::capability::{RemotePromise, Response};
 use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, ResponseHook};
 
+use super::Room;
 use super::in_flight::Hold;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
@@ -105,12 +106,17 @@ enum Source {
 }
 
 /// The promise of a call.
-#[repr(align(16))]
-pub(super) struct Answer(Call);
+pub(super) struct Answer {
+    call: Call,
+    _room: Room<1>,
+}
 
 impl Answer {
     pub(super) fn new(call: Call) -> Self {
-        Self(call)
+        Self {
+            call,
+            _room: Room::NEW,
+        }
     }
 }
 
@@ -118,7 +124,7 @@ impl Future for Answer {
     type Output = Result<Response<any_pointer::Owned>, capnp::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let call = &self.0;
+        let call = &self.call;
         let message = match call.is_local {
             true => {
                 let response = ready!(call.hold.poll(cx))?.hook;

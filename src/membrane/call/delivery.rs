@@ -9,7 +9,7 @@ use capnp::capability::Promise;
 use capnp::private::capability::{ParamsHook, ResultsHook};
 
 use super::in_flight::Hold;
-use super::results;
+use super::{Room, results};
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
 use crate::membrane::state::{Ref, Turn};
@@ -30,6 +30,7 @@ pub(in crate::membrane) fn deliver(
             incoming: Incoming::new(params),
             back: direction.reverse(),
             membrane: membrane.clone(),
+            _room: Room::NEW,
         });
         let results = results::results(results, direction, hold.clone());
         call(params, results)
@@ -52,9 +53,12 @@ fn in_flight(
     membrane: &Ref,
     start: impl FnOnce(&Hold<()>) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
-    let delivered = Delivered(Hold::new(membrane.clone()));
-    let mut promise = Some(start(&delivered.0));
-    delivered.0.with(|call| {
+    let delivered = Delivered {
+        hold: Hold::new(membrane.clone()),
+        _room: Room::NEW,
+    };
+    let mut promise = Some(start(&delivered.hold));
+    delivered.hold.with(|call| {
         // If not, it was revoked by what was started: the promise goes with this turn.
         if call.error.is_none() {
             call.promise = promise.take();
@@ -63,14 +67,17 @@ fn in_flight(
     Promise::from_future(delivered)
 }
 
-struct Delivered(Hold<()>);
+struct Delivered {
+    hold: Hold<()>,
+    _room: Room<2>,
+}
 
 impl Future for Delivered {
     type Output = Result<(), capnp::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let _turn = Turn::begin(self.0.membrane());
-        self.0.poll(cx)
+        let _turn = Turn::begin(self.hold.membrane());
+        self.hold.poll(cx)
     }
 }
 
@@ -78,7 +85,7 @@ impl Drop for Delivered {
     /// Nobody waits any more. The promise may hold the results, which have a hold on the call: with its
     /// own hold alone it would never go.
     fn drop(&mut self) {
-        let promise = self.0.with(|call| call.promise.take());
+        let promise = self.hold.with(|call| call.promise.take());
         drop(promise);
     }
 }
@@ -87,6 +94,7 @@ struct Params {
     incoming: Incoming<Box<dyn ParamsHook>>,
     back: Direction,
     membrane: Ref,
+    _room: Room<3>,
 }
 
 impl ParamsHook for Params {

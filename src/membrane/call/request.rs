@@ -7,13 +7,12 @@ use capnp::capability::{Promise, RemotePromise, Response};
 use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, RequestHook};
 
 use super::answer::{Answer, Call};
-use super::delivery;
+use super::{Room, delivery};
 use crate::membrane::cap_table::Outgoing;
 use crate::membrane::client::Node;
 use crate::membrane::state::broken;
 
 /// Both share one allocation: what was the request goes on as the pipeline.
-#[repr(align(16))]
 enum Request {
     Unsent(Unsent),
     Sending,
@@ -29,6 +28,7 @@ struct Unsent {
     target: Rc<Node>,
     interface_id: u64,
     method_id: u16,
+    _room: Room<1>,
 }
 
 /// Wraps `inner`, a request to what `target` wraps.
@@ -44,6 +44,7 @@ pub(in crate::membrane) fn request(
         target,
         interface_id,
         method_id,
+        _room: Room::NEW,
     }))
 }
 
@@ -119,7 +120,9 @@ impl Request {
             Self::Unsent(unsent) => unsent,
             // Can't happen: only `send` makes one of these, and it takes the request by value. What it
             // leaves in the allocation is handed out as a pipeline, which has no way back to a request.
-            Self::Sending | Self::Sent(_) | Self::Failed(_) => unreachable!("a request is sent once"),
+            Self::Sending | Self::Sent(_) | Self::Failed(_) => {
+                unreachable!("a request is sent once")
+            }
         }
     }
 }

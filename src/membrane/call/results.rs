@@ -4,16 +4,17 @@ use capnp::any_pointer;
 use capnp::capability::Promise;
 use capnp::private::capability::{PipelineHook, RequestHook, ResultsHook};
 
+use super::Room;
 use super::in_flight::Hold;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Outgoing;
 
-#[repr(align(16))]
 struct Results {
     outgoing: Outgoing,
     inner: Box<dyn ResultsHook>,
     direction: Direction,
     call: Hold<()>,
+    _room: Room<1>,
 }
 
 /// Wraps `inner`, the results of a call that goes in `direction`.
@@ -27,6 +28,7 @@ pub(super) fn results(
         inner,
         direction,
         call,
+        _room: Room::NEW,
     })
 }
 
