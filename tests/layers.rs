@@ -6,16 +6,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, with those that it may use.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     // What capnpc makes.
     ("trace_capnp", &[]),
     ("pipeline_capnp", &["trace_capnp"]),
     ("error", &[]),
     ("clock", &["error"]),
-    ("waiting", &[]),
+    ("slots", &[]),
+    ("waiting", &["slots"]),
     ("drive", &["error", "clock"]),
     ("trace", &["error", "clock"]),
-    ("membrane", &["error", "clock", "waiting", "drive"]),
+    ("membrane", &["error", "clock", "slots", "waiting", "drive"]),
     ("guard", &["error"]),
     ("wire", &["trace_capnp", "pipeline_capnp", "error", "trace"]),
     ("enrich", &["pipeline_capnp", "drive", "trace", "wire"]),

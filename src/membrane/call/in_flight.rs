@@ -157,40 +157,47 @@ impl<T: End> Hold<T> {
 
     /// Lets the call go on. It ends once, and its promise is gone then.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, capnp::Error>> {
-        let (promise, error) = self.with(|call| (call.promise.take(), call.error.clone()));
-        if let Some(error) = error {
-            return Poll::Ready(Err(*error));
-        }
-        let Some(mut promise) = promise else {
-            // Asked from within its own poll, which goes on.
-            return Poll::Pending;
+        let Some(mut promise) = self.with(|call| call.promise.take()) else {
+            return self.failed();
         };
         let polled = Pin::new(&mut promise).poll(cx);
-        if polled.is_ready() {
-            self.membrane.before_return();
-        }
-        // Both are dropped here, where nothing is borrowed, unless the promise goes back.
-        let mut promise = Some(promise);
-        let mut _old_waker = None;
-        let failed = self.with(|call| {
-            match (&polled, &call.error) {
-                // Failed or revoked meanwhile.
-                (_, Some(error)) => return Some((capnp::Error::clone(error), None)),
-                (Poll::Pending, None) => {
-                    call.promise = promise.take();
-                    _old_waker = call.wake_later(cx.waker());
-                }
-                (Poll::Ready(Ok(_)), None) => {}
-                (Poll::Ready(Err(error)), None) => {
-                    call.error = Some(Box::new(error.clone()));
-                    return Some((error.clone(), call.pipeline.take()));
-                }
+        match polled {
+            Poll::Pending => {
+                // What does not go back is dropped here, where nothing is borrowed.
+                let mut promise = Some(promise);
+                let _old_waker = self.with(|call| match call.error {
+                    None => {
+                        call.promise = promise.take();
+                        call.wake_later(cx.waker())
+                    }
+                    Some(_) => None,
+                });
+                self.failed()
             }
-            None
-        });
-        match failed {
-            Some((error, _pipeline)) => Poll::Ready(Err(error)),
-            None => polled,
+            Poll::Ready(result) => {
+                self.membrane.before_return();
+                // Failed meanwhile: that counts.
+                let revoked = self.failed();
+                if revoked.is_ready() {
+                    return revoked;
+                }
+                if let Err(error) = &result {
+                    let _pipeline = self.with(|call| {
+                        call.error = Some(Box::new(error.clone()));
+                        call.pipeline.take()
+                    });
+                }
+                Poll::Ready(result)
+            }
+        }
+    }
+
+    /// Why it fails, if it does. Pending as well where it is asked from within its own poll, which goes
+    /// on.
+    fn failed(&self) -> Poll<Result<T, capnp::Error>> {
+        match self.with(|call| call.error.clone()) {
+            Some(error) => Poll::Ready(Err(*error)),
+            None => Poll::Pending,
         }
     }
 }

@@ -24,6 +24,8 @@ enum Request {
 struct Unsent {
     outgoing: Outgoing,
     inner: Box<dyn RequestHook>,
+    /// Stays the call in this process?
+    is_local: bool,
     /// Whom `inner` is for. It refers to the membrane: after all that belongs inside.
     target: Rc<Node>,
     interface_id: u64,
@@ -40,6 +42,7 @@ pub(in crate::membrane) fn request(
 ) -> Box<dyn RequestHook> {
     Box::new(Request::Unsent(Unsent {
         outgoing: Outgoing::new(target.membrane()),
+        is_local: inner.get_brand() == 0,
         inner,
         target,
         interface_id,
@@ -49,8 +52,10 @@ pub(in crate::membrane) fn request(
 }
 
 impl Unsent {
-    fn is_local(&self) -> bool {
-        self.inner.get_brand() == 0
+    /// Is there nothing to be done before it is sent?
+    #[inline]
+    fn is_ready(&self) -> bool {
+        self.is_local && self.outgoing.is_unused() && self.target.membrane().revoked().is_none()
     }
 
     /// The same request to what the promise has resolved to since this one was begun.
@@ -58,7 +63,7 @@ impl Unsent {
     /// Where that is off the connection, `capnp-rpc` would do it itself, forget the capabilities, and
     /// panic. It is the one case in which a request is copied.
     fn redirected(&mut self) -> capnp::Result<Option<Box<dyn RequestHook>>> {
-        if self.is_local() || self.target.membrane().revoked().is_some() {
+        if self.is_local || self.target.membrane().revoked().is_some() {
             return Ok(None);
         }
         let Some(resolution) = self.target.resolution() else {
@@ -100,11 +105,15 @@ impl Request {
     /// Sends what is prepared; what was the request is the call's pipeline then.
     fn sent(&mut self) -> Promise<Response<any_pointer::Owned>, capnp::Error> {
         // Taken out of its allocation, which waits for what comes of it.
-        let Self::Unsent(Unsent { inner, target, .. }) = std::mem::replace(self, Self::Sending)
+        let Self::Unsent(Unsent {
+            inner,
+            target,
+            is_local,
+            ..
+        }) = std::mem::replace(self, Self::Sending)
         else {
             return Promise::err(sent_already());
         };
-        let is_local = inner.get_brand() == 0;
         let [promise, pipeline] = Call::pair(
             inner.send(),
             is_local,
@@ -138,15 +147,20 @@ impl RequestHook for Request {
     /// Zero, as for a local request, where the call stays in this process; else the membrane's.
     fn get_brand(&self) -> usize {
         match self {
-            Self::Unsent(unsent) if !unsent.is_local() => unsent.target.membrane().brand(),
+            Self::Unsent(unsent) if !unsent.is_local => unsent.target.membrane().brand(),
             _ => 0,
         }
     }
 
     fn send(mut self: Box<Self>) -> RemotePromise<any_pointer::Owned> {
-        let promise = match self.unsent().prepare() {
-            Ok(Some(other)) => return other.send(),
+        let unsent = self.unsent();
+        let prepared = match unsent.is_ready() {
+            true => Ok(None),
+            false => unsent.prepare(),
+        };
+        let promise = match prepared {
             Ok(None) => self.sent(),
+            Ok(Some(other)) => return other.send(),
             Err(error) => {
                 *self = Self::Failed(error.clone());
                 Promise::err(error)

@@ -53,13 +53,15 @@ impl<H: MessageHook> Incoming<H> {
         membrane: &Ref,
         direction: Direction,
     ) -> Result<Self, H> {
-        let looked = message
-            .content()
-            .and_then(|content| mirror(content, membrane, direction));
+        let mut table = CapTable::new();
+        let looked = match message.content() {
+            Ok(content) => mirror(content, membrane, direction, &mut table),
+            Err(error) => Err(error),
+        };
         match looked {
-            Ok((_, Found::Nothing)) => Err(message),
-            Ok((mirror, _)) => Ok(Self {
-                mirror: mirror.into(),
+            Ok(Found::Nothing) => Err(message),
+            Ok(Found::Perhaps) => Ok(Self {
+                mirror: table.into(),
                 message,
             }),
             // Whoever reads it is to see why it can't be read.
@@ -77,7 +79,8 @@ impl<H: MessageHook> Incoming<H> {
         let mirror = match self.mirror.get() {
             Some(mirror) => mirror,
             None => {
-                let (made, _) = mirror(content, membrane, direction)?;
+                let mut made = CapTable::new();
+                mirror(content, membrane, direction, &mut made)?;
                 self.mirror.get_or_init(|| made)
             }
         };
@@ -101,19 +104,19 @@ enum Found {
     Perhaps,
 }
 
-/// A table with the wrapped capabilities at the indices of the originals.
+/// Puts the wrapped capabilities into `table`, at the indices of the originals.
 ///
-/// It is never longer than the message's own: it grows only after a capability was really there.
+/// The table is never longer than the message's own: it grows only after a capability was really there.
 fn mirror(
     content: any_pointer::Reader<'_>,
     membrane: &Ref,
     direction: Direction,
-) -> capnp::Result<(CapTable, Found)> {
-    let mut table = CapTable::new();
+    table: &mut CapTable,
+) -> capnp::Result<Found> {
     let walked = walk(content, |found, _| {
         if let Ok(hook) = found.pointer.get_capability() {
             if table.capacity() == 0 {
-                table = membrane.spare_table();
+                *table = membrane.spare_table();
             }
             let index = found.index as usize;
             if table.len() <= index {
@@ -128,13 +131,12 @@ fn mirror(
     if let Walked::Capability = walked
         && let Ok(hook) = content.get_as_capability::<Box<dyn ClientHook>>()
     {
-        mirror_bare(content, &*membrane.cross(hook, direction), &mut table);
+        mirror_bare(content, &*membrane.cross(hook, direction), table);
     }
-    let found = match walked {
+    Ok(match walked {
         Walked::Flat if table.is_empty() => Found::Nothing,
         _ => Found::Perhaps,
-    };
-    Ok((table, found))
+    })
 }
 
 /// The content is nothing but one capability, and its index can't be seen. So the table grows until

@@ -40,6 +40,12 @@ impl Outgoing {
         content
     }
 
+    /// Has it never held anything?
+    #[inline]
+    pub(in crate::membrane) fn is_unused(&self) -> bool {
+        self.table.capacity() == 0
+    }
+
     /// Is there anything that the real table has not got?
     pub(in crate::membrane) fn is_flushed(&self) -> bool {
         self.flushed == self.table.len()
