@@ -4,12 +4,13 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use capnp::any_pointer;
-use capnp::capability::{Promise, Request};
+use capnp::capability::{Client, Promise, Request};
 use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 
 use super::Direction;
 use super::call::{self, Room};
-use super::state::{Ref, broken};
+use super::policy::{Call, Policy, Verdict};
+use super::state::{MAX_REDIRECTS, Redirect, Ref, broken};
 use super::wrappers::Key;
 
 /// One capability, wrapped. All references to the wrapper share it.
@@ -132,6 +133,70 @@ impl Wrapper {
     }
 }
 
+impl Wrapper {
+    /// Where the policy wants a call to go, or `None`: on.
+    #[inline]
+    fn judge(&self, interface_id: u64, method_id: u16) -> Option<Box<dyn ClientHook>> {
+        let policy = self.node.membrane.policy()?;
+        self.judge_by(policy, interface_id, method_id)
+    }
+
+    /// Calls `other` in place of what is wrapped. A policy may redirect to a wrapper, whose call is judged
+    /// in turn: in the end it must be a call.
+    fn redirect<T>(&self, other: &dyn ClientHook, call: impl FnOnce(&dyn ClientHook) -> T) -> T {
+        match Redirect::begin(&self.node.membrane) {
+            Some(_redirect) => call(other),
+            None => call(&*broken(capnp::Error::failed(format!(
+                "a call was redirected {MAX_REDIRECTS} times without an end; the limit of redirects is \
+                 {MAX_REDIRECTS}"
+            )))),
+        }
+    }
+
+    fn judge_by(
+        &self,
+        policy: &Rc<dyn Policy>,
+        interface_id: u64,
+        method_id: u16,
+    ) -> Option<Box<dyn ClientHook>> {
+        // What has resolved is judged as what it resolved to.
+        if let Some(resolution) = self.node.resolution() {
+            return Some(resolution);
+        }
+        if self.node.membrane.revoked().is_some() {
+            return None;
+        }
+        let call = Call {
+            interface_id,
+            method_id,
+            direction: self.direction,
+            target: &|| self.node.target(),
+        };
+        let verdict = match self.direction {
+            Direction::Inbound => policy.inbound_call(&call),
+            Direction::Outbound => policy.outbound_call(&call),
+        };
+        match verdict {
+            Verdict::Forward => None,
+            Verdict::Refuse(error) => Some(broken(error.into())),
+            Verdict::Redirect(other) if !policy.should_resolve_before_redirecting() => {
+                Some(other.hook)
+            }
+            Verdict::Redirect(other) => Some(match self.when_more_resolved() {
+                None => other.hook,
+                // Asked again when it is known where it leads.
+                Some(more) => queue(more),
+            }),
+        }
+    }
+}
+
+/// What calls can be made on before it is there.
+fn queue(promise: Promise<Box<dyn ClientHook>, capnp::Error>) -> Box<dyn ClientHook> {
+    let queue: Client = capnp_rpc::new_future_client(async { Ok(Client::new(promise.await?)) });
+    queue.hook
+}
+
 impl ClientHook for Wrapper {
     fn add_ref(&self) -> Box<dyn ClientHook> {
         Box::new(Self {
@@ -150,6 +215,11 @@ impl ClientHook for Wrapper {
         let node = &self.node;
         if let Some(resolution) = node.resolution.get() {
             return resolution.new_call(interface_id, method_id, size_hint);
+        }
+        if let Some(other) = self.judge(interface_id, method_id) {
+            return self.redirect(&*other, |other| {
+                other.new_call(interface_id, method_id, size_hint)
+            });
         }
         let begun = node.with_target(|target| match target.get_resolved() {
             Some(resolved) => Err(resolved),
@@ -178,6 +248,11 @@ impl ClientHook for Wrapper {
     ) -> Promise<(), capnp::Error> {
         if let Some(resolution) = self.node.resolution() {
             return resolution.call(interface_id, method_id, params, results);
+        }
+        if let Some(other) = self.judge(interface_id, method_id) {
+            return self.redirect(&*other, |other| {
+                other.call(interface_id, method_id, params, results)
+            });
         }
         call::deliver(
             params,

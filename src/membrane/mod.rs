@@ -41,24 +41,33 @@
 //!
 //! The design is that of C++'s `capnp/membrane.h`.
 
+mod allow_list;
 mod call;
 mod cap_table;
 mod client;
 mod completion;
+mod copy;
+mod policy;
 mod state;
 mod wrappers;
 
+use std::any::Any;
 use std::fmt;
 use std::rc::{Rc, Weak};
 
+use capnp::any_pointer;
 use capnp::capability::FromClientHook;
+use capnp::traits::{Owned, SetterInput};
+use futures::future::{self, Either};
 
+pub use allow_list::AllowList;
 pub use completion::{Completed, Completion};
+pub use policy::{Call, Chain, Crossing, Passage, Policy, Verdict};
 use state::{Ref, State};
 
 use crate::clock::Clock;
 use crate::drive::Tasks;
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// How often a promise may resolve to another promise when it crosses.
 const MAX_RESOLUTION_HOPS: u32 = 64;
@@ -98,6 +107,7 @@ pub(crate) trait Watch {
 /// Makes a [`Membrane`] with what is not the default.
 #[derive(Default)]
 pub struct Builder {
+    policy: Option<Rc<dyn Policy>>,
     tasks: Option<Tasks>,
     clock: Option<Rc<dyn Clock>>,
 }
@@ -130,6 +140,59 @@ impl Membrane {
         self.cross(outside, Direction::Outbound)
     }
 
+    /// What stands outside for a pipeline that is inside: what is asked of it crosses. A revocation cuts
+    /// it off.
+    pub fn export_pipeline(&self, inside: any_pointer::Pipeline) -> any_pointer::Pipeline {
+        self.cross_pipeline(inside, Direction::Inbound)
+    }
+
+    /// What stands inside for a pipeline that is outside.
+    pub fn import_pipeline(&self, outside: any_pointer::Pipeline) -> any_pointer::Pipeline {
+        self.cross_pipeline(outside, Direction::Outbound)
+    }
+
+    /// Copies a value from outside to `to`, which is inside: a struct, a list, any pointer. The
+    /// capabilities in it cross. For redirect targets; calls cross without being copied.
+    ///
+    /// # Errors
+    /// Those of a deep copy: `from` is malformed, or larger than its reader's limits.
+    pub fn copy_into<T: Owned>(
+        &self,
+        from: impl SetterInput<T>,
+        to: any_pointer::Builder<'_>,
+    ) -> Result<()> {
+        Ok(copy::copy(from, to, &self.membrane, Direction::Outbound)?)
+    }
+
+    /// Copies a value from inside to `to`, which is outside. See [`copy_into`](Self::copy_into).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn copy_out_of<T: Owned>(
+        &self,
+        from: impl SetterInput<T>,
+        to: any_pointer::Builder<'_>,
+    ) -> Result<()> {
+        Ok(copy::copy(from, to, &self.membrane, Direction::Inbound)?)
+    }
+
+    /// Keeps `value` until the membrane is complete, and drops it just before: something that what is
+    /// inside needs, such as a lease, a directory, a connection.
+    pub fn attach(&self, value: impl Any) {
+        self.membrane.attach(Box::new(value));
+    }
+
+    /// A part of this membrane in which `policy` decides. What crosses by a wrapper of a part belongs to
+    /// the part; what went out through one part and comes in through another is the original all the
+    /// same. The whole is complete when all of its parts are; revoking it revokes them.
+    ///
+    /// It is C++'s `rootPolicy`: one root, and policies that share it.
+    pub fn part(&self, policy: impl Policy) -> Self {
+        Self {
+            membrane: self.membrane.part(Rc::new(policy)),
+        }
+    }
+
     /// Its end.
     pub fn completion(&self) -> Completion {
         self.membrane.completion()
@@ -145,6 +208,18 @@ impl Membrane {
     /// Lets `watcher` know what becomes of it. Only the first one counts.
     pub(crate) fn watch(&self, watcher: Rc<dyn Watch>) {
         self.membrane.watch(watcher);
+    }
+
+    fn cross_pipeline(
+        &self,
+        pipeline: any_pointer::Pipeline,
+        direction: Direction,
+    ) -> any_pointer::Pipeline {
+        any_pointer::Pipeline::new(call::pipeline(
+            pipeline.hook,
+            direction,
+            self.membrane.clone(),
+        ))
     }
 
     fn cross<C: FromClientHook>(&self, client: C, direction: Direction) -> C {
@@ -168,10 +243,16 @@ impl Builder {
         self
     }
 
+    /// Lets `policy` decide about what passes through it.
+    pub fn policy(mut self, policy: impl Policy) -> Self {
+        self.policy = Some(Rc::new(policy));
+        self
+    }
+
     /// The membrane.
     pub fn build(self) -> Membrane {
         Membrane {
-            membrane: Ref::new(self.tasks, self.clock),
+            membrane: Ref::new(None, self.policy, self.tasks, self.clock),
         }
     }
 }
@@ -187,6 +268,38 @@ impl WeakMembrane {
         match Ref::upgrade(&self.membrane) {
             Some(membrane) => membrane.revoke(reason.into()),
             None => false,
+        }
+    }
+
+    /// Takes back everything when `reason` resolves, which says why: a deadline, a cancellation token, a
+    /// message from somebody. Ends then, or when the membrane is complete; to be spawned.
+    ///
+    /// ```
+    /// # use capspan::{Error, membrane::Membrane};
+    /// # async fn example(tasks: &capspan::Tasks, token: tokio_util::sync::CancellationToken) {
+    /// let membrane = Membrane::new();
+    /// let canceled = async move {
+    ///     token.cancelled().await;
+    ///     Error::revoked("the plug-in was removed")
+    /// };
+    /// tasks.spawn(membrane.downgrade().revoke_when(canceled));
+    /// # }
+    /// ```
+    pub fn revoke_when<F>(&self, reason: F) -> impl Future<Output = ()> + use<F>
+    where
+        F: Future<Output = Error> + 'static,
+    {
+        let completion = Ref::upgrade(&self.membrane).map(|membrane| membrane.completion());
+        let weak = self.clone();
+        let mut reason = Box::pin(reason);
+        async move {
+            let Some(completion) = completion else { return };
+            match future::select(reason.as_mut(), completion).await {
+                Either::Left((reason, _)) => {
+                    weak.revoke(reason);
+                }
+                Either::Right(_complete) => {}
+            }
         }
     }
 

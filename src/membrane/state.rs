@@ -1,5 +1,6 @@
 //! What all handles of one membrane share, and how it is known that none is left.
 
+use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 
@@ -11,6 +12,7 @@ use capnp::private::layout::CapTable;
 use super::call::Calls;
 use super::client::{Node, Wrapper};
 use super::completion::{Completed, Completer, Completion};
+use super::policy::{Crossing, Passage, Policy};
 use super::wrappers::{Key, Wrappers};
 use super::{Direction, MAX_RESOLUTION_HOPS, Watch};
 use crate::clock::{Clock, Timestamp};
@@ -20,8 +22,16 @@ use crate::drive::Tasks;
 const MAX_SPARE_TABLES: usize = 4;
 const MAX_SPARE_CAPABILITIES: usize = 64;
 
+/// How many redirects of one call may be under way, one in the other.
+pub(super) const MAX_REDIRECTS: u32 = 64;
+
 /// One membrane. It lives as long as a [`Ref`] does; that it goes is its completion.
 pub(super) struct State {
+    /// The membrane that this one is a part of, with a policy of its own.
+    root: Option<Ref>,
+    /// Its parts.
+    parts: RefCell<Vec<Weak<State>>>,
+    policy: Option<Rc<dyn Policy>>,
     wrappers: RefCell<Wrappers>,
     /// The calls in flight that were sent.
     pub(super) answers: Calls<Response<any_pointer::Owned>>,
@@ -32,8 +42,11 @@ pub(super) struct State {
     revoked: OnceCell<capnp::Error>,
     introduction: Introduction,
     watcher: OnceCell<Rc<dyn Watch>>,
+    attachments: RefCell<Vec<Box<dyn Any>>>,
     tasks: Option<Tasks>,
     clock: Option<Rc<dyn Clock>>,
+    /// How many [`Redirect`]s there are, one in the other.
+    redirects: Cell<u32>,
     /// How many [`Turn`]s there are, one in the other.
     turns: Cell<usize>,
     /// What wrappers wrapped, to be dropped at the end of the turn.
@@ -53,9 +66,21 @@ struct Introduction {
 }
 
 impl State {
-    /// Whose wrapper a hook is: the address of its membrane's state.
+    /// Whose wrapper a hook is: the address of its membrane's state, the same for all of its parts.
     pub(super) fn brand(&self) -> usize {
-        std::ptr::from_ref(self) as usize
+        std::ptr::from_ref(self.whole()) as usize
+    }
+
+    /// The membrane that this is a part of, or this.
+    fn whole(&self) -> &Self {
+        match &self.root {
+            Some(root) => root.whole(),
+            None => self,
+        }
+    }
+
+    pub(super) fn policy(&self) -> Option<&Rc<dyn Policy>> {
+        self.policy.as_ref()
     }
 
     pub(super) fn revoked(&self) -> Option<&capnp::Error> {
@@ -64,8 +89,9 @@ impl State {
 
     /// Called by a wrapper that is asked for its address.
     pub(super) fn introduce(&self, node: &Rc<Node>) {
-        if self.introduction.asked.get() {
-            *self.introduction.answer.borrow_mut() = Some(node.clone());
+        let introduction = &self.whole().introduction;
+        if introduction.asked.get() {
+            *introduction.answer.borrow_mut() = Some(node.clone());
         }
     }
 
@@ -74,10 +100,20 @@ impl State {
         if hook.get_brand() != self.brand() {
             return None;
         }
-        self.introduction.asked.set(true);
+        let introduction = &self.whole().introduction;
+        introduction.asked.set(true);
         hook.get_ptr();
-        self.introduction.asked.set(false);
-        self.introduction.answer.borrow_mut().take()
+        introduction.asked.set(false);
+        introduction.answer.borrow_mut().take()
+    }
+
+    fn remember_part(&self, part: Weak<State>) {
+        let mut parts = self.parts.borrow_mut();
+        // Those that are gone go when there is no room left: it never has twice as many as are alive.
+        if parts.len() == parts.capacity() {
+            parts.retain(|part| part.strong_count() > 0);
+        }
+        parts.push(part);
     }
 
     pub(super) fn forget_wrapper(&self, node: &Node) {
@@ -119,6 +155,10 @@ impl State {
         let _only_the_first = self.watcher.set(watcher);
     }
 
+    pub(super) fn attach(&self, value: Box<dyn Any>) {
+        self.attachments.borrow_mut().push(value);
+    }
+
     pub(super) fn completion(&self) -> Completion {
         self.completer.completion()
     }
@@ -133,9 +173,14 @@ impl State {
         self.answers.revoke(&reason);
         self.deliveries.revoke(&reason);
         // One for all: the reason may be long, and they may be many.
-        let broken = broken(reason);
+        let broken = broken(reason.clone());
         for wrapper in wrappers {
             wrapper.replace(broken.add_ref());
+        }
+        for part in self.parts.take() {
+            if let Some(part) = Ref::upgrade(&part) {
+                part.revoke(reason.clone());
+            }
         }
         true
     }
@@ -144,6 +189,7 @@ impl State {
 impl Drop for State {
     fn drop(&mut self) {
         let completed = Completed::new(self.last_drop.get());
+        drop(self.attachments.take());
         if let Some(watcher) = self.watcher.get() {
             watcher.complete(completed);
         }
@@ -157,9 +203,17 @@ pub(super) struct Ref {
 }
 
 impl Ref {
-    pub(super) fn new(tasks: Option<Tasks>, clock: Option<Rc<dyn Clock>>) -> Self {
+    pub(super) fn new(
+        root: Option<Ref>,
+        policy: Option<Rc<dyn Policy>>,
+        tasks: Option<Tasks>,
+        clock: Option<Rc<dyn Clock>>,
+    ) -> Self {
         Self {
             state: Rc::new(State {
+                root,
+                parts: RefCell::default(),
+                policy,
                 wrappers: RefCell::default(),
                 answers: Calls::default(),
                 deliveries: Calls::default(),
@@ -167,8 +221,10 @@ impl Ref {
                 revoked: OnceCell::new(),
                 introduction: Introduction::default(),
                 watcher: OnceCell::new(),
+                attachments: RefCell::default(),
                 tasks,
                 clock,
+                redirects: Cell::new(0),
                 turns: Cell::new(0),
                 leaving_hooks: RefCell::default(),
                 leaving: Cell::new(0),
@@ -176,6 +232,20 @@ impl Ref {
                 completer: Completer::default(),
             }),
         }
+    }
+
+    /// A part of this membrane with a policy of its own.
+    pub(super) fn part(&self, policy: Rc<dyn Policy>) -> Self {
+        let root = self.state.root.as_ref().unwrap_or(self);
+        let (tasks, clock) = (root.tasks.clone(), root.clock.clone());
+        let part = Self::new(Some(root.clone()), Some(policy), tasks, clock);
+        match root.revoked() {
+            Some(reason) => {
+                part.revoke(reason.clone());
+            }
+            None => root.remember_part(part.downgrade()),
+        }
+        part
     }
 
     pub(super) fn downgrade(&self) -> Weak<State> {
@@ -213,7 +283,11 @@ impl Ref {
         if let Some(node) = self.recognise(&*hook)
             && node.direction() != direction
         {
-            return node.target();
+            let original = node.target();
+            let policy = self.policy.as_deref();
+            return policy
+                .and_then(|policy| judge(policy, &*original, direction, true))
+                .unwrap_or(original);
         }
         if let Some(reason) = self.revoked() {
             return broken(reason.clone());
@@ -223,6 +297,12 @@ impl Ref {
             address: hook.get_ptr(),
             direction,
         };
+        if let Some(policy) = &self.policy
+            && !self.wrappers.borrow().has(&key)
+            && let Some(other) = judge(&**policy, &*hook, direction, false)
+        {
+            return other;
+        }
         Box::new(Wrapper::new(self.wrapper_of(hook, key)))
     }
 
@@ -285,6 +365,26 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// A call is being redirected.
+pub(super) struct Redirect<'a>(&'a State);
+
+impl<'a> Redirect<'a> {
+    /// `None` where there are too many already.
+    pub(super) fn begin(membrane: &'a State) -> Option<Self> {
+        let redirects = membrane.redirects.get();
+        (redirects < MAX_REDIRECTS).then(|| {
+            membrane.redirects.set(redirects + 1);
+            Self(membrane)
+        })
+    }
+}
+
+impl Drop for Redirect<'_> {
+    fn drop(&mut self) {
+        self.0.redirects.set(self.0.redirects.get() - 1);
+    }
+}
+
 impl std::ops::Deref for Ref {
     type Target = State;
 
@@ -344,6 +444,29 @@ impl Drop for Leaving {
 impl Drop for LeavingRef {
     fn drop(&mut self) {
         self.0.leaving.set(self.0.leaving.get() - 1);
+    }
+}
+
+/// What the policy wants to be handed over in the place of `hook`, or `None`: what is usual. `is_back`:
+/// it goes back to the side it is from.
+fn judge(
+    policy: &dyn Policy,
+    hook: &dyn ClientHook,
+    direction: Direction,
+    is_back: bool,
+) -> Option<Box<dyn ClientHook>> {
+    let crossing = Crossing { hook };
+    // Calls on what goes out come in.
+    let passage = match (direction, is_back) {
+        (Direction::Inbound, false) => policy.export_internal(&crossing),
+        (Direction::Outbound, false) => policy.import_external(&crossing),
+        (Direction::Inbound, true) => policy.export_external(&crossing),
+        (Direction::Outbound, true) => policy.import_internal(&crossing),
+    };
+    match passage {
+        Passage::Usual => None,
+        Passage::Instead(other) => Some(other.hook),
+        Passage::Refuse(error) => Some(broken(error.into())),
     }
 }
 

@@ -36,6 +36,15 @@ impl Wrappers {
         }
     }
 
+    /// Is there a wrapper of `key`?
+    pub(super) fn has(&self, key: &Key) -> bool {
+        let known = match &self.first {
+            Some((first, node)) if first == key => Some(node),
+            _ => self.more.get(key),
+        };
+        known.is_some_and(|node| node.strong_count() > 0)
+    }
+
     /// Takes out `node`, which is being dropped. After its last reference went and before it came here,
     /// another may have come in its place, which stays.
     pub(super) fn remove(&mut self, node: &Node) {

@@ -41,6 +41,20 @@ impl Call {
         })
     }
 
+    /// A call of somebody else's, of which nothing is known but its pipeline.
+    pub(super) fn foreign(
+        pipeline: Box<dyn PipelineHook>,
+        direction: Direction,
+        membrane: Ref,
+    ) -> Self {
+        Self {
+            hold: Hold::foreign(membrane, pipeline),
+            // It is not to be looked at: there is no promise to look at.
+            is_local: true,
+            direction,
+        }
+    }
+
     /// A capability that will be in the response, or is in it already.
     pub(super) fn get_pipelined_cap(&self, ops: &[PipelineOp]) -> Box<dyn ClientHook> {
         let membrane = self.hold.membrane();

@@ -85,9 +85,20 @@ impl Drop for Delivered {
     /// Nobody waits any more. The promise may hold the results, which have a hold on the call: with its
     /// own hold alone it would never go.
     fn drop(&mut self) {
-        let promise = self.hold.with(|call| call.promise.take());
+        let promise = self.hold.with(|call| {
+            let promise = call.promise.take();
+            if promise.is_some() {
+                // Canceled: the results, which go with the promise, need not cross any more.
+                call.error.get_or_insert_with(|| Box::new(canceled()));
+            }
+            promise
+        });
         drop(promise);
     }
+}
+
+fn canceled() -> capnp::Error {
+    capnp::Error::failed("the call was canceled".into())
 }
 
 struct Params {

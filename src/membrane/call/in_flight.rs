@@ -136,6 +136,12 @@ impl<T: End> Hold<T> {
         [Self::of(key, membrane.clone()), Self::of(key, membrane)]
     }
 
+    /// A call of somebody else's.
+    pub(super) fn foreign(membrane: Ref, pipeline: Box<dyn PipelineHook>) -> Self {
+        let key = T::calls(&membrane).insert(1, None, Some(pipeline));
+        Self::of(key, membrane)
+    }
+
     fn of(key: usize, membrane: Ref) -> Self {
         Self {
             key,

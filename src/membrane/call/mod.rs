@@ -17,7 +17,7 @@ mod results;
 
 pub(super) use delivery::{deliver, until_revoked};
 pub(super) use in_flight::Calls;
-pub(super) use request::request;
+pub(super) use request::{pipeline, request};
 
 use std::mem::MaybeUninit;
 

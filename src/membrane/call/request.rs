@@ -8,9 +8,10 @@ use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, RequestHo
 
 use super::answer::{Answer, Call};
 use super::{Room, delivery};
+use crate::membrane::Direction;
 use crate::membrane::cap_table::Outgoing;
 use crate::membrane::client::Node;
-use crate::membrane::state::broken;
+use crate::membrane::state::{Ref, broken};
 
 /// Both share one allocation: what was the request goes on as the pipeline.
 enum Request {
@@ -49,6 +50,15 @@ pub(in crate::membrane) fn request(
         method_id,
         _room: Room::NEW,
     }))
+}
+
+/// Wraps `inner`, a pipeline of which the call is not ours.
+pub(in crate::membrane) fn pipeline(
+    inner: Box<dyn PipelineHook>,
+    direction: Direction,
+    membrane: Ref,
+) -> Box<dyn PipelineHook> {
+    Box::new(Request::Sent(Call::foreign(inner, direction, membrane)))
 }
 
 impl Unsent {

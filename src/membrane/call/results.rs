@@ -37,7 +37,8 @@ impl Drop for Results {
     /// a canceled call ends, whose results nobody sees.
     fn drop(&mut self) {
         let (membrane, direction) = (self.call.membrane(), self.direction);
-        if self.outgoing.is_flushed() {
+        let has_failed = || self.call.with(|call| call.error.is_some());
+        if self.outgoing.is_flushed() || has_failed() {
             self.outgoing.close(membrane);
             return;
         }

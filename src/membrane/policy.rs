@@ -1,0 +1,298 @@
+//! Who decides about what passes through a membrane.
+
+use std::fmt;
+
+use capnp::capability::Client;
+use capnp::private::capability::ClientHook;
+
+use super::Direction;
+use crate::error::Error;
+
+/// Decides about the calls and the capabilities that pass through a membrane. By default all of them
+/// pass: a policy says what it wants otherwise.
+///
+/// # Contract
+///
+/// *When.* A call is judged when its request is begun, or when it is delivered; a capability, when the
+/// message that it is in crosses, or the promise that it was. It is judged once for as long as its
+/// wrapper lives, unless the answer is other than [`Passage::Usual`].
+///
+/// *Where.* Synchronously, in the middle of a message. No borrow of the membrane's or of `capnp-rpc`'s is
+/// held, and no call is judged in a drop; a capability in the results of a call is, when the service lets
+/// go of them. A policy may clone, make and drop capabilities, and revoke the membrane. It must not wait;
+/// a call that it wants to make is better handed to [`Tasks`](crate::Tasks), as it would overtake the
+/// message in whose middle it is.
+///
+/// *Both ways.* What is refused inbound and allowed outbound comes in by another door: a capability that
+/// is passed in can be called out of, and its results are inside then. So a policy should judge calls in
+/// both directions alike, unless it knows who is on which side.
+///
+/// *Fail closed.* What a policy refuses is a capability, or a call, that fails with its error.
+///
+/// The names are those of C++'s `capnp/membrane.h`.
+pub trait Policy: 'static {
+    /// A call from outside on something inside.
+    fn inbound_call(&self, call: &Call<'_>) -> Verdict {
+        let _ = call;
+        Verdict::Forward
+    }
+
+    /// A call from inside on something outside.
+    fn outbound_call(&self, call: &Call<'_>) -> Verdict {
+        let _ = call;
+        Verdict::Forward
+    }
+
+    /// Whether a call on a promise waits until that has resolved before it is redirected. It may resolve
+    /// to something of the caller's own side, which is not to be redirected.
+    fn should_resolve_before_redirecting(&self) -> bool {
+        false
+    }
+
+    /// A capability from inside goes out. As usual: it is wrapped.
+    fn export_internal(&self, capability: &Crossing<'_>) -> Passage {
+        let _ = capability;
+        Passage::Usual
+    }
+
+    /// A capability from outside comes in. As usual: it is wrapped.
+    fn import_external(&self, capability: &Crossing<'_>) -> Passage {
+        let _ = capability;
+        Passage::Usual
+    }
+
+    /// A capability from inside that went out comes back in. As usual: it is the original.
+    fn import_internal(&self, capability: &Crossing<'_>) -> Passage {
+        let _ = capability;
+        Passage::Usual
+    }
+
+    /// A capability from outside that came in goes back out. As usual: it is the original.
+    fn export_external(&self, capability: &Crossing<'_>) -> Passage {
+        let _ = capability;
+        Passage::Usual
+    }
+}
+
+/// What becomes of a call.
+#[derive(Clone)]
+#[must_use]
+pub enum Verdict {
+    /// It goes on; what is in its parameters and results crosses.
+    Forward,
+    /// It goes to this capability, which is taken to be on the caller's side: nothing in its parameters
+    /// and results crosses. It may hold the [target](Call::target) and call that; what it passes on
+    /// between the two sides is to go through [`copy_into`](super::Membrane::copy_into) and
+    /// [`copy_out_of`](super::Membrane::copy_out_of), or it is a hole in the membrane.
+    Redirect(Client),
+    /// It fails with this error.
+    Refuse(Error),
+}
+
+/// What becomes of a capability that crosses.
+#[derive(Clone)]
+#[must_use]
+pub enum Passage {
+    /// It is wrapped; or, where it goes back to the side that it is from, it is the original.
+    Usual,
+    /// This is handed over in its place, as it is.
+    Instead(Client),
+    /// A capability is handed over that answers everything with this error.
+    Refuse(Error),
+}
+
+/// A call that is about to cross.
+pub struct Call<'a> {
+    pub(super) interface_id: u64,
+    pub(super) method_id: u16,
+    pub(super) direction: Direction,
+    pub(super) target: &'a dyn Fn() -> Box<dyn ClientHook>,
+}
+
+/// A capability that is about to cross.
+pub struct Crossing<'a> {
+    pub(super) hook: &'a dyn ClientHook,
+}
+
+impl Call<'_> {
+    /// The id of the interface, as in its schema.
+    pub fn interface_id(&self) -> u64 {
+        self.interface_id
+    }
+
+    /// The ordinal of the method, as in its schema.
+    pub fn method_id(&self) -> u16 {
+        self.method_id
+    }
+
+    /// Does it come from outside?
+    pub fn is_inbound(&self) -> bool {
+        self.direction == Direction::Inbound
+    }
+
+    /// Whom it is for: the capability itself, on the other side and not wrapped. To hand it to the
+    /// caller's side is a hole in the membrane.
+    pub fn target(&self) -> Client {
+        Client::new((self.target)())
+    }
+}
+
+impl Crossing<'_> {
+    /// The capability itself: what would be wrapped, or the original that goes back to its own side.
+    pub fn capability(&self) -> Client {
+        Client::new(self.hook.add_ref())
+    }
+}
+
+/// Several policies, one after the other. The first that refuses counts; if none does, the first that has
+/// anything else to say than that all goes as usual.
+pub struct Chain {
+    policies: Vec<Box<dyn Policy>>,
+}
+
+impl Chain {
+    /// No policy yet: all passes.
+    #[expect(clippy::new_without_default, reason = "an empty chain is seldom meant")]
+    pub fn new() -> Self {
+        Self {
+            policies: Vec::new(),
+        }
+    }
+
+    /// Adds one more, to be asked after the others.
+    #[must_use]
+    pub fn with(mut self, policy: impl Policy) -> Self {
+        self.policies.push(Box::new(policy));
+        self
+    }
+
+    fn judge(&self, ask: impl Fn(&dyn Policy) -> Verdict) -> Verdict {
+        let mut first = Verdict::Forward;
+        for policy in &self.policies {
+            match (ask(&**policy), &first) {
+                (refused @ Verdict::Refuse(_), _) => return refused,
+                (other @ Verdict::Redirect(_), Verdict::Forward) => first = other,
+                _ => {}
+            }
+        }
+        first
+    }
+
+    fn pass(&self, ask: impl Fn(&dyn Policy) -> Passage) -> Passage {
+        let mut first = Passage::Usual;
+        for policy in &self.policies {
+            match (ask(&**policy), &first) {
+                (refused @ Passage::Refuse(_), _) => return refused,
+                (other @ Passage::Instead(_), Passage::Usual) => first = other,
+                _ => {}
+            }
+        }
+        first
+    }
+}
+
+impl Policy for Chain {
+    fn inbound_call(&self, call: &Call<'_>) -> Verdict {
+        self.judge(|policy| policy.inbound_call(call))
+    }
+
+    fn outbound_call(&self, call: &Call<'_>) -> Verdict {
+        self.judge(|policy| policy.outbound_call(call))
+    }
+
+    /// If one of them does.
+    fn should_resolve_before_redirecting(&self) -> bool {
+        let mut policies = self.policies.iter();
+        policies.any(|policy| policy.should_resolve_before_redirecting())
+    }
+
+    fn export_internal(&self, capability: &Crossing<'_>) -> Passage {
+        self.pass(|policy| policy.export_internal(capability))
+    }
+
+    fn import_external(&self, capability: &Crossing<'_>) -> Passage {
+        self.pass(|policy| policy.import_external(capability))
+    }
+
+    fn import_internal(&self, capability: &Crossing<'_>) -> Passage {
+        self.pass(|policy| policy.import_internal(capability))
+    }
+
+    fn export_external(&self, capability: &Crossing<'_>) -> Passage {
+        self.pass(|policy| policy.export_external(capability))
+    }
+}
+
+impl<P: Policy + ?Sized> Policy for std::rc::Rc<P> {
+    fn inbound_call(&self, call: &Call<'_>) -> Verdict {
+        (**self).inbound_call(call)
+    }
+
+    fn outbound_call(&self, call: &Call<'_>) -> Verdict {
+        (**self).outbound_call(call)
+    }
+
+    fn should_resolve_before_redirecting(&self) -> bool {
+        (**self).should_resolve_before_redirecting()
+    }
+
+    fn export_internal(&self, capability: &Crossing<'_>) -> Passage {
+        (**self).export_internal(capability)
+    }
+
+    fn import_external(&self, capability: &Crossing<'_>) -> Passage {
+        (**self).import_external(capability)
+    }
+
+    fn import_internal(&self, capability: &Crossing<'_>) -> Passage {
+        (**self).import_internal(capability)
+    }
+
+    fn export_external(&self, capability: &Crossing<'_>) -> Passage {
+        (**self).export_external(capability)
+    }
+}
+
+impl fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forward => f.write_str("Forward"),
+            Self::Redirect(_) => f.debug_tuple("Redirect").finish_non_exhaustive(),
+            Self::Refuse(error) => f.debug_tuple("Refuse").field(error).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Passage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usual => f.write_str("Usual"),
+            Self::Instead(_) => f.debug_tuple("Instead").finish_non_exhaustive(),
+            Self::Refuse(error) => f.debug_tuple("Refuse").field(error).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("interface_id", &format_args!("{:#x}", self.interface_id))
+            .field("method_id", &self.method_id)
+            .field("is_inbound", &self.is_inbound())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Crossing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crossing").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chain")
+            .field("policies", &self.policies.len())
+            .finish_non_exhaustive()
+    }
+}
