@@ -47,6 +47,7 @@ mod cap_table;
 mod client;
 mod completion;
 mod copy;
+mod pipeline;
 mod policy;
 mod state;
 mod wrappers;
@@ -143,16 +144,17 @@ impl Membrane {
     /// What stands outside for a pipeline that is inside: what is asked of it crosses. A revocation cuts
     /// it off.
     pub fn export_pipeline(&self, inside: any_pointer::Pipeline) -> any_pointer::Pipeline {
-        self.cross_pipeline(inside, Direction::Inbound)
+        pipeline::cross(inside, &self.membrane, Direction::Inbound)
     }
 
     /// What stands inside for a pipeline that is outside.
     pub fn import_pipeline(&self, outside: any_pointer::Pipeline) -> any_pointer::Pipeline {
-        self.cross_pipeline(outside, Direction::Outbound)
+        pipeline::cross(outside, &self.membrane, Direction::Outbound)
     }
 
     /// Copies a value from outside to `to`, which is inside: a struct, a list, any pointer. The
-    /// capabilities in it cross. For redirect targets; calls cross without being copied.
+    /// capabilities in it cross. For redirect targets; calls cross without being copied. What `to` held
+    /// before must be without capabilities: `capnp` 0.27.3 panics when one is overwritten.
     ///
     /// # Errors
     /// Those of a deep copy: `from` is malformed, or larger than its reader's limits.
@@ -208,18 +210,6 @@ impl Membrane {
     /// Lets `watcher` know what becomes of it. Only the first one counts.
     pub(crate) fn watch(&self, watcher: Rc<dyn Watch>) {
         self.membrane.watch(watcher);
-    }
-
-    fn cross_pipeline(
-        &self,
-        pipeline: any_pointer::Pipeline,
-        direction: Direction,
-    ) -> any_pointer::Pipeline {
-        any_pointer::Pipeline::new(call::pipeline(
-            pipeline.hook,
-            direction,
-            self.membrane.clone(),
-        ))
     }
 
     fn cross<C: FromClientHook>(&self, client: C, direction: Direction) -> C {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use capnp::capability::{Client, FromClientHook};
-use capspan::membrane::{Completion, Membrane, WeakMembrane};
+use capspan::membrane::{Builder, Completion, Membrane, Policy, WeakMembrane};
 use capspan::trace::ManualClock;
 use capspan::{Error, Tasks};
 
@@ -65,11 +65,52 @@ pub fn at<F: AsyncFn(Scene)>(places: &[Place], test: F) {
     }
 }
 
+/// Runs a test once for each place, with a driver and without one, with a policy that `rule` makes.
+pub fn ruled<P: Policy, F: AsyncFn(Scene)>(rule: impl Fn(&Worlds) -> P, test: F) {
+    for place in [Place::InProcess, Place::ServerEnd, Place::ClientEnd] {
+        for driven in [false, true] {
+            eprintln!(
+                "{place:?}, {} a driver",
+                if driven { "with" } else { "without" }
+            );
+            run(async {
+                let worlds = Worlds::default();
+                let builder = Membrane::builder().policy(rule(&worlds));
+                let inner = worlds.inside.probe("inner");
+                test(Scene::built(place, driven, worlds, inner, builder).await).await;
+            });
+        }
+    }
+}
+
+/// The objects on both sides of a membrane.
+#[derive(Clone, Default)]
+pub struct Worlds {
+    /// Those inside.
+    pub inside: World,
+    /// Those outside.
+    pub outside: World,
+}
+
 impl Scene {
     /// A membrane in `place` around `inner`, an object of `inside`.
     pub async fn new(place: Place, driven: bool, inside: World, inner: probe::Client) -> Self {
+        let outside = World::new();
+        let worlds = Worlds { inside, outside };
+        Self::built(place, driven, worlds, inner, Membrane::builder()).await
+    }
+
+    /// What `builder` makes in `place` around `inner`, an object of the world inside.
+    pub async fn built(
+        place: Place,
+        driven: bool,
+        worlds: Worlds,
+        inner: probe::Client,
+        builder: Builder,
+    ) -> Self {
+        let Worlds { inside, outside } = worlds;
         let clock = ManualClock::default();
-        let mut membrane = Membrane::builder().clock(Rc::new(clock.clone()) as Rc<_>);
+        let mut membrane = builder.clock(Rc::new(clock.clone()) as Rc<_>);
         if driven {
             let (tasks, driver) = Tasks::new();
             tokio::task::spawn_local(driver);
@@ -91,7 +132,7 @@ impl Scene {
         Self {
             place,
             inside,
-            outside: World::new(),
+            outside,
             wrapper,
             membrane,
             clock,

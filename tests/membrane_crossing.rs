@@ -1,0 +1,392 @@
+//! Policies: what becomes of capabilities that cross; parts of one membrane; what crosses by hand.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use capnp::capability::{Client, FromClientHook, RemotePromise};
+use capnp::traits::HasTypeId;
+use capspan::membrane::{Crossing, Membrane, Passage, Policy};
+use capspan::{Error, Tasks};
+use capspan_testkit::membrane::events::soon;
+use capspan_testkit::membrane::scene::{Scene, Worlds, label, ruled, same};
+use capspan_testkit::membrane::{World, bundle as shape, idle, run};
+use capspan_testkit::probe_capnp::{bundle, probe};
+use futures::FutureExt;
+use futures::channel::oneshot;
+
+const MAKE: u16 = 3;
+
+/// Notes what crosses, and has an answer for one way of crossing.
+#[derive(Default)]
+struct Customs {
+    log: RefCell<Vec<&'static str>>,
+    answer: RefCell<Option<(&'static str, Passage)>>,
+}
+
+impl Customs {
+    fn pass(&self, way: &'static str) -> Passage {
+        self.log.borrow_mut().push(way);
+        match &*self.answer.borrow() {
+            Some((on, passage)) if *on == way => passage.clone(),
+            _ => Passage::Usual,
+        }
+    }
+
+    fn log(&self) -> Vec<&'static str> {
+        self.log.take()
+    }
+
+    fn on(&self, way: &'static str, passage: Passage) {
+        self.answer.replace(Some((way, passage)));
+    }
+}
+
+impl Policy for Customs {
+    fn export_internal(&self, _: &Crossing<'_>) -> Passage {
+        self.pass("export_internal")
+    }
+
+    fn import_external(&self, _: &Crossing<'_>) -> Passage {
+        self.pass("import_external")
+    }
+
+    fn import_internal(&self, _: &Crossing<'_>) -> Passage {
+        self.pass("import_internal")
+    }
+
+    fn export_external(&self, _: &Crossing<'_>) -> Passage {
+        self.pass("export_external")
+    }
+}
+
+fn with_customs(test: impl AsyncFn(&Scene, &Customs)) {
+    let customs = RefCell::new(Rc::new(Customs::default()));
+    ruled(
+        |_| {
+            let fresh = Rc::new(Customs::default());
+            customs.replace(fresh.clone());
+            fresh
+        },
+        async |scene| {
+            let customs = customs.borrow().clone();
+            customs.log();
+            test(&scene, &customs).await;
+        },
+    );
+}
+
+async fn store(to: &probe::Client, cap: &probe::Client) -> Result<(), capnp::Error> {
+    let mut request = to.store_request();
+    request.get().set_cap(cap.clone());
+    soon(request.send().promise).await.map(drop)
+}
+
+async fn stored(from: &probe::Client) -> probe::Client {
+    let response = soon(from.stored_request().send().promise).await.unwrap();
+    response.get().unwrap().get_cap().unwrap()
+}
+
+async fn make(by: &probe::Client, label: &str) -> probe::Client {
+    let mut request = by.make_request();
+    request.get().set_label(label);
+    let response = soon(request.send().promise).await.unwrap();
+    response.get().unwrap().get_probe().unwrap()
+}
+
+fn untyped(probe: probe::Client) -> Client {
+    Client::new(probe.into_client_hook())
+}
+
+#[test]
+fn each_way_of_crossing_is_asked_for_by_its_name() {
+    with_customs(async |scene, customs| {
+        let made = make(&scene.wrapper, "made").await;
+        assert_eq!(customs.log(), ["export_internal"]);
+        store(&scene.wrapper, &made).await.unwrap();
+        assert_eq!(customs.log(), ["import_internal"]);
+        let outer = scene.outside.probe("outer");
+        store(&scene.wrapper, &outer).await.unwrap();
+        assert_eq!(customs.log(), ["import_external"]);
+        drop(stored(&scene.wrapper).await);
+        assert_eq!(customs.log(), ["export_external"]);
+    });
+}
+
+#[test]
+fn a_capability_whose_wrapper_is_alive_is_not_asked_for_again() {
+    with_customs(async |scene, customs| {
+        let outer = scene.outside.probe("outer");
+        store(&scene.wrapper, &outer).await.unwrap();
+        store(&scene.wrapper, &outer).await.unwrap();
+        assert_eq!(customs.log(), ["import_external"]);
+    });
+}
+
+#[test]
+fn what_may_not_cross_is_a_capability_that_says_why() {
+    with_customs(async |scene, customs| {
+        let refused = |way| Passage::Refuse(Error::failed(way));
+        customs.on("export_internal", refused("stays inside"));
+        let made = make(&scene.wrapper, "made").await;
+        let error = label(&made).await.unwrap_err();
+        assert!(error.extra.ends_with("stays inside"), "{error}");
+
+        customs.on("import_external", refused("stays outside"));
+        scene.inside.watch();
+        let outer = scene.outside.probe("outer");
+        store(&scene.wrapper, &outer).await.unwrap();
+        let error = label(&scene.inside.seen()[0]).await.unwrap_err();
+        assert!(error.extra.ends_with("stays outside"), "{error}");
+    });
+}
+
+#[test]
+fn what_comes_back_may_be_refused() {
+    with_customs(async |scene, customs| {
+        let refused = |way| Passage::Refuse(Error::failed(way));
+        let made = make(&scene.wrapper, "made").await;
+        customs.on("import_internal", refused("not back in"));
+        scene.inside.watch();
+        store(&scene.wrapper, &made).await.unwrap();
+        let error = label(&scene.inside.seen()[0]).await.unwrap_err();
+        assert!(error.extra.ends_with("not back in"), "{error}");
+
+        let outer = scene.outside.probe("outer");
+        store(&scene.wrapper, &outer).await.unwrap();
+        customs.on("export_external", refused("not back out"));
+        let error = label(&stored(&scene.wrapper).await).await.unwrap_err();
+        assert!(error.extra.ends_with("not back out"), "{error}");
+    });
+}
+
+#[test]
+fn another_may_cross_in_its_place() {
+    with_customs(async |scene, customs| {
+        let stand_in = untyped(scene.outside.probe("stand-in"));
+        customs.on("export_internal", Passage::Instead(stand_in));
+        let made = make(&scene.wrapper, "made").await;
+        assert_eq!(label(&made).await.unwrap(), "stand-in");
+    });
+}
+
+/// Exports through another part what is exported through this one.
+struct Through(RefCell<Option<Membrane>>);
+
+impl Policy for Through {
+    fn export_internal(&self, crossing: &Crossing<'_>) -> Passage {
+        match &*self.0.borrow() {
+            Some(part) => Passage::Instead(part.export(crossing.capability())),
+            None => Passage::Usual,
+        }
+    }
+}
+
+#[test]
+fn parts_have_policies_of_their_own_and_are_one_membrane() {
+    run(async {
+        let worlds = Worlds::default();
+        let through = Rc::new(Through(RefCell::default()));
+        let whole = Membrane::builder().policy(through.clone()).build();
+        let customs = Rc::new(Customs::default());
+        through.0.replace(Some(whole.part(customs.clone())));
+
+        let wrapper = whole.export(worlds.inside.probe("inner"));
+        assert_eq!(customs.log(), ["export_internal"], "by the other part");
+        let made = make(&wrapper, "made").await;
+        assert_eq!(customs.log(), ["export_internal"], "and what comes of it");
+        // Out through one part, in through the whole: the original.
+        assert!(same(
+            &whole.import(made.clone()),
+            &worlds_made(&worlds, &made).await
+        ));
+        through.0.take();
+        let completion = whole.completion();
+        assert!(whole.downgrade().revoke(Error::revoked("all of it")));
+        for cap in [&wrapper, &made] {
+            let error = label(cap).await.unwrap_err();
+            assert!(error.extra.contains("all of it"), "{error}");
+        }
+        drop(whole);
+        assert!(!completion.is_complete(), "a part of it is alive");
+        drop((wrapper, made));
+        assert!(completion.is_complete());
+        assert_eq!(worlds.inside.live(), 0);
+    });
+}
+
+/// What `made` is inside: it was made by `worlds.inside`, which sees it come back.
+async fn worlds_made(worlds: &Worlds, made: &probe::Client) -> probe::Client {
+    worlds.inside.watch();
+    store(made, made).await.unwrap();
+    // Lest it holds itself.
+    soon(made.store_request().send().promise).await.unwrap();
+    worlds.inside.seen().remove(0)
+}
+
+#[test]
+fn revoking_a_part_leaves_the_rest() {
+    run(async {
+        let inside = World::new();
+        let whole = Membrane::new();
+        let part = whole.part(Rc::new(Customs::default()));
+        let (one, other) = (
+            whole.export(inside.probe("one")),
+            part.export(inside.probe("other")),
+        );
+        assert!(part.downgrade().revoke(Error::revoked("this part")));
+        assert!(label(&other).await.is_err());
+        assert_eq!(label(&one).await.unwrap(), "one");
+        assert!(whole.downgrade().revoke(Error::revoked("the rest")));
+        let late = whole.part(Rc::new(Customs::default()));
+        let error = label(&late.export(inside.probe("late"))).await.unwrap_err();
+        assert!(error.extra.contains("the rest"), "{error}");
+    });
+}
+
+#[test]
+fn capabilities_cross_in_a_copy_both_ways() {
+    run(async {
+        let worlds = Worlds::default();
+        let membrane = Membrane::new();
+        let outer = worlds.outside.probe("outer");
+        let fill = |cap: &probe::Client| {
+            let mut message = capnp::message::Builder::new_default();
+            let mut table = capnp::private::layout::CapTable::new();
+            let mut root: capnp::any_pointer::Builder<'_> = message.init_root();
+            capnp::traits::ImbueMut::imbue_mut(&mut root, &mut table);
+            shape::fill(root.init_as::<bundle::Builder<'_>>(), |_| cap.clone()).unwrap();
+            (message, table)
+        };
+        let caps = |message: &capnp::message::Builder<_>, table: &_| {
+            let mut root: capnp::any_pointer::Reader<'_> = message.get_root_as_reader().unwrap();
+            capnp::traits::Imbue::imbue(&mut root, table);
+            shape::caps(root.get_as().unwrap()).unwrap()
+        };
+        let (from, from_table) = fill(&outer);
+        let mut source: capnp::any_pointer::Reader<'_> = from.get_root_as_reader().unwrap();
+        capnp::traits::Imbue::imbue(&mut source, &from_table);
+
+        let mut inside = capnp::message::Builder::new_default();
+        let mut inside_table = capnp::private::layout::CapTable::new();
+        let mut to: capnp::any_pointer::Builder<'_> = inside.init_root();
+        capnp::traits::ImbueMut::imbue_mut(&mut to, &mut inside_table);
+        let source: bundle::Reader<'_> = source.get_as().unwrap();
+        membrane.copy_into::<bundle::Owned>(source, to).unwrap();
+        let crossed = caps(&inside, &inside_table);
+        assert_eq!(crossed.len(), shape::PLACES);
+        let wrapper = membrane.import(outer.clone());
+        assert!(crossed.iter().all(|(_, cap)| same(cap, &wrapper)));
+
+        let mut copied: capnp::any_pointer::Reader<'_> = inside.get_root_as_reader().unwrap();
+        capnp::traits::Imbue::imbue(&mut copied, &inside_table);
+        let mut outside = capnp::message::Builder::new_default();
+        let mut outside_table = capnp::private::layout::CapTable::new();
+        let mut to: capnp::any_pointer::Builder<'_> = outside.init_root();
+        capnp::traits::ImbueMut::imbue_mut(&mut to, &mut outside_table);
+        let copied: bundle::Reader<'_> = copied.get_as().unwrap();
+        membrane.copy_out_of::<bundle::Owned>(copied, to).unwrap();
+        let back = caps(&outside, &outside_table);
+        assert_eq!(back.len(), shape::PLACES);
+        assert!(back.iter().all(|(_, cap)| same(cap, &outer)));
+    });
+}
+
+#[test]
+fn what_is_asked_of_a_pipeline_crosses_and_a_revocation_cuts_it_off() {
+    run(async {
+        let inside = World::new();
+        let membrane = Membrane::new();
+        let mut pipelines = Vec::new();
+        let inner = inside.probe("inner").into_client_hook();
+        let call = inner.new_call(probe::Client::TYPE_ID, MAKE, None);
+        let RemotePromise { promise, pipeline } = call.send();
+        let field = pipeline.get_pointer_field(0);
+        for (pipeline, ops) in [(pipeline, 1), (field, 0)] {
+            let pipeline = membrane.export_pipeline(pipeline);
+            let crossed = match ops {
+                0 => pipeline.as_cap(),
+                _ => pipeline.get_pointer_field(0).as_cap(),
+            };
+            let brand = membrane
+                .export(inside.probe("x"))
+                .as_client_hook()
+                .get_brand();
+            assert_eq!(crossed.get_brand(), brand);
+            pipelines.push((pipeline, crossed.cast_to::<probe::Client>()));
+        }
+        soon(promise).await.unwrap();
+        for (_, crossed) in &pipelines {
+            assert_eq!(label(crossed).await.unwrap(), "");
+        }
+        assert!(membrane.downgrade().revoke(Error::revoked("cut off")));
+        for (pipeline, crossed) in &pipelines {
+            let late: probe::Client = pipeline.get_pointer_field(0).as_cap().cast_to();
+            for cap in [crossed, &late] {
+                let error = label(cap).await.unwrap_err();
+                assert!(error.extra.contains("cut off"), "{error}");
+            }
+        }
+        drop(pipelines);
+        assert_eq!(inside.live(), 1, "the one that made the others");
+    });
+}
+
+#[test]
+fn what_is_attached_goes_last_before_the_completion() {
+    struct Attached(World, Rc<Cell<Option<usize>>>);
+
+    impl Drop for Attached {
+        fn drop(&mut self) {
+            self.1.set(Some(self.0.live()));
+        }
+    }
+
+    run(async {
+        for driven in [false, true] {
+            let (tasks, driver) = Tasks::new();
+            tokio::task::spawn_local(driver);
+            let mut membrane = Membrane::builder();
+            if driven {
+                membrane = membrane.tasks(&tasks);
+            }
+            let membrane = membrane.build();
+            let (inside, seen) = (World::new(), Rc::new(Cell::new(None)));
+            membrane.attach(Attached(inside.clone(), seen.clone()));
+            let (wrapper, completion) = (membrane.export(inside.probe("x")), membrane.completion());
+            drop(membrane);
+            idle().await;
+            assert_eq!(seen.get(), None);
+            drop(wrapper);
+            idle().await;
+            assert_eq!(seen.get(), Some(0));
+            assert!(completion.is_complete());
+        }
+    });
+}
+
+#[test]
+fn a_future_revokes_unless_the_membrane_is_complete_before() {
+    run(async {
+        let inside = World::new();
+        let membrane = Membrane::new();
+        let wrapper = membrane.export(inside.probe("x"));
+        let (say, reason) = oneshot::channel();
+        let revoked = membrane
+            .downgrade()
+            .revoke_when(async move { Error::revoked(reason.await.unwrap_or("gone")) });
+        let revoked = tokio::task::spawn_local(revoked);
+        idle().await;
+        assert_eq!(label(&wrapper).await.unwrap(), "x");
+        say.send("time is up").unwrap();
+        soon(revoked).await.unwrap();
+        let error = label(&wrapper).await.unwrap_err();
+        assert!(error.extra.contains("time is up"), "{error}");
+
+        let membrane = Membrane::new();
+        let never = futures::future::pending::<Error>();
+        let mut ends = membrane.downgrade().revoke_when(never).boxed_local();
+        assert!((&mut ends).now_or_never().is_none());
+        drop(membrane);
+        soon(ends).await;
+    });
+}

@@ -1,0 +1,309 @@
+//! Policies: what becomes of calls, inbound and outbound.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use capnp::capability::{Client, FromClientHook};
+use capspan::Error;
+use capspan::membrane::{AllowList, Call, Chain, Membrane, Policy, Verdict};
+use capspan_testkit::membrane::events::{soon, start};
+use capspan_testkit::membrane::idle;
+use capspan_testkit::membrane::scene::{Scene, Worlds, label, ruled};
+use capspan_testkit::probe_capnp::probe;
+
+const LABEL: u16 = 2;
+const STORE: u16 = 4;
+const ECHO: u16 = 0;
+
+/// Has a verdict for one method in one direction.
+struct On {
+    is_inbound: bool,
+    method_id: u16,
+    verdict: Verdict,
+    waits: bool,
+}
+
+impl On {
+    fn inbound(method_id: u16, verdict: Verdict) -> Self {
+        Self {
+            is_inbound: true,
+            method_id,
+            verdict,
+            waits: false,
+        }
+    }
+
+    fn outbound(method_id: u16, verdict: Verdict) -> Self {
+        Self {
+            is_inbound: false,
+            ..Self::inbound(method_id, verdict)
+        }
+    }
+
+    fn judge(&self, call: &Call<'_>) -> Verdict {
+        let is_it = call.is_inbound() == self.is_inbound && call.method_id() == self.method_id;
+        match is_it {
+            true => self.verdict.clone(),
+            false => Verdict::Forward,
+        }
+    }
+}
+
+impl Policy for On {
+    fn inbound_call(&self, call: &Call<'_>) -> Verdict {
+        assert!(call.is_inbound());
+        self.judge(call)
+    }
+
+    fn outbound_call(&self, call: &Call<'_>) -> Verdict {
+        assert!(!call.is_inbound());
+        self.judge(call)
+    }
+
+    fn should_resolve_before_redirecting(&self) -> bool {
+        self.waits
+    }
+}
+
+fn untyped(probe: probe::Client) -> Client {
+    Client::new(probe.into_client_hook())
+}
+
+fn refuse(reason: &str) -> Verdict {
+    Verdict::Refuse(Error::failed(reason))
+}
+
+async fn echo(by: &probe::Client, to: &probe::Client) -> Result<Vec<u8>, capnp::Error> {
+    let mut request = by.call_request();
+    request.get().set_to(to.clone());
+    request.get().set_data(b"hello");
+    let response = soon(request.send().promise).await?;
+    Ok(response.get()?.get_data()?.to_vec())
+}
+
+#[test]
+fn an_inbound_call_is_redirected_and_others_are_not() {
+    let guard = |worlds: &Worlds| {
+        let guard = untyped(worlds.outside.probe("guard"));
+        On::inbound(LABEL, Verdict::Redirect(guard))
+    };
+    ruled(guard, async |scene| {
+        assert_eq!(label(&scene.wrapper).await.unwrap(), "guard");
+        let outer = scene.outside.probe("outer");
+        assert_eq!(echo(&scene.wrapper, &outer).await.unwrap(), b"hello");
+        assert_eq!(scene.outside.calls() + scene.inside.calls(), 0);
+    });
+}
+
+#[test]
+fn nothing_crosses_in_a_call_that_is_redirected() {
+    let guard = |worlds: &Worlds| {
+        let guard = untyped(worlds.outside.probe("guard"));
+        On::inbound(STORE, Verdict::Redirect(guard))
+    };
+    ruled(guard, async |scene| {
+        scene.outside.watch();
+        scene.inside.watch();
+        let outer = scene.outside.probe("outer");
+        let mut store = scene.wrapper.store_request();
+        store.get().set_cap(outer.clone());
+        soon(store.send().promise).await.unwrap();
+        assert!(scene.inside.seen().is_empty());
+        let seen = scene.outside.seen().remove(0);
+        let wrapper = scene.membrane.export(scene.inside.probe("other"));
+        let brand = wrapper.as_client_hook().get_brand();
+        assert_ne!(seen.as_client_hook().get_brand(), brand);
+    });
+}
+
+#[test]
+fn an_outbound_call_is_redirected() {
+    let guard = |worlds: &Worlds| {
+        let guard = untyped(worlds.inside.probe("guard"));
+        On::outbound(ECHO, Verdict::Redirect(guard))
+    };
+    ruled(guard, async |scene| {
+        // It would refuse.
+        let broken = capnp_rpc::new_broken_cap(capnp::Error::failed("not asked".into()));
+        let outer: probe::Client = broken.hook.cast_to();
+        assert_eq!(echo(&scene.wrapper, &outer).await.unwrap(), b"hello");
+    });
+}
+
+#[test]
+fn a_refused_call_says_why_in_both_directions() {
+    ruled(
+        |_| On::inbound(LABEL, refuse("no labels")),
+        async |scene| {
+            let error = label(&scene.wrapper).await.unwrap_err();
+            assert!(error.extra.ends_with("no labels"), "{error}");
+            assert_eq!(scene.inside.calls(), 0);
+        },
+    );
+    ruled(
+        |_| On::outbound(ECHO, refuse("no echoes")),
+        async |scene| {
+            let outer = scene.outside.probe("outer");
+            let error = echo(&scene.wrapper, &outer).await.unwrap_err();
+            assert!(error.extra.ends_with("no echoes"), "{error}");
+        },
+    );
+}
+
+/// A promise from inside that will resolve to `own`, which is outside.
+async fn promised(scene: &Scene, own: &probe::Client) -> probe::Client {
+    let mut request = scene.wrapper.promise_request();
+    request.get().set_to(probe::Target::Given);
+    request.get().set_cap(own.clone());
+    let response = soon(request.send().promise).await.unwrap();
+    response.get().unwrap().get_cap().unwrap()
+}
+
+#[test]
+fn a_call_on_a_promise_is_redirected_at_once_unless_the_policy_wants_to_know_where_it_leads() {
+    for waits in [false, true] {
+        let guard = |worlds: &Worlds| On {
+            waits,
+            ..On::inbound(
+                LABEL,
+                Verdict::Redirect(untyped(worlds.outside.probe("guard"))),
+            )
+        };
+        ruled(guard, async |scene| {
+            let own = scene.outside.probe("own");
+            let promise = promised(&scene, &own).await;
+            let called = start(async move { label(&promise).await });
+            idle().await;
+            assert_eq!(called.is_finished(), !waits);
+            scene.inside.gate().open();
+            let answered = soon(called).await.unwrap();
+            assert_eq!(answered, if waits { "own" } else { "guard" });
+            // What is inside in the end is redirected either way.
+            assert_eq!(label(&scene.wrapper).await.unwrap(), "guard");
+        });
+    }
+}
+
+#[test]
+fn a_redirect_that_leads_back_to_itself_ends_with_an_error() {
+    struct Circle(Rc<Cell<Option<Client>>>);
+
+    impl Policy for Circle {
+        fn inbound_call(&self, _: &Call<'_>) -> Verdict {
+            let Some(wrapper) = self.0.take() else {
+                return Verdict::Forward;
+            };
+            self.0.set(Some(wrapper.clone()));
+            Verdict::Redirect(wrapper)
+        }
+    }
+
+    capspan_testkit::membrane::run(async {
+        let wrapper = Rc::new(Cell::new(None));
+        let membrane = Membrane::builder().policy(Circle(wrapper.clone())).build();
+        let worlds = Worlds::default();
+        let exported = membrane.export(worlds.inside.probe("inner"));
+        wrapper.set(Some(untyped(exported.clone())));
+        let error = label(&exported).await.unwrap_err();
+        assert!(error.extra.contains("redirected 64 times"), "{error}");
+        wrapper.take();
+        // The count is back where it was.
+        assert_eq!(label(&exported).await.unwrap(), "inner");
+    });
+}
+
+#[test]
+fn a_policy_may_revoke_while_it_judges() {
+    struct Revokes(Cell<Option<capspan::membrane::WeakMembrane>>);
+
+    impl Policy for Revokes {
+        fn inbound_call(&self, _: &Call<'_>) -> Verdict {
+            if let Some(membrane) = self.0.take() {
+                assert!(membrane.revoke(Error::revoked("enough")));
+            }
+            Verdict::Forward
+        }
+    }
+
+    let policy = Rc::new(Revokes(Cell::default()));
+    ruled(
+        |_| policy.clone(),
+        async |scene| {
+            policy.0.set(Some(scene.weak()));
+            let error = label(&scene.wrapper).await.unwrap_err();
+            assert!(error.extra.contains("enough"), "{error}");
+            assert_eq!(scene.inside.calls(), 0);
+        },
+    );
+}
+
+#[test]
+fn the_target_of_a_call_is_the_capability_itself() {
+    struct Looks(Rc<Cell<usize>>);
+
+    impl Policy for Looks {
+        fn inbound_call(&self, call: &Call<'_>) -> Verdict {
+            self.0.set(call.target().hook.get_ptr());
+            Verdict::Forward
+        }
+    }
+
+    capspan_testkit::membrane::run(async {
+        let seen = Rc::new(Cell::new(0));
+        let membrane = Membrane::builder().policy(Looks(seen.clone())).build();
+        let worlds = Worlds::default();
+        let wrapper = membrane.export(worlds.inside.probe("inner"));
+        label(&wrapper).await.unwrap();
+        assert_eq!(seen.get(), worlds.inside.address("inner"));
+    });
+}
+
+#[test]
+fn in_a_chain_the_first_refusal_wins_and_then_the_first_redirect() {
+    let chain = |refuses: bool| {
+        move |worlds: &Worlds| {
+            let guard = |label| Verdict::Redirect(untyped(worlds.outside.probe(label)));
+            let chain = Chain::new()
+                .with(On::inbound(ECHO, refuse("another method")))
+                .with(On::inbound(LABEL, guard("first")))
+                .with(On::inbound(LABEL, guard("second")));
+            match refuses {
+                true => chain
+                    .with(On::inbound(LABEL, refuse("the first refusal")))
+                    .with(On::inbound(LABEL, refuse("the second"))),
+                false => chain,
+            }
+        }
+    };
+    ruled(chain(false), async |scene| {
+        assert_eq!(label(&scene.wrapper).await.unwrap(), "first");
+    });
+    ruled(chain(true), async |scene| {
+        let error = label(&scene.wrapper).await.unwrap_err();
+        assert!(error.extra.ends_with("the first refusal"), "{error}");
+    });
+}
+
+#[test]
+fn an_allow_list_refuses_what_is_not_on_it_in_both_directions() {
+    const CALL: u16 = 16;
+    ruled(
+        |_| AllowList::new().method::<probe::Client>(CALL),
+        async |scene| {
+            let error = label(&scene.wrapper).await.unwrap_err();
+            let wanted = "method 2 of interface 0x";
+            assert!(error.extra.contains(wanted), "{error}");
+            assert!(error.extra.contains("allow-list"), "{error}");
+            let outer = scene.outside.probe("outer");
+            let error = echo(&scene.wrapper, &outer).await.unwrap_err();
+            assert!(error.extra.contains("method 0 of interface"), "{error}");
+        },
+    );
+    ruled(
+        |_| AllowList::new().interface::<probe::Client>(),
+        async |scene| {
+            let outer = scene.outside.probe("outer");
+            assert_eq!(echo(&scene.wrapper, &outer).await.unwrap(), b"hello");
+        },
+    );
+}
