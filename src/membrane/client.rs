@@ -9,7 +9,7 @@ use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 
 use super::Direction;
 use super::call::{self, Room};
-use super::policy::{Call, Policy, Verdict};
+use super::policy::{Call, CallWatch, Policy, Verdict};
 use super::state::{MAX_REDIRECTS, Redirect, Ref, broken};
 use super::wrappers::Key;
 
@@ -54,6 +54,21 @@ impl Node {
 
     pub(super) fn membrane(&self) -> &Ref {
         &self.membrane
+    }
+
+    /// Tells the policy of a call on this wrapper.
+    #[inline]
+    pub(super) fn call_begins(
+        &self,
+        (interface_id, method_id): (u64, u16),
+    ) -> Option<Box<dyn CallWatch>> {
+        let policy = self.membrane.policy()?;
+        policy.call_begins(&Call {
+            interface_id,
+            method_id,
+            direction: self.direction(),
+            target: &|| self.target(),
+        })
     }
 
     /// What is wrapped.
@@ -257,8 +272,8 @@ impl ClientHook for Wrapper {
         call::deliver(
             params,
             results,
-            self.direction,
-            &self.node.membrane,
+            &self.node,
+            (interface_id, method_id),
             |params, results| {
                 self.node
                     .with_target(|target| target.call(interface_id, method_id, params, results))
@@ -292,6 +307,7 @@ impl ClientHook for Wrapper {
         let node = self.node.clone();
         let resolves = call::until_revoked(
             &self.node.membrane,
+            None,
             Promise::from_future(async move {
                 node.resolve(more.await?);
                 Ok(())

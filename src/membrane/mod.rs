@@ -47,6 +47,8 @@ mod cap_table;
 mod client;
 mod completion;
 mod copy;
+#[cfg(feature = "meter")]
+mod meter;
 mod pipeline;
 mod policy;
 mod state;
@@ -63,7 +65,9 @@ use futures::future::{self, Either};
 
 pub use allow_list::AllowList;
 pub use completion::{Completed, Completion};
-pub use policy::{Call, Chain, Crossing, Passage, Policy, Verdict};
+#[cfg(feature = "meter")]
+pub use meter::{Calls, Meter, Method};
+pub use policy::{Call, CallWatch, Chain, Crossing, Passage, Policy, Verdict};
 use state::{Ref, State};
 
 use crate::clock::Clock;

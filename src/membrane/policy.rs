@@ -43,6 +43,12 @@ pub trait Policy: 'static {
         Verdict::Forward
     }
 
+    /// A call that was judged to go on is sent, or delivered. Whoever is returned is told of its end.
+    fn call_begins(&self, call: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+        let _ = call;
+        None
+    }
+
     /// Whether a call on a promise waits until that has resolved before it is redirected. It may resolve
     /// to something of the caller's own side, which is not to be redirected.
     fn should_resolve_before_redirecting(&self) -> bool {
@@ -72,6 +78,16 @@ pub trait Policy: 'static {
         let _ = capability;
         Passage::Usual
     }
+}
+
+/// Is told of the end of one call. It is dropped without being told where the call was canceled, or where
+/// nobody looked at its answer.
+///
+/// Either may happen within a drop, and tables of `capnp-rpc` may be borrowed meanwhile: it must not call,
+/// send or drop a capability, block, or panic.
+pub trait CallWatch {
+    /// The call has returned, or has failed, also by a revocation.
+    fn ended(self: Box<Self>, result: std::result::Result<(), &capnp::Error>);
 }
 
 /// What becomes of a call.
@@ -200,6 +216,15 @@ impl Policy for Chain {
         self.judge(|policy| policy.outbound_call(call))
     }
 
+    fn call_begins(&self, call: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+        let policies = self.policies.iter();
+        let watches: Vec<_> = policies.filter_map(|p| p.call_begins(call)).collect();
+        match watches.is_empty() {
+            true => None,
+            false => Some(Box::new(All(watches))),
+        }
+    }
+
     /// If one of them does.
     fn should_resolve_before_redirecting(&self) -> bool {
         let mut policies = self.policies.iter();
@@ -223,6 +248,16 @@ impl Policy for Chain {
     }
 }
 
+struct All(Vec<Box<dyn CallWatch>>);
+
+impl CallWatch for All {
+    fn ended(self: Box<Self>, result: std::result::Result<(), &capnp::Error>) {
+        for watch in self.0 {
+            watch.ended(result);
+        }
+    }
+}
+
 impl<P: Policy + ?Sized> Policy for std::rc::Rc<P> {
     fn inbound_call(&self, call: &Call<'_>) -> Verdict {
         (**self).inbound_call(call)
@@ -234,6 +269,10 @@ impl<P: Policy + ?Sized> Policy for std::rc::Rc<P> {
 
     fn should_resolve_before_redirecting(&self) -> bool {
         (**self).should_resolve_before_redirecting()
+    }
+
+    fn call_begins(&self, call: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+        (**self).call_begins(call)
     }
 
     fn export_internal(&self, capability: &Crossing<'_>) -> Passage {

@@ -13,6 +13,8 @@ use super::Room;
 use super::in_flight::Hold;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
+use crate::membrane::client::Node;
+use crate::membrane::policy::CallWatch;
 use crate::membrane::state::{Ref, broken};
 
 /// One call. Its promise and its pipelines have one of these each.
@@ -26,14 +28,16 @@ pub(super) struct Call {
 type Message = Incoming<Box<dyn ResponseHook>>;
 
 impl Call {
-    /// A call that went in `direction`, and what came of sending it: for its promise and its pipeline.
+    /// A call on `target`, and what came of sending it: for its promise and its pipeline.
     pub(super) fn pair(
         sent: RemotePromise<any_pointer::Owned>,
+        watch: Option<Box<dyn CallWatch>>,
         is_local: bool,
-        direction: Direction,
-        membrane: Ref,
+        target: &Node,
     ) -> [Self; 2] {
-        let holds = Hold::pair(membrane, sent.promise, sent.pipeline.hook);
+        let direction = target.direction();
+        let membrane = target.membrane().clone();
+        let holds = Hold::pair(membrane, watch, sent.promise, sent.pipeline.hook);
         holds.map(|hold| Self {
             hold,
             is_local,

@@ -12,20 +12,23 @@ use super::in_flight::Hold;
 use super::{Room, results};
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
+use crate::membrane::client::Node;
+use crate::membrane::policy::CallWatch;
 use crate::membrane::state::{Ref, Turn};
 
-/// Hands on a call that goes in `direction`: `call` gets what the other side is to see.
+/// Hands on a call of `method` on `target`: `call` gets what the other side is to see.
 pub(in crate::membrane) fn deliver(
     params: Box<dyn ParamsHook>,
     results: Box<dyn ResultsHook>,
-    direction: Direction,
-    membrane: &Ref,
+    target: &Node,
+    method: (u64, u16),
     call: impl FnOnce(Box<dyn ParamsHook>, Box<dyn ResultsHook>) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
+    let (membrane, direction) = (target.membrane(), target.direction());
     if let Some(reason) = membrane.revoked() {
         return Promise::err(reason.clone());
     }
-    in_flight(membrane, |hold| {
+    in_flight(membrane, target.call_begins(method), |hold| {
         let params = Box::new(Params {
             incoming: Incoming::new(params),
             back: direction.reverse(),
@@ -40,21 +43,23 @@ pub(in crate::membrane) fn deliver(
 /// What `promise` does, unless the membrane is revoked before: then it fails with the reason.
 pub(in crate::membrane) fn until_revoked(
     membrane: &Ref,
+    watch: Option<Box<dyn CallWatch>>,
     promise: Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
     match membrane.revoked() {
         Some(reason) => Promise::err(reason.clone()),
-        None => in_flight(membrane, |_| promise),
+        None => in_flight(membrane, watch, |_| promise),
     }
 }
 
 /// A call in flight; `start` begins it.
 fn in_flight(
     membrane: &Ref,
+    watch: Option<Box<dyn CallWatch>>,
     start: impl FnOnce(&Hold<()>) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
     let delivered = Delivered {
-        hold: Hold::new(membrane.clone()),
+        hold: Hold::new(membrane.clone(), watch),
         _room: Room::NEW,
     };
     let mut promise = Some(start(&delivered.hold));

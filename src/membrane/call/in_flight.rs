@@ -13,6 +13,7 @@ use capnp::capability::{Promise, Response};
 use capnp::private::capability::{PipelineHook, ResponseHook};
 
 use crate::membrane::cap_table::Incoming;
+use crate::membrane::policy::CallWatch;
 use crate::membrane::state::{Ref, State};
 use crate::slots::Slots;
 
@@ -48,6 +49,8 @@ pub(super) struct InFlight<T> {
     /// Its response, where pipelines look at that, too.
     pub(super) response: Option<Rc<Incoming<Box<dyn ResponseHook>>>>,
     pub(super) waker: Option<Waker>,
+    /// Whom the policy wants to be told of its end.
+    watch: Option<Box<dyn CallWatch>>,
     /// Why it fails, whatever the promise says.
     pub(super) error: Option<Box<capnp::Error>>,
 }
@@ -71,6 +74,7 @@ impl<T> Calls<T> {
     fn insert(
         &self,
         holds: usize,
+        watch: Option<Box<dyn CallWatch>>,
         promise: Option<Promise<T, capnp::Error>>,
         pipeline: Option<Box<dyn PipelineHook>>,
     ) -> usize {
@@ -80,6 +84,7 @@ impl<T> Calls<T> {
             pipeline,
             response: None,
             waker: None,
+            watch,
             error: None,
         })
     }
@@ -96,12 +101,15 @@ impl<T> Calls<T> {
                     call.pipeline.take(),
                     call.response.take(),
                 );
-                (inside, call.waker.take())
+                (inside, call.watch.take(), call.waker.take())
             });
             revoked.collect()
         };
-        for (inside, waker) in held {
+        for (inside, watch, waker) in held {
             drop(inside);
+            if let Some(watch) = watch {
+                watch.ended(Err(reason));
+            }
             if let Some(waker) = waker {
                 waker.wake();
             }
@@ -121,24 +129,25 @@ impl<T> InFlight<T> {
 
 impl<T: End> Hold<T> {
     /// A call that is about to begin.
-    pub(super) fn new(membrane: Ref) -> Self {
-        let key = T::calls(&membrane).insert(1, None, None);
+    pub(super) fn new(membrane: Ref, watch: Option<Box<dyn CallWatch>>) -> Self {
+        let key = T::calls(&membrane).insert(1, watch, None, None);
         Self::of(key, membrane)
     }
 
     /// A call that has begun, with a hold for its promise and one for its pipelines.
     pub(super) fn pair(
         membrane: Ref,
+        watch: Option<Box<dyn CallWatch>>,
         promise: Promise<T, capnp::Error>,
         pipeline: Box<dyn PipelineHook>,
     ) -> [Self; 2] {
-        let key = T::calls(&membrane).insert(2, Some(promise), Some(pipeline));
+        let key = T::calls(&membrane).insert(2, watch, Some(promise), Some(pipeline));
         [Self::of(key, membrane.clone()), Self::of(key, membrane)]
     }
 
     /// A call of somebody else's.
     pub(super) fn foreign(membrane: Ref, pipeline: Box<dyn PipelineHook>) -> Self {
-        let key = T::calls(&membrane).insert(1, None, Some(pipeline));
+        let key = T::calls(&membrane).insert(1, None, None, Some(pipeline));
         Self::of(key, membrane)
     }
 
@@ -182,16 +191,20 @@ impl<T: End> Hold<T> {
             }
             Poll::Ready(result) => {
                 self.membrane.before_return();
+                let (failed, watch) = self.with(|call| (call.error.clone(), call.watch.take()));
                 // Failed meanwhile: that counts.
-                let revoked = self.failed();
-                if revoked.is_ready() {
-                    return revoked;
-                }
+                let result = match failed {
+                    Some(error) => Err(*error),
+                    None => result,
+                };
                 if let Err(error) = &result {
                     let _pipeline = self.with(|call| {
-                        call.error = Some(Box::new(error.clone()));
+                        call.error.get_or_insert_with(|| Box::new(error.clone()));
                         call.pipeline.take()
                     });
+                }
+                if let Some(watch) = watch {
+                    watch.ended(result.as_ref().map(|_| ()));
                 }
                 Poll::Ready(result)
             }
@@ -201,10 +214,17 @@ impl<T: End> Hold<T> {
     /// Why it fails, if it does. Pending as well where it is asked from within its own poll, which goes
     /// on.
     fn failed(&self) -> Poll<Result<T, capnp::Error>> {
-        match self.with(|call| call.error.clone()) {
-            Some(error) => Poll::Ready(Err(*error)),
-            None => Poll::Pending,
+        let failed = self.with(|call| {
+            let error = call.error.clone()?;
+            Some((error, call.watch.take()))
+        });
+        let Some((error, watch)) = failed else {
+            return Poll::Pending;
+        };
+        if let Some(watch) = watch {
+            watch.ended(Err(&error));
         }
+        Poll::Ready(Err(*error))
     }
 }
 

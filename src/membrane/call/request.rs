@@ -119,17 +119,15 @@ impl Request {
             inner,
             target,
             is_local,
+            interface_id,
+            method_id,
             ..
         }) = std::mem::replace(self, Self::Sending)
         else {
             return Promise::err(sent_already());
         };
-        let [promise, pipeline] = Call::pair(
-            inner.send(),
-            is_local,
-            target.direction(),
-            target.membrane().clone(),
-        );
+        let watch = target.call_begins((interface_id, method_id));
+        let [promise, pipeline] = Call::pair(inner.send(), watch, is_local, &target);
         *self = Self::Sent(pipeline);
         Promise::from_future(Answer::new(promise))
     }
@@ -189,8 +187,15 @@ impl RequestHook for Request {
             Err(error) => return Promise::err(error),
         }
         match *self {
-            Self::Unsent(Unsent { inner, target, .. }) => {
-                delivery::until_revoked(target.membrane(), inner.send_streaming())
+            Self::Unsent(Unsent {
+                inner,
+                target,
+                interface_id,
+                method_id,
+                ..
+            }) => {
+                let watch = target.call_begins((interface_id, method_id));
+                delivery::until_revoked(target.membrane(), watch, inner.send_streaming())
             }
             Self::Sending | Self::Sent(_) | Self::Failed(_) => Promise::err(sent_already()),
         }
