@@ -61,6 +61,10 @@ impl<T> Slots<T> {
         self.first.into_iter().chain(more)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none() && self.more.is_empty()
     }
@@ -96,6 +100,7 @@ mod tests {
         let mut slots = Slots::default();
         assert!(slots.is_empty());
         let places = [slots.insert('a'), slots.insert('b')];
+        assert_eq!(slots.len(), 2);
         slots.remove(places[0]);
         assert!(!slots.is_empty());
         slots.remove(places[1]);

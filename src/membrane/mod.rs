@@ -47,6 +47,7 @@ mod cap_table;
 mod client;
 mod completion;
 mod copy;
+mod limits;
 #[cfg(feature = "meter")]
 mod meter;
 mod pipeline;
@@ -65,6 +66,8 @@ use futures::future::{self, Either};
 
 pub use allow_list::AllowList;
 pub use completion::{Completed, Completion};
+use limits::Limited;
+pub use limits::{Limits, Refused};
 #[cfg(feature = "meter")]
 pub use meter::{Calls, Meter, Method};
 pub use policy::{Call, CallWatch, Chain, Crossing, Passage, Policy, Verdict};
@@ -113,6 +116,7 @@ pub(crate) trait Watch {
 #[derive(Default)]
 pub struct Builder {
     policy: Option<Rc<dyn Policy>>,
+    limits: Option<Limits>,
     tasks: Option<Tasks>,
     clock: Option<Rc<dyn Clock>>,
 }
@@ -199,6 +203,14 @@ impl Membrane {
         }
     }
 
+    /// What its limits have refused so far.
+    pub fn refused(&self) -> Refused {
+        self.membrane
+            .limited()
+            .map(Limited::refused)
+            .unwrap_or_default()
+    }
+
     /// Its end.
     pub fn completion(&self) -> Completion {
         self.membrane.completion()
@@ -243,10 +255,16 @@ impl Builder {
         self
     }
 
+    /// Sets limits to what passes through it at once; by default there are none.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
     /// The membrane.
     pub fn build(self) -> Membrane {
         Membrane {
-            membrane: Ref::new(None, self.policy, self.tasks, self.clock),
+            membrane: Ref::new(None, self.policy, self.limits, self.tasks, self.clock),
         }
     }
 }

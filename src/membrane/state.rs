@@ -12,6 +12,7 @@ use capnp::private::layout::CapTable;
 use super::call::Calls;
 use super::client::{Node, Wrapper};
 use super::completion::{Completed, Completer, Completion};
+use super::limits::{Limited, Limits};
 use super::policy::{Crossing, Passage, Policy};
 use super::wrappers::{Key, Wrappers};
 use super::{Direction, MAX_RESOLUTION_HOPS, Watch};
@@ -32,6 +33,7 @@ pub(super) struct State {
     /// Its parts.
     parts: RefCell<Vec<Weak<State>>>,
     policy: Option<Rc<dyn Policy>>,
+    limited: Option<Box<Limited>>,
     wrappers: RefCell<Wrappers>,
     /// The calls in flight that were sent.
     pub(super) answers: Calls<Response<any_pointer::Owned>>,
@@ -76,6 +78,20 @@ impl State {
         match &self.root {
             Some(root) => root.whole(),
             None => self,
+        }
+    }
+
+    #[inline]
+    pub(super) fn limited(&self) -> Option<&Limited> {
+        self.limited.as_deref()
+    }
+
+    /// May there be one more call in flight?
+    #[inline]
+    pub(super) fn admit_call(&self) -> Result<(), capnp::Error> {
+        match &self.limited {
+            None => Ok(()),
+            Some(limited) => limited.admit_call(self.answers.len() + self.deliveries.len()),
         }
     }
 
@@ -206,6 +222,7 @@ impl Ref {
     pub(super) fn new(
         root: Option<Ref>,
         policy: Option<Rc<dyn Policy>>,
+        limits: Option<Limits>,
         tasks: Option<Tasks>,
         clock: Option<Rc<dyn Clock>>,
     ) -> Self {
@@ -214,6 +231,7 @@ impl Ref {
                 root,
                 parts: RefCell::default(),
                 policy,
+                limited: limits.map(|limits| Box::new(Limited::new(limits))),
                 wrappers: RefCell::default(),
                 answers: Calls::default(),
                 deliveries: Calls::default(),
@@ -238,7 +256,8 @@ impl Ref {
     pub(super) fn part(&self, policy: Rc<dyn Policy>) -> Self {
         let root = self.state.root.as_ref().unwrap_or(self);
         let (tasks, clock) = (root.tasks.clone(), root.clock.clone());
-        let part = Self::new(Some(root.clone()), Some(policy), tasks, clock);
+        let limits = root.limited().map(|limited| limited.limits);
+        let part = Self::new(Some(root.clone()), Some(policy), limits, tasks, clock);
         match root.revoked() {
             Some(reason) => {
                 part.revoke(reason.clone());
@@ -297,11 +316,18 @@ impl Ref {
             address: hook.get_ptr(),
             direction,
         };
-        if let Some(policy) = &self.policy
-            && !self.wrappers.borrow().has(&key)
-            && let Some(other) = judge(&**policy, &*hook, direction, false)
-        {
-            return other;
+        if (self.policy.is_some() || self.limited.is_some()) && !self.wrappers.borrow().has(&key) {
+            if let Some(policy) = &self.policy
+                && let Some(other) = judge(&**policy, &*hook, direction, false)
+            {
+                return other;
+            }
+            let alive = self.wrappers.borrow().len();
+            if let Some(limited) = &self.limited
+                && let Err(error) = limited.admit_capability(alive)
+            {
+                return broken(error);
+            }
         }
         Box::new(Wrapper::new(self.wrapper_of(hook, key)))
     }

@@ -45,6 +45,10 @@ impl Wrappers {
         known.is_some_and(|node| node.strong_count() > 0)
     }
 
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
     /// Takes out `node`, which is being dropped. After its last reference went and before it came here,
     /// another may have come in its place, which stays.
     pub(super) fn remove(&mut self, node: &Node) {

@@ -28,6 +28,9 @@ pub(in crate::membrane) fn deliver(
     if let Some(reason) = membrane.revoked() {
         return Promise::err(reason.clone());
     }
+    if let Err(error) = membrane.admit_call() {
+        return Promise::err(error);
+    }
     in_flight(membrane, target.call_begins(method), |hold| {
         let params = Box::new(Params {
             incoming: Incoming::new(params),

@@ -89,6 +89,10 @@ impl<T> Calls<T> {
         })
     }
 
+    pub(in crate::membrane) fn len(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
     /// Makes every call fail with `reason`, and drops what it holds.
     pub(in crate::membrane) fn revoke(&self, reason: &capnp::Error) {
         // What is dropped may run anybody's code, which may come back here: nothing is borrowed then.

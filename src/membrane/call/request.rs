@@ -65,7 +65,11 @@ impl Unsent {
     /// Is there nothing to be done before it is sent?
     #[inline]
     fn is_ready(&self) -> bool {
-        self.is_local && self.outgoing.is_unused() && self.target.membrane().revoked().is_none()
+        let membrane = self.target.membrane();
+        self.is_local
+            && self.outgoing.is_unused()
+            && membrane.revoked().is_none()
+            && membrane.limited().is_none()
     }
 
     /// The same request to what the promise has resolved to since this one was begun.
@@ -102,6 +106,7 @@ impl Unsent {
         if let Some(reason) = membrane.revoked() {
             return Err(reason.clone());
         }
+        membrane.admit_call()?;
         if self.outgoing.is_flushed() {
             self.outgoing.close(membrane);
             return Ok(());

@@ -113,7 +113,15 @@ fn mirror(
     direction: Direction,
     table: &mut CapTable,
 ) -> capnp::Result<Found> {
+    let limited = membrane.limited();
+    let mut count = 0;
     let walked = walk(content, |found, _| {
+        if let Some(limited) = limited {
+            count += 1;
+            if let Err(error) = limited.admit_message(count) {
+                return ControlFlow::Break(error);
+            }
+        }
         if let Ok(hook) = found.pointer.get_capability() {
             if table.capacity() == 0 {
                 *table = membrane.spare_table();
@@ -126,8 +134,11 @@ fn mirror(
                 table[index] = Some(membrane.cross(hook, direction));
             }
         }
-        ControlFlow::<()>::Continue(())
+        ControlFlow::Continue(())
     })?;
+    if let Walked::Stopped(error) = walked {
+        return Err(error);
+    }
     if let Walked::Capability = walked
         && let Ok(hook) = content.get_as_capability::<Box<dyn ClientHook>>()
     {

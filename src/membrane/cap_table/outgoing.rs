@@ -64,6 +64,7 @@ impl Outgoing {
         direction: Direction,
     ) -> capnp::Result<()> {
         let cross = |hook| membrane.cross(hook, direction);
+        self.check(membrane)?;
         self.fill(content, |entry| entry.clone().map(cross))
     }
 
@@ -75,9 +76,20 @@ impl Outgoing {
         direction: Direction,
     ) -> capnp::Result<()> {
         let cross = |hook| membrane.cross(hook, direction);
-        let filled = self.fill(content, |entry| entry.take().map(cross));
+        let filled = match self.check(membrane) {
+            Ok(()) => self.fill(content, |entry| entry.take().map(cross)),
+            Err(error) => Err(error),
+        };
         self.close(membrane);
         filled
+    }
+
+    /// Is it within the membrane's limit?
+    fn check(&self, membrane: &Ref) -> capnp::Result<()> {
+        match membrane.limited() {
+            None => Ok(()),
+            Some(limited) => limited.admit_message(self.table.len()),
+        }
     }
 
     /// Nobody fills it any more: its table can be used again.

@@ -67,6 +67,11 @@ pub fn at<F: AsyncFn(Scene)>(places: &[Place], test: F) {
 
 /// Runs a test once for each place, with a driver and without one, with a policy that `rule` makes.
 pub fn ruled<P: Policy, F: AsyncFn(Scene)>(rule: impl Fn(&Worlds) -> P, test: F) {
+    everywhere_with(|worlds| Membrane::builder().policy(rule(worlds)), test);
+}
+
+/// Runs a test once for each place, with a driver and without one, with what `builder` makes.
+pub fn everywhere_with<F: AsyncFn(Scene)>(builder: impl Fn(&Worlds) -> Builder, test: F) {
     for place in [Place::InProcess, Place::ServerEnd, Place::ClientEnd] {
         for driven in [false, true] {
             eprintln!(
@@ -75,7 +80,7 @@ pub fn ruled<P: Policy, F: AsyncFn(Scene)>(rule: impl Fn(&Worlds) -> P, test: F)
             );
             run(async {
                 let worlds = Worlds::default();
-                let builder = Membrane::builder().policy(rule(&worlds));
+                let builder = builder(&worlds);
                 let inner = worlds.inside.probe("inner");
                 test(Scene::built(place, driven, worlds, inner, builder).await).await;
             });

@@ -1,0 +1,121 @@
+//! Limits: what is beyond is refused with an error that names the limit, and counted.
+
+use capspan::membrane::{Limits, Membrane, Refused};
+use capspan_testkit::membrane::events::{soon, start};
+use capspan_testkit::membrane::scene::{Scene, Worlds, everywhere_with, label};
+use capspan_testkit::membrane::{idle, run};
+use capspan_testkit::probe_capnp::probe;
+
+fn limited(limits: Limits, test: impl AsyncFn(Scene)) {
+    everywhere_with(|_| Membrane::builder().limits(limits), test);
+}
+
+fn none() -> Limits {
+    let max = usize::MAX;
+    Limits::default()
+        .capabilities(max)
+        .capabilities_in_a_message(max)
+        .calls(max)
+}
+
+async fn make(by: &probe::Client) -> Result<probe::Client, capnp::Error> {
+    let response = soon(by.make_request().send().promise).await?;
+    response.get()?.get_probe()
+}
+
+#[test]
+fn one_capability_too_many_fails_and_those_before_go_on() {
+    limited(none().capabilities(3), async |scene| {
+        let made = [
+            make(&scene.wrapper).await.unwrap(),
+            make(&scene.wrapper).await.unwrap(),
+        ];
+        let refused = make(&scene.wrapper).await.unwrap();
+        let error = label(&refused).await.unwrap_err();
+        let wanted = "3 capabilities are alive in this membrane; the limit is 3";
+        assert!(error.extra.contains(wanted), "{error}");
+        assert_eq!(error.kind, capnp::ErrorKind::Overloaded);
+        let counted = Refused {
+            capabilities: 1,
+            ..Refused::default()
+        };
+        assert_eq!(scene.membrane.refused(), counted);
+        for cap in &made {
+            label(cap).await.unwrap();
+        }
+        drop((made, refused));
+        idle().await;
+        // There is room again.
+        label(&make(&scene.wrapper).await.unwrap()).await.unwrap();
+        assert_eq!(scene.membrane.refused(), counted);
+    });
+}
+
+#[test]
+fn one_call_too_many_fails_and_there_is_room_when_one_has_ended() {
+    limited(none().calls(2), async |scene| {
+        let waiting = [0, 1].map(|_| start(scene.wrapper.wait_request().send().promise));
+        idle().await;
+        let error = label(&scene.wrapper).await.unwrap_err();
+        let wanted = "2 calls are in flight through this membrane; the limit is 2";
+        assert!(error.extra.contains(wanted), "{error}");
+        assert_eq!(scene.membrane.refused().calls, 1);
+        scene.inside.gate().open();
+        for call in waiting {
+            soon(call).await.unwrap();
+        }
+        label(&scene.wrapper).await.unwrap();
+    });
+}
+
+#[test]
+fn a_message_with_too_many_capabilities_is_refused_in_both_directions() {
+    limited(none().capabilities_in_a_message(8), async |scene| {
+        let many = async |given: u32, made: u32| {
+            let mut request = scene.wrapper.many_request();
+            let mut caps = request.get().init_caps(given);
+            for index in 0..given {
+                let cap = scene.outside.probe("x");
+                caps.set(
+                    index,
+                    capnp::capability::FromClientHook::into_client_hook(cap),
+                );
+            }
+            request.get().set_count(made);
+            let response = soon(request.send().promise).await?;
+            Ok::<_, capnp::Error>(response.get()?.get_caps()?.len())
+        };
+        assert_eq!(many(4, 4).await.unwrap(), 8);
+        let wanted = "capabilities or more; the limit of this membrane is 8";
+        for (given, made) in [(9, 0), (0, 9)] {
+            let error = many(given, made).await.unwrap_err();
+            assert!(error.extra.contains(wanted), "{given}, {made}: {error}");
+        }
+        assert!(scene.membrane.refused().messages >= 2);
+        idle().await;
+        assert_eq!(scene.outside.live(), 0);
+        assert_eq!(many(1, 1).await.unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_part_counts_for_itself() {
+    struct All;
+    impl capspan::membrane::Policy for All {}
+
+    run(async {
+        let worlds = Worlds::default();
+        let whole = Membrane::builder().limits(none().capabilities(1)).build();
+        let part = whole.part(All);
+        let one = whole.export(worlds.inside.probe("one"));
+        let other = part.export(worlds.inside.probe("other"));
+        label(&one).await.unwrap();
+        label(&other).await.unwrap();
+        let refused = part.export(worlds.inside.probe("third"));
+        assert!(label(&refused).await.is_err());
+        assert_eq!(
+            (whole.refused().capabilities, part.refused().capabilities),
+            (0, 1)
+        );
+    });
+}
