@@ -9,6 +9,7 @@ use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 
 use super::Direction;
 use super::call::{self, Room};
+use super::inspect::{Record, Wrapped};
 use super::policy::{Call, CallWatch, Policy, Verdict};
 use super::state::{MAX_REDIRECTS, Redirect, Ref, broken};
 use super::wrappers::Key;
@@ -24,6 +25,8 @@ pub(super) struct Node {
     /// That it is being found out.
     resolving: Cell<bool>,
     key: Key,
+    /// Where the membrane is inspected.
+    record: Option<Box<Record>>,
     membrane: Ref,
 }
 
@@ -44,8 +47,16 @@ impl Node {
             resolution: OnceCell::new(),
             resolving: Cell::new(false),
             key,
+            record: membrane
+                .inspection()
+                .map(|inspection| Box::new(inspection.record(membrane.now()))),
             membrane,
         }
+    }
+
+    pub(super) fn wrapped(&self) -> Option<Wrapped> {
+        let record = self.record.as_ref()?;
+        Some(record.wrapped(self.direction()))
     }
 
     pub(super) fn key(&self) -> Key {
@@ -62,6 +73,9 @@ impl Node {
         &self,
         (interface_id, method_id): (u64, u16),
     ) -> Option<Box<dyn CallWatch>> {
+        if let Some(record) = &self.record {
+            record.count_call();
+        }
         let policy = self.membrane.policy()?;
         policy.call_begins(&Call {
             interface_id,

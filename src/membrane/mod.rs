@@ -47,6 +47,7 @@ mod cap_table;
 mod client;
 mod completion;
 mod copy;
+mod inspect;
 mod limits;
 #[cfg(feature = "meter")]
 mod meter;
@@ -66,12 +67,13 @@ use futures::future::{self, Either};
 
 pub use allow_list::AllowList;
 pub use completion::{Completed, Completion};
+pub use inspect::{IntroducedBy, Wrapped};
 use limits::Limited;
 pub use limits::{Limits, Refused};
 #[cfg(feature = "meter")]
 pub use meter::{Calls, Meter, Method};
 pub use policy::{Call, CallWatch, Chain, Crossing, Passage, Policy, Verdict};
-use state::{Ref, State};
+use state::{Options, Ref, State};
 
 use crate::clock::Clock;
 use crate::drive::Tasks;
@@ -117,6 +119,7 @@ pub(crate) trait Watch {
 pub struct Builder {
     policy: Option<Rc<dyn Policy>>,
     limits: Option<Limits>,
+    is_inspected: bool,
     tasks: Option<Tasks>,
     clock: Option<Rc<dyn Clock>>,
 }
@@ -203,6 +206,12 @@ impl Membrane {
         }
     }
 
+    /// The wrappers that are alive, in no order; none where it is not [inspected](Builder::inspected).
+    /// Those of its parts are not among them.
+    pub fn wrapped(&self) -> Vec<Wrapped> {
+        self.membrane.wrapped()
+    }
+
     /// What its limits have refused so far.
     pub fn refused(&self) -> Refused {
         self.membrane
@@ -255,6 +264,13 @@ impl Builder {
         self
     }
 
+    /// Notes of each wrapper what [`Membrane::wrapped`] tells. It costs an allocation for each; membranes
+    /// that are not inspected note nothing.
+    pub fn inspected(mut self) -> Self {
+        self.is_inspected = true;
+        self
+    }
+
     /// Sets limits to what passes through it at once; by default there are none.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
@@ -263,8 +279,22 @@ impl Builder {
 
     /// The membrane.
     pub fn build(self) -> Membrane {
+        let Self {
+            policy,
+            limits,
+            is_inspected,
+            tasks,
+            clock,
+        } = self;
         Membrane {
-            membrane: Ref::new(None, self.policy, self.limits, self.tasks, self.clock),
+            membrane: Ref::new(Options {
+                root: None,
+                policy,
+                limits,
+                is_inspected,
+                tasks,
+                clock,
+            }),
         }
     }
 }

@@ -12,6 +12,7 @@ use capnp::private::layout::CapTable;
 use super::call::Calls;
 use super::client::{Node, Wrapper};
 use super::completion::{Completed, Completer, Completion};
+use super::inspect::{Inspection, Wrapped};
 use super::limits::{Limited, Limits};
 use super::policy::{Crossing, Passage, Policy};
 use super::wrappers::{Key, Wrappers};
@@ -26,6 +27,16 @@ const MAX_SPARE_CAPABILITIES: usize = 64;
 /// How many redirects of one call may be under way, one in the other.
 pub(super) const MAX_REDIRECTS: u32 = 64;
 
+/// What a membrane is made with.
+pub(super) struct Options {
+    pub(super) root: Option<Ref>,
+    pub(super) policy: Option<Rc<dyn Policy>>,
+    pub(super) limits: Option<Limits>,
+    pub(super) is_inspected: bool,
+    pub(super) tasks: Option<Tasks>,
+    pub(super) clock: Option<Rc<dyn Clock>>,
+}
+
 /// One membrane. It lives as long as a [`Ref`] does; that it goes is its completion.
 pub(super) struct State {
     /// The membrane that this one is a part of, with a policy of its own.
@@ -34,6 +45,7 @@ pub(super) struct State {
     parts: RefCell<Vec<Weak<State>>>,
     policy: Option<Rc<dyn Policy>>,
     limited: Option<Box<Limited>>,
+    inspection: Option<Box<Inspection>>,
     wrappers: RefCell<Wrappers>,
     /// The calls in flight that were sent.
     pub(super) answers: Calls<Response<any_pointer::Owned>>,
@@ -84,6 +96,19 @@ impl State {
     #[inline]
     pub(super) fn limited(&self) -> Option<&Limited> {
         self.limited.as_deref()
+    }
+
+    pub(super) fn inspection(&self) -> Option<&Inspection> {
+        self.inspection.as_deref()
+    }
+
+    pub(super) fn wrapped(&self) -> Vec<Wrapped> {
+        let nodes: Vec<_> = self.wrappers.borrow().nodes().collect();
+        nodes.iter().filter_map(|node| node.wrapped()).collect()
+    }
+
+    pub(super) fn now(&self) -> Option<Timestamp> {
+        self.clock.as_ref().map(|clock| clock.now())
     }
 
     /// May there be one more call in flight?
@@ -219,18 +244,21 @@ pub(super) struct Ref {
 }
 
 impl Ref {
-    pub(super) fn new(
-        root: Option<Ref>,
-        policy: Option<Rc<dyn Policy>>,
-        limits: Option<Limits>,
-        tasks: Option<Tasks>,
-        clock: Option<Rc<dyn Clock>>,
-    ) -> Self {
+    pub(super) fn new(options: Options) -> Self {
+        let Options {
+            root,
+            policy,
+            limits,
+            is_inspected,
+            tasks,
+            clock,
+        } = options;
         Self {
             state: Rc::new(State {
                 root,
                 parts: RefCell::default(),
                 policy,
+                inspection: is_inspected.then(Box::default),
                 limited: limits.map(|limits| Box::new(Limited::new(limits))),
                 wrappers: RefCell::default(),
                 answers: Calls::default(),
@@ -255,9 +283,14 @@ impl Ref {
     /// A part of this membrane with a policy of its own.
     pub(super) fn part(&self, policy: Rc<dyn Policy>) -> Self {
         let root = self.state.root.as_ref().unwrap_or(self);
-        let (tasks, clock) = (root.tasks.clone(), root.clock.clone());
-        let limits = root.limited().map(|limited| limited.limits);
-        let part = Self::new(Some(root.clone()), Some(policy), limits, tasks, clock);
+        let part = Self::new(Options {
+            root: Some(root.clone()),
+            policy: Some(policy),
+            limits: root.limited().map(|limited| limited.limits),
+            is_inspected: root.inspection.is_some(),
+            tasks: root.tasks.clone(),
+            clock: root.clock.clone(),
+        });
         match root.revoked() {
             Some(reason) => {
                 part.revoke(reason.clone());
@@ -431,8 +464,7 @@ impl Drop for Ref {
     /// Notes when the last reference goes; the membrane is complete when what waits is gone, too.
     fn drop(&mut self) {
         if Rc::strong_count(&self.state) == self.leaving.get() + 1 {
-            let now = self.clock.as_ref().map(|clock| clock.now());
-            self.last_drop.set(now);
+            self.last_drop.set(self.now());
             // What waits already, waits in a queue of the driver's.
             if let Some(tasks) = &self.tasks
                 && self.leaving.get() == 0

@@ -64,6 +64,13 @@ impl Wrappers {
     }
 
     /// Those that are alive.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = Rc<Node>> {
+        let first = self.first.as_ref().map(|(_, node)| node);
+        let all = first.into_iter().chain(self.more.values());
+        all.filter_map(Weak::upgrade)
+    }
+
+    /// Those that are alive.
     pub(super) fn into_nodes(self) -> impl Iterator<Item = Rc<Node>> {
         let first = self.first.map(|(_, node)| node);
         let all = first.into_iter().chain(self.more.into_values());

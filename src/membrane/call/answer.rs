@@ -34,10 +34,12 @@ impl Call {
         watch: Option<Box<dyn CallWatch>>,
         is_local: bool,
         target: &Node,
+        method: (u64, u16),
     ) -> [Self; 2] {
         let direction = target.direction();
         let membrane = target.membrane().clone();
         let holds = Hold::pair(membrane, watch, sent.promise, sent.pipeline.hook);
+        holds[0].introduces(method);
         holds.map(|hold| Self {
             hold,
             is_local,
@@ -62,6 +64,7 @@ impl Call {
     /// A capability that will be in the response, or is in it already.
     pub(super) fn get_pipelined_cap(&self, ops: &[PipelineOp]) -> Box<dyn ClientHook> {
         let membrane = self.hold.membrane();
+        let _introducing = self.hold.introducing();
         if !self.is_local {
             self.look();
         }
@@ -146,12 +149,20 @@ impl Future for Answer {
         let message = match call.is_local {
             true => {
                 let response = ready!(call.hold.poll(cx))?.hook;
+                let _introducing = call.hold.introducing();
                 match Incoming::look(response, call.hold.membrane(), call.direction) {
                     Ok(message) => Content::Own(message),
                     Err(response) => return Poll::Ready(Ok(Response::new(response))),
                 }
             }
-            false => Content::Shared(ready!(call.shared_response(cx))?),
+            false => {
+                let response = ready!(call.shared_response(cx))?;
+                if let Some(_introducing) = call.hold.introducing() {
+                    // Looked at now, as it is known by whom. Whoever reads it sees what is wrong with it.
+                    let _ = response.get(call.hold.membrane(), call.direction);
+                }
+                Content::Shared(response)
+            }
         };
         let response: Box<dyn ResponseHook> = Box::new(CallResponse {
             message,

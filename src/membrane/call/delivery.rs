@@ -13,6 +13,7 @@ use super::{Room, results};
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
 use crate::membrane::client::Node;
+use crate::membrane::inspect::IntroducedBy;
 use crate::membrane::policy::CallWatch;
 use crate::membrane::state::{Ref, Turn};
 
@@ -32,12 +33,23 @@ pub(in crate::membrane) fn deliver(
         return Promise::err(error);
     }
     in_flight(membrane, target.call_begins(method), |hold| {
+        hold.introduces(method);
         let params = Box::new(Params {
             incoming: Incoming::new(params),
             back: direction.reverse(),
             membrane: membrane.clone(),
             _room: Room::NEW,
         });
+        if let Some(inspection) = membrane.inspection() {
+            let (interface_id, method_id) = method;
+            let _introducing = inspection.introducing(IntroducedBy {
+                interface_id,
+                method_id,
+                in_results: false,
+            });
+            // Looked at now, as it is known by whom. Whoever reads it sees what is wrong with it.
+            let _ = params.get();
+        }
         let results = results::results(results, direction, hold.clone());
         call(params, results)
     })

@@ -13,6 +13,7 @@ use capnp::capability::{Promise, Response};
 use capnp::private::capability::{PipelineHook, ResponseHook};
 
 use crate::membrane::cap_table::Incoming;
+use crate::membrane::inspect::{IntroducedBy, Introducing};
 use crate::membrane::policy::CallWatch;
 use crate::membrane::state::{Ref, State};
 use crate::slots::Slots;
@@ -49,6 +50,8 @@ pub(super) struct InFlight<T> {
     /// Its response, where pipelines look at that, too.
     pub(super) response: Option<Rc<Incoming<Box<dyn ResponseHook>>>>,
     pub(super) waker: Option<Waker>,
+    /// What it is, where the membrane is inspected.
+    introduces: Option<Box<IntroducedBy>>,
     /// Whom the policy wants to be told of its end.
     watch: Option<Box<dyn CallWatch>>,
     /// Why it fails, whatever the promise says.
@@ -84,6 +87,7 @@ impl<T> Calls<T> {
             pipeline,
             response: None,
             waker: None,
+            introduces: None,
             watch,
             error: None,
         })
@@ -165,6 +169,25 @@ impl<T: End> Hold<T> {
 
     pub(super) fn membrane(&self) -> &Ref {
         &self.membrane
+    }
+
+    /// Where the membrane is inspected: notes that what crosses in its results is introduced by `method`.
+    pub(super) fn introduces(&self, (interface_id, method_id): (u64, u16)) {
+        if self.membrane.inspection().is_some() {
+            let by = IntroducedBy {
+                interface_id,
+                method_id,
+                in_results: true,
+            };
+            self.with(|call| call.introduces = Some(Box::new(by)));
+        }
+    }
+
+    /// While it lives, what crosses is introduced by this call.
+    pub(super) fn introducing(&self) -> Option<Introducing<'_>> {
+        let inspection = self.membrane.inspection()?;
+        let by = self.with(|call| call.introduces.as_deref().copied())?;
+        Some(inspection.introducing(by))
     }
 
     /// Looks at the call. No foreign code may run within, drops included: the others are borrowed, too.

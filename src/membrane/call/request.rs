@@ -11,6 +11,7 @@ use super::{Room, delivery};
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Outgoing;
 use crate::membrane::client::Node;
+use crate::membrane::inspect::IntroducedBy;
 use crate::membrane::state::{Ref, broken};
 
 /// Both share one allocation: what was the request goes on as the pipeline.
@@ -112,6 +113,13 @@ impl Unsent {
             return Ok(());
         }
         let back = self.target.direction().reverse();
+        let _introducing = membrane.inspection().map(|inspection| {
+            inspection.introducing(IntroducedBy {
+                interface_id: self.interface_id,
+                method_id: self.method_id,
+                in_results: false,
+            })
+        });
         self.outgoing.finish(self.inner.get(), membrane, back)
     }
 }
@@ -132,7 +140,13 @@ impl Request {
             return Promise::err(sent_already());
         };
         let watch = target.call_begins((interface_id, method_id));
-        let [promise, pipeline] = Call::pair(inner.send(), watch, is_local, &target);
+        let [promise, pipeline] = Call::pair(
+            inner.send(),
+            watch,
+            is_local,
+            &target,
+            (interface_id, method_id),
+        );
         *self = Self::Sent(pipeline);
         Promise::from_future(Answer::new(promise))
     }

@@ -42,6 +42,7 @@ impl Drop for Results {
             self.outgoing.close(membrane);
             return;
         }
+        let _introducing = self.call.introducing();
         let crossed = self
             .inner
             .get()
@@ -63,6 +64,7 @@ impl ResultsHook for Results {
     fn set_pipeline(&mut self) -> capnp::Result<()> {
         if !self.outgoing.is_flushed() {
             let (membrane, direction) = (self.call.membrane(), self.direction);
+            let _introducing = self.call.introducing();
             self.outgoing
                 .flush(self.inner.get()?, membrane, direction)?;
         }
