@@ -99,8 +99,9 @@ impl Future for Settle {
             && let Poll::Ready(started) = Pin::new(&mut start.promise).poll(cx)
         {
             this.start = None;
-            // Where that is so, it is why the session could not be delivered.
-            this.error = started.err();
+            // Where that is so, it is why the session could not be delivered. The other error may have
+            // come before.
+            this.error = started.err().or(this.error.take());
         }
         if let Some(open) = &mut this.open
             && let Poll::Ready(opened) = Pin::new(&mut open.promise).poll(cx)
