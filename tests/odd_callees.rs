@@ -14,6 +14,7 @@ use capspan_testkit::link::{link, watched};
 use capspan_testkit::run::pass;
 use capspan_testkit::service::{LATENCY, Place, everywhere};
 use capspan_testkit::testkit_capnp::thing;
+use capspan_testkit::world::World;
 use futures::channel::oneshot;
 
 /// What `openSession` is answered with.
@@ -22,6 +23,7 @@ enum Answer {
     Error,
     NoTopLevel,
     StructAsTopLevel,
+    Session,
 }
 
 /// Has a dispatcher at once, and returns from `startEvent` when it is let.
@@ -48,6 +50,7 @@ impl pipeline::Server for Callee {
 
 struct Dispatcher {
     answer: Answer,
+    world: World,
     held: Rc<Cell<usize>>,
 }
 
@@ -60,7 +63,7 @@ impl event_dispatcher::Server for Dispatcher {
         let mut results = results.get();
         self.held.set(self.held.get() + 1);
         results.set_session(capnp_rpc::new_client(Held(self.held.clone())));
-        let top_level = results.init_top_level();
+        let mut top_level = results.init_top_level();
         match self.answer {
             Answer::Error => return Err(capnp::Error::failed("no such account".into())),
             Answer::NoTopLevel => {}
@@ -68,6 +71,9 @@ impl event_dispatcher::Server for Dispatcher {
                 top_level
                     .init_as::<span_update::Builder<'_>>()
                     .set_name("x");
+            }
+            Answer::Session => {
+                top_level.set_as_capability(self.world.thing().into_client_hook());
             }
         }
         Ok(())
@@ -89,6 +95,7 @@ impl Drop for Held {
 struct Scene {
     session: Session<thing::Client>,
     spans: MemoryObserver,
+    world: World,
     /// How many sessions are held.
     held: Rc<Cell<usize>>,
     _tasks: Tasks,
@@ -97,10 +104,11 @@ struct Scene {
 fn open(place: Place, answer: Answer, returns: Option<oneshot::Receiver<()>>) -> Scene {
     let (tasks, driver) = Tasks::new();
     tokio::task::spawn_local(driver);
-    let held = Rc::default();
+    let (world, held) = (World::new(), Rc::default());
     let client: pipeline::Client = capnp_rpc::new_client(Callee {
         dispatcher: capnp_rpc::new_client(Dispatcher {
             answer,
+            world: world.clone(),
             held: Rc::clone(&held),
         }),
         returns: RefCell::new(returns),
@@ -119,6 +127,7 @@ fn open(place: Place, answer: Answer, returns: Option<oneshot::Receiver<()>>) ->
     Scene {
         session: pipeline.event("open").parent(root).open_session(),
         spans,
+        world,
         held,
         _tasks: tasks,
     }
@@ -167,5 +176,24 @@ fn s2_a_session_that_fails_before_its_start_returns_is_an_exception() {
         start.send(()).unwrap();
         settle().await;
         assert_failed(&scene, "no such account");
+    });
+}
+
+#[test]
+fn s7_dropping_the_handle_before_the_start_returns_cancels() {
+    everywhere(async |place| {
+        let (_start, returns) = oneshot::channel();
+        let scene = open(place, Answer::Session, Some(returns));
+        let (thing, handle) = scene.session.into_parts();
+        thing.number_request().send().promise.await.unwrap();
+        settle().await;
+        assert_eq!((scene.held.get(), scene.world.live()), (1, 1));
+        drop(handle);
+        settle().await;
+        let span = scene.spans.named("open").unwrap();
+        assert_eq!(span.outcome(), Some(Outcome::Canceled));
+        assert_eq!(scene.held.get(), 0, "the callee does not know");
+        assert_eq!(scene.world.live(), 0);
+        drop(thing);
     });
 }

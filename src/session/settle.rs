@@ -92,8 +92,10 @@ impl Future for Settle {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if this.open.is_some() && this.is_over(cx) {
+        // Also with the answer there, as long as the start has not returned: it holds the session.
+        if (this.open.is_some() || this.answer.is_some()) && this.is_over(cx) {
             this.open = None;
+            this.answer = None;
         }
         if let Some(start) = &mut this.start
             && let Poll::Ready(started) = Pin::new(&mut start.promise).poll(cx)
