@@ -162,6 +162,21 @@ fn m6_a_response_with_a_capability_in_it() {
 }
 
 #[test]
+fn m6_in_process_a_response_without_pointers_to_more_keeps_nothing_open() {
+    at(&[Place::InProcess], async |scene| {
+        let held = soon(scene.wrapper.label_request().send().promise).await;
+        let completion = scene.completion();
+        let left = scene.leave();
+        idle().await;
+        assert!(completion.is_complete());
+        let held = held.unwrap();
+        let label = held.get().unwrap().get_label().unwrap();
+        assert_eq!(label.to_str(), Ok("inner"));
+        drop((held, left));
+    });
+}
+
+#[test]
 fn m6_a_capability_of_a_response_that_is_gone() {
     alone_keeps_it_open(async |scene| {
         let response = soon(scene.wrapper.swap_request().send().promise)

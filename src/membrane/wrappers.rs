@@ -106,3 +106,92 @@ impl Hasher for AddressHasher {
         self.write_u64(word as u64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membrane::state::{Ref, broken};
+
+    fn key(address: usize) -> Key {
+        Key {
+            brand: 0,
+            address,
+            direction: Direction::Inbound,
+        }
+    }
+
+    /// A wrapper of its own for what is at `address`, in its place.
+    fn wrapped(wrappers: &mut Wrappers, address: usize) -> Rc<Node> {
+        let hook = broken(capnp::Error::failed("x".into()));
+        let node = Rc::new(Node::new(hook, key(address), Ref::new(None, None)));
+        let place = wrappers.place(key(address));
+        assert!(place.upgrade().is_none(), "there is one already");
+        *place = Rc::downgrade(&node);
+        node
+    }
+
+    fn assert_known(wrappers: &mut Wrappers, node: &Rc<Node>) {
+        let known = wrappers.place(node.key()).upgrade();
+        assert!(known.is_some_and(|known| Rc::ptr_eq(&known, node)));
+    }
+
+    #[test]
+    fn the_first_place_is_used_again() {
+        let mut wrappers = Wrappers::default();
+        for address in [1, 2, 1] {
+            let node = wrapped(&mut wrappers, address);
+            assert_known(&mut wrappers, &node);
+            assert!(wrappers.first.is_some() && wrappers.more.is_empty());
+            wrappers.remove(&node);
+            assert!(wrappers.first.is_none());
+        }
+    }
+
+    #[test]
+    fn who_is_in_the_map_stays_the_same_when_the_first_place_is_free() {
+        let mut wrappers = Wrappers::default();
+        let first = wrapped(&mut wrappers, 1);
+        let second = wrapped(&mut wrappers, 2);
+        assert_known(&mut wrappers, &first);
+        wrappers.remove(&first);
+        assert_known(&mut wrappers, &second);
+        let again = wrapped(&mut wrappers, 1);
+        for node in [&second, &again, &second] {
+            assert_known(&mut wrappers, node);
+        }
+        wrappers.remove(&second);
+        assert_known(&mut wrappers, &again);
+        wrappers.remove(&again);
+        assert!(wrappers.first.is_none() && wrappers.more.is_empty());
+        assert_eq!(wrappers.into_nodes().count(), 0);
+    }
+
+    #[test]
+    fn who_came_in_the_place_of_one_that_is_dropped_stays() {
+        let mut wrappers = Wrappers::default();
+        for others in 0..2 {
+            let keep: Vec<_> = (0..others).map(|n| wrapped(&mut wrappers, 9 + n)).collect();
+            let old = wrapped(&mut wrappers, 1);
+            // As its last reference is gone, and its drop has not come here.
+            *wrappers.place(key(1)) = Weak::new();
+            let new = wrapped(&mut wrappers, 1);
+            wrappers.remove(&old);
+            assert_known(&mut wrappers, &new);
+            wrappers.remove(&new);
+            assert_eq!(
+                wrappers.more.len() + usize::from(wrappers.first.is_some()),
+                keep.len()
+            );
+        }
+    }
+
+    #[test]
+    fn all_that_are_alive_are_found() {
+        let mut wrappers = Wrappers::default();
+        let mut nodes: Vec<_> = (1..4).map(|n| wrapped(&mut wrappers, n)).collect();
+        drop(nodes.remove(1));
+        let mut found: Vec<_> = wrappers.into_nodes().map(|n| n.key().address).collect();
+        found.sort_unstable();
+        assert_eq!(found, [1, 3]);
+    }
+}

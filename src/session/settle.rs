@@ -92,15 +92,18 @@ impl Future for Settle {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if this.open.is_some() && this.is_over(cx) {
+        // Also with the answer there, as long as the start has not returned: it holds the session.
+        if (this.open.is_some() || this.answer.is_some()) && this.is_over(cx) {
             this.open = None;
+            this.answer = None;
         }
         if let Some(start) = &mut this.start
             && let Poll::Ready(started) = Pin::new(&mut start.promise).poll(cx)
         {
             this.start = None;
-            // Where that is so, it is why the session could not be delivered.
-            this.error = started.err();
+            // Where that is so, it is why the session could not be delivered. The other error may have
+            // come before.
+            this.error = started.err().or(this.error.take());
         }
         if let Some(open) = &mut this.open
             && let Poll::Ready(opened) = Pin::new(&mut open.promise).poll(cx)
