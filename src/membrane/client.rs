@@ -11,7 +11,8 @@ use super::Direction;
 use super::call::{self, Room};
 use super::inspect::{Record, Wrapped};
 use super::policy::{Call, CallWatch, Policy, Verdict};
-use super::state::{MAX_REDIRECTS, Redirect, Ref, broken};
+use super::state::{Ref, broken};
+use super::turn::{MAX_REDIRECTS, Redirect};
 use super::wrappers::Key;
 
 /// One capability, wrapped. All references to the wrapper share it.
@@ -57,6 +58,10 @@ impl Node {
     pub(super) fn wrapped(&self) -> Option<Wrapped> {
         let record = self.record.as_ref()?;
         Some(record.wrapped(self.direction()))
+    }
+
+    pub(super) fn direction(&self) -> Direction {
+        self.key.direction
     }
 
     pub(super) fn key(&self) -> Key {

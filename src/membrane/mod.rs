@@ -47,6 +47,7 @@ mod cap_table;
 mod client;
 mod completion;
 mod copy;
+mod cross;
 mod inspect;
 mod limits;
 #[cfg(feature = "meter")]
@@ -54,6 +55,7 @@ mod meter;
 mod pipeline;
 mod policy;
 mod state;
+mod turn;
 mod wrappers;
 
 use std::any::Any;

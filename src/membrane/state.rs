@@ -9,14 +9,14 @@ use capnp::capability::Response;
 use capnp::private::capability::ClientHook;
 use capnp::private::layout::CapTable;
 
+use super::Watch;
 use super::call::Calls;
-use super::client::{Node, Wrapper};
+use super::client::Node;
 use super::completion::{Completed, Completer, Completion};
 use super::inspect::{Inspection, Wrapped};
 use super::limits::{Limited, Limits};
-use super::policy::{Crossing, Passage, Policy};
-use super::wrappers::{Key, Wrappers};
-use super::{Direction, MAX_RESOLUTION_HOPS, Watch};
+use super::policy::Policy;
+use super::wrappers::Wrappers;
 use crate::clock::{Clock, Timestamp};
 use crate::drive::Tasks;
 
@@ -24,10 +24,8 @@ use crate::drive::Tasks;
 const MAX_SPARE_TABLES: usize = 4;
 const MAX_SPARE_CAPABILITIES: usize = 64;
 
-/// How many redirects of one call may be under way, one in the other.
-pub(super) const MAX_REDIRECTS: u32 = 64;
-
 /// What a membrane is made with.
+#[derive(Default)]
 pub(super) struct Options {
     pub(super) root: Option<Ref>,
     pub(super) policy: Option<Rc<dyn Policy>>,
@@ -44,9 +42,9 @@ pub(super) struct State {
     /// Its parts.
     parts: RefCell<Vec<Weak<State>>>,
     policy: Option<Rc<dyn Policy>>,
-    limited: Option<Box<Limited>>,
+    pub(super) limited: Option<Box<Limited>>,
     inspection: Option<Box<Inspection>>,
-    wrappers: RefCell<Wrappers>,
+    pub(super) wrappers: RefCell<Wrappers>,
     /// The calls in flight that were sent.
     pub(super) answers: Calls<Response<any_pointer::Owned>>,
     /// The calls in flight that were received, or belong to a stream.
@@ -59,12 +57,12 @@ pub(super) struct State {
     attachments: RefCell<Vec<Box<dyn Any>>>,
     tasks: Option<Tasks>,
     clock: Option<Rc<dyn Clock>>,
-    /// How many [`Redirect`]s there are, one in the other.
-    redirects: Cell<u32>,
-    /// How many [`Turn`]s there are, one in the other.
-    turns: Cell<usize>,
+    /// How many [`Redirect`](super::turn::Redirect)s there are, one in the other.
+    pub(super) redirects: Cell<u32>,
+    /// How many [`Turn`](super::turn::Turn)s there are, one in the other.
+    pub(super) turns: Cell<usize>,
     /// What wrappers wrapped, to be dropped at the end of the turn.
-    leaving_hooks: RefCell<Vec<Box<dyn ClientHook>>>,
+    pub(super) leaving_hooks: RefCell<Vec<Box<dyn ClientHook>>>,
     /// How many references are held only by what waits to be dropped.
     leaving: Cell<usize>,
     last_drop: Cell<Option<Timestamp>>,
@@ -120,6 +118,7 @@ impl State {
         }
     }
 
+    #[inline]
     pub(super) fn policy(&self) -> Option<&Rc<dyn Policy>> {
         self.policy.as_ref()
     }
@@ -137,7 +136,7 @@ impl State {
     }
 
     /// The wrapper of this membrane that `hook` is, if it is one.
-    fn recognise(&self, hook: &dyn ClientHook) -> Option<Rc<Node>> {
+    pub(super) fn recognise(&self, hook: &dyn ClientHook) -> Option<Rc<Node>> {
         if hook.get_brand() != self.brand() {
             return None;
         }
@@ -312,72 +311,7 @@ impl Ref {
         is_referenced.then(|| Self { state })
     }
 
-    /// Lets `hook` cross, so that calls on what is given back go in `direction`.
-    ///
-    /// What comes back to the side it is from is the original; what crossed before is the wrapper that
-    /// it got then, while that is alive; what can't be wrapped is broken, never bare.
-    pub(super) fn cross(
-        &self,
-        mut hook: Box<dyn ClientHook>,
-        direction: Direction,
-    ) -> Box<dyn ClientHook> {
-        let mut hops = 0;
-        while let Some(resolved) = hook.get_resolved() {
-            hook = resolved;
-            hops += 1;
-            if hops == MAX_RESOLUTION_HOPS {
-                return broken(capnp::Error::failed(format!(
-                    "a promise resolved {MAX_RESOLUTION_HOPS} times without an end; the limit of \
-                     resolution hops is {MAX_RESOLUTION_HOPS}"
-                )));
-            }
-        }
-        if let Some(node) = self.recognise(&*hook)
-            && node.direction() != direction
-        {
-            let original = node.target();
-            let policy = self.policy.as_deref();
-            return policy
-                .and_then(|policy| judge(policy, &*original, direction, true))
-                .unwrap_or(original);
-        }
-        if let Some(reason) = self.revoked() {
-            return broken(reason.clone());
-        }
-        let key = Key {
-            brand: hook.get_brand(),
-            address: hook.get_ptr(),
-            direction,
-        };
-        if (self.policy.is_some() || self.limited.is_some()) && !self.wrappers.borrow().has(&key) {
-            if let Some(policy) = &self.policy
-                && let Some(other) = judge(&**policy, &*hook, direction, false)
-            {
-                return other;
-            }
-            let alive = self.wrappers.borrow().len();
-            if let Some(limited) = &self.limited
-                && let Err(error) = limited.admit_capability(alive)
-            {
-                return broken(error);
-            }
-        }
-        Box::new(Wrapper::new(self.wrapper_of(hook, key)))
-    }
-
-    fn wrapper_of(&self, hook: Box<dyn ClientHook>, key: Key) -> Rc<Node> {
-        // Dropped before `hook`: where that is not needed, its drop may run anybody's code.
-        let mut wrappers = self.wrappers.borrow_mut();
-        let place = wrappers.place(key);
-        if let Some(node) = place.upgrade() {
-            return node;
-        }
-        let node = Rc::new(Node::new(hook, key, self.clone()));
-        *place = Rc::downgrade(&node);
-        node
-    }
-
-    /// Drops `hook` where that is safe: with a driver at the end of the [`Turn`], or by the driver; without
+    /// Drops `hook` where that is safe: with a driver at the end of the [`Turn`](super::turn::Turn), or by the driver; without
     /// one, here.
     pub(super) fn let_go(&self, hook: Box<dyn ClientHook>) {
         if let Some(tasks) = &self.tasks {
@@ -391,56 +325,6 @@ impl Ref {
                 state: LeavingRef::new(self),
             });
         }
-    }
-}
-
-/// A call that was received is being polled: its service runs, which may drop and send what it likes. So
-/// no table of `capnp-rpc` is borrowed when this ends, and what wrappers let go meanwhile goes then. (Not
-/// at once: within, tables may be borrowed again.)
-pub(super) struct Turn<'a>(&'a State);
-
-impl<'a> Turn<'a> {
-    pub(super) fn begin(membrane: &'a State) -> Self {
-        membrane.turns.set(membrane.turns.get() + 1);
-        Self(membrane)
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let Self(membrane) = self;
-        membrane.turns.set(membrane.turns.get() - 1);
-        let mut hooks = membrane.leaving_hooks.take();
-        if !hooks.is_empty() {
-            // What was written before they went is to arrive before they are seen to be gone.
-            membrane.before_return();
-            hooks.clear();
-            // For what it has allocated; what came meanwhile is for the turn around this one.
-            let mut left = membrane.leaving_hooks.borrow_mut();
-            if left.is_empty() {
-                *left = hooks;
-            }
-        }
-    }
-}
-
-/// A call is being redirected.
-pub(super) struct Redirect<'a>(&'a State);
-
-impl<'a> Redirect<'a> {
-    /// `None` where there are too many already.
-    pub(super) fn begin(membrane: &'a State) -> Option<Self> {
-        let redirects = membrane.redirects.get();
-        (redirects < MAX_REDIRECTS).then(|| {
-            membrane.redirects.set(redirects + 1);
-            Self(membrane)
-        })
-    }
-}
-
-impl Drop for Redirect<'_> {
-    fn drop(&mut self) {
-        self.0.redirects.set(self.0.redirects.get() - 1);
     }
 }
 
@@ -505,36 +389,7 @@ impl Drop for LeavingRef {
     }
 }
 
-/// What the policy wants to be handed over in the place of `hook`, or `None`: what is usual. `is_back`:
-/// it goes back to the side it is from.
-fn judge(
-    policy: &dyn Policy,
-    hook: &dyn ClientHook,
-    direction: Direction,
-    is_back: bool,
-) -> Option<Box<dyn ClientHook>> {
-    let crossing = Crossing { hook };
-    // Calls on what goes out come in.
-    let passage = match (direction, is_back) {
-        (Direction::Inbound, false) => policy.export_internal(&crossing),
-        (Direction::Outbound, false) => policy.import_external(&crossing),
-        (Direction::Inbound, true) => policy.export_external(&crossing),
-        (Direction::Outbound, true) => policy.import_internal(&crossing),
-    };
-    match passage {
-        Passage::Usual => None,
-        Passage::Instead(other) => Some(other.hook),
-        Passage::Refuse(error) => Some(broken(error.into())),
-    }
-}
-
 /// A capability that answers everything with `error`.
 pub(super) fn broken(error: capnp::Error) -> Box<dyn ClientHook> {
     capnp_rpc::new_broken_cap(error).hook
-}
-
-impl Node {
-    pub(super) fn direction(&self) -> Direction {
-        self.key().direction
-    }
 }

@@ -110,7 +110,7 @@ impl Hasher for AddressHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::membrane::state::{Ref, broken};
+    use crate::membrane::state::{Options, Ref, broken};
 
     fn key(address: usize) -> Key {
         Key {
@@ -123,7 +123,7 @@ mod tests {
     /// A wrapper of its own for what is at `address`, in its place.
     fn wrapped(wrappers: &mut Wrappers, address: usize) -> Rc<Node> {
         let hook = broken(capnp::Error::failed("x".into()));
-        let node = Rc::new(Node::new(hook, key(address), Ref::new(None, None)));
+        let node = Rc::new(Node::new(hook, key(address), Ref::new(Options::default())));
         let place = wrappers.place(key(address));
         assert!(place.upgrade().is_none(), "there is one already");
         *place = Rc::downgrade(&node);

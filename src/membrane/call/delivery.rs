@@ -15,7 +15,8 @@ use crate::membrane::cap_table::Incoming;
 use crate::membrane::client::Node;
 use crate::membrane::inspect::IntroducedBy;
 use crate::membrane::policy::CallWatch;
-use crate::membrane::state::{Ref, Turn};
+use crate::membrane::state::Ref;
+use crate::membrane::turn::Turn;
 
 /// Hands on a call of `method` on `target`: `call` gets what the other side is to see.
 pub(in crate::membrane) fn deliver(
