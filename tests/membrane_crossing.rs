@@ -169,6 +169,33 @@ fn another_may_cross_in_its_place() {
     });
 }
 
+#[test]
+fn a_policy_may_revoke_while_it_judges_a_crossing() {
+    struct Revokes(Rc<RefCell<Option<capspan::membrane::WeakMembrane>>>);
+
+    impl Policy for Revokes {
+        fn export_internal(&self, _: &Crossing<'_>) -> Passage {
+            if let Some(membrane) = self.0.take() {
+                membrane.revoke(Error::revoked("enough"));
+            }
+            Passage::Usual
+        }
+    }
+
+    run(async {
+        let weak = Rc::new(RefCell::new(None));
+        let membrane = Membrane::builder().policy(Revokes(weak.clone())).build();
+        weak.replace(Some(membrane.downgrade()));
+        let inside = World::new();
+        let error = label(&membrane.export(inside.probe("x")))
+            .await
+            .unwrap_err();
+        assert!(error.extra.contains("enough"), "{error}");
+        idle().await;
+        assert_eq!(inside.live(), 0);
+    });
+}
+
 /// Exports through another part what is exported through this one.
 struct Through(RefCell<Option<Membrane>>);
 

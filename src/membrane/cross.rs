@@ -61,6 +61,10 @@ impl Ref {
             {
                 return broken(error);
             }
+            // The policy may have revoked it.
+            if let Some(reason) = self.revoked() {
+                return broken(reason.clone());
+            }
         }
         Box::new(Wrapper::new(self.wrapper_of(hook, key)))
     }

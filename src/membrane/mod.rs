@@ -34,6 +34,10 @@
 //!   capability are looked at, and with no capability in a request nothing is.
 //! - M8 *Fail closed*: a capability that can't be wrapped is unusable, never bare.
 //!
+//! What is to pass is decided by a [`Policy`], such as an [`AllowList`], or several in a [`Chain`]; how much
+//! at once, by [`Limits`]. A policy is told of the end of calls ([`CallWatch`]), and an inspected membrane
+//! tells what is [alive](Membrane::wrapped) in it.
+//!
 //! Where it reaches its limits: looking at pointers counts against the traversal limit of a message
 //! that was received, so a message needs up to twice the limit that it needs without; a list of structs
 //! counts twice against its nesting limit; and messages held by the application, received or not yet
