@@ -108,3 +108,8 @@ pub mod pipeline_capnp {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So are those of the chapter on membranes.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/membranes.md")]
+struct Membranes;

@@ -87,6 +87,7 @@ impl Node {
             method_id,
             direction: self.direction(),
             target: &|| self.target(),
+            membrane: &self.membrane,
         })
     }
 
@@ -205,6 +206,7 @@ impl Wrapper {
             method_id,
             direction: self.direction,
             target: &|| self.node.target(),
+            membrane: &self.node.membrane,
         };
         let verdict = match self.direction {
             Direction::Inbound => policy.inbound_call(&call),

@@ -37,7 +37,7 @@ impl Ref {
             let original = node.target();
             let policy = self.policy();
             return policy
-                .and_then(|policy| judge(&**policy, &*original, direction, true))
+                .and_then(|policy| judge(self, &**policy, &*original, direction, true))
                 .unwrap_or(original);
         }
         if let Some(reason) = self.revoked() {
@@ -51,7 +51,7 @@ impl Ref {
         if (self.policy().is_some() || self.limited.is_some()) && !self.wrappers.borrow().has(&key)
         {
             if let Some(policy) = self.policy()
-                && let Some(other) = judge(&**policy, &*hook, direction, false)
+                && let Some(other) = judge(self, &**policy, &*hook, direction, false)
             {
                 return other;
             }
@@ -85,12 +85,13 @@ impl Ref {
 /// What the policy wants to be handed over in the place of `hook`, or `None`: what is usual. `is_back`:
 /// it goes back to the side it is from.
 fn judge(
+    membrane: &Ref,
     policy: &dyn Policy,
     hook: &dyn ClientHook,
     direction: Direction,
     is_back: bool,
 ) -> Option<Box<dyn ClientHook>> {
-    let crossing = Crossing { hook };
+    let crossing = Crossing { hook, membrane };
     // Calls on what goes out come in.
     let passage = match (direction, is_back) {
         (Direction::Inbound, false) => policy.export_internal(&crossing),

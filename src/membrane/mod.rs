@@ -30,7 +30,8 @@
 //!   it in for good: that is as in C++, and what services expect.)
 //! - M3 *Promises*: a promise that has crossed and resolves behaves as what it resolved to.
 //! - M6 *Completion*: a future that resolves once, when nothing refers through the membrane any more.
-//! - M7 *No copy*: a call costs the same whatever data it carries; pointers that may lead to a
+//! - M7 *No copy*: a call costs the same whatever data it carries (but for a request that was begun before
+//!   a promise resolved off its connection and is sent after); pointers that may lead to a
 //!   capability are looked at, and with no capability in a request nothing is.
 //! - M8 *Fail closed*: a capability that can't be wrapped is unusable, never bare.
 //!
@@ -106,7 +107,9 @@ impl Direction {
     }
 }
 
-/// A membrane. Holding it keeps it from being complete, as holding any of its wrappers does.
+/// A membrane. Holding it keeps it from being complete, as holding any of its wrappers does. Clones are
+/// handles to the same membrane.
+#[derive(Clone)]
 pub struct Membrane {
     membrane: Ref,
 }
@@ -201,11 +204,13 @@ impl Membrane {
         self.membrane.attach(Box::new(value));
     }
 
-    /// A part of this membrane in which `policy` decides. What crosses by a wrapper of a part belongs to
-    /// the part; what went out through one part and comes in through another is the original all the
-    /// same. The whole is complete when all of its parts are; revoking it revokes them.
+    /// A part of the whole membrane in which `policy` decides. What crosses by a wrapper of a part belongs
+    /// to the part, and each part has wrappers of its own; what went out through one part and comes in
+    /// through another is the original all the same, and the part that it comes in by is asked. The whole
+    /// is complete when all of its parts are; revoking it revokes them. A part of a part is a part of the
+    /// whole.
     ///
-    /// It is C++'s `rootPolicy`: one root, and policies that share it.
+    /// It is for what C++'s `rootPolicy` is for: one root, and policies that share it.
     pub fn part(&self, policy: impl Policy) -> Self {
         Self {
             membrane: self.membrane.part(Rc::new(policy)),
@@ -231,6 +236,11 @@ impl Membrane {
         self.membrane.completion()
     }
 
+    /// Takes back everything that has crossed, for good. See [`WeakMembrane::revoke`].
+    pub fn revoke(&self, reason: Error) -> bool {
+        self.membrane.revoke(reason.into())
+    }
+
     /// A handle that does not keep it from being complete.
     pub fn downgrade(&self) -> WeakMembrane {
         WeakMembrane {
@@ -241,6 +251,12 @@ impl Membrane {
     /// Lets `watcher` know what becomes of it. Only the first one counts.
     pub(crate) fn watch(&self, watcher: Rc<dyn Watch>) {
         self.membrane.watch(watcher);
+    }
+
+    fn of(membrane: &Ref) -> Self {
+        Self {
+            membrane: membrane.clone(),
+        }
     }
 
     fn cross<C: FromClientHook>(&self, client: C, direction: Direction) -> C {
@@ -306,11 +322,17 @@ impl Builder {
 }
 
 impl WeakMembrane {
+    /// The membrane, unless it is complete, or about to be.
+    pub fn upgrade(&self) -> Option<Membrane> {
+        Ref::upgrade(&self.membrane).map(|membrane| Membrane { membrane })
+    }
+
     /// Takes back everything that has crossed, for good.
     ///
     /// When it returns, each wrapper fails with `reason`, each call in flight will say so to its
     /// caller, and what both held on the other side has been dropped; what is in use further up the
-    /// stack is dropped when that use ends. Of several revocations the first counts: `false` where it
+    /// stack is dropped when that use ends. Beyond its reach are messages that somebody holds, and what a
+    /// policy has put in the place of a call's target or of a capability. Of several revocations the first counts: `false` where it
     /// was revoked before, or is complete.
     pub fn revoke(&self, reason: Error) -> bool {
         match Ref::upgrade(&self.membrane) {

@@ -5,7 +5,8 @@ use std::fmt;
 use capnp::capability::Client;
 use capnp::private::capability::ClientHook;
 
-use super::Direction;
+use super::state::Ref;
+use super::{Direction, Membrane};
 use crate::error::Error;
 
 /// Decides about the calls and the capabilities that pass through a membrane. By default all of them
@@ -13,9 +14,10 @@ use crate::error::Error;
 ///
 /// # Contract
 ///
-/// *When.* A call is judged when its request is begun, or when it is delivered; a capability, when the
-/// message that it is in crosses, or the promise that it was. It is judged once for as long as its
-/// wrapper lives, unless the answer is other than [`Passage::Usual`].
+/// *When.* A call is judged when its request is begun, whether or not it is sent, or when it is delivered.
+/// A capability is judged when the message that it is in crosses, or the promise that it was: what gets a
+/// wrapper, once for as long as that lives; what goes back to its own side, each time. After a revocation
+/// no call is judged any more.
 ///
 /// *Where.* Synchronously, in the middle of a message. No borrow of the membrane's or of `capnp-rpc`'s is
 /// held, and no call is judged in a drop; a capability in the results of a call is, when the service lets
@@ -23,9 +25,13 @@ use crate::error::Error;
 /// a call that it wants to make is better handed to [`Tasks`](crate::Tasks), as it would overtake the
 /// message in whose middle it is.
 ///
-/// *Both ways.* What is refused inbound and allowed outbound comes in by another door: a capability that
-/// is passed in can be called out of, and its results are inside then. So a policy should judge calls in
-/// both directions alike, unless it knows who is on which side.
+/// *Both ways.* A promise from the other side may resolve to something of the caller's own. What is called
+/// before that goes in and comes out again: it is judged twice, inbound and outbound. What is called
+/// afterwards does not cross. So a policy should judge calls in both directions alike, or what happens
+/// depends on the moment.
+///
+/// *No circles.* The membrane holds its policy. A policy that holds its membrane, or a wrapper of it, keeps
+/// it from ever being complete: [`Call::membrane`] is there in place of that.
 ///
 /// *Fail closed.* What a policy refuses is a capability, or a call, that fails with its error.
 ///
@@ -99,7 +105,8 @@ pub enum Verdict {
     /// It goes to this capability, which is taken to be on the caller's side: nothing in its parameters
     /// and results crosses. It may hold the [target](Call::target) and call that; what it passes on
     /// between the two sides is to go through [`copy_into`](super::Membrane::copy_into) and
-    /// [`copy_out_of`](super::Membrane::copy_out_of), or it is a hole in the membrane.
+    /// [`copy_out_of`](super::Membrane::copy_out_of), or it is a hole in the membrane. A revocation does
+    /// not reach it, nor what it has of the target.
     Redirect(Client),
     /// It fails with this error.
     Refuse(Error),
@@ -111,7 +118,7 @@ pub enum Verdict {
 pub enum Passage {
     /// It is wrapped; or, where it goes back to the side that it is from, it is the original.
     Usual,
-    /// This is handed over in its place, as it is.
+    /// This is handed over in its place, as it is. A revocation does not reach it.
     Instead(Client),
     /// A capability is handed over that answers everything with this error.
     Refuse(Error),
@@ -123,11 +130,13 @@ pub struct Call<'a> {
     pub(super) method_id: u16,
     pub(super) direction: Direction,
     pub(super) target: &'a dyn Fn() -> Box<dyn ClientHook>,
+    pub(super) membrane: &'a Ref,
 }
 
 /// A capability that is about to cross.
 pub struct Crossing<'a> {
     pub(super) hook: &'a dyn ClientHook,
+    pub(super) membrane: &'a Ref,
 }
 
 impl Call<'_> {
@@ -151,6 +160,12 @@ impl Call<'_> {
     pub fn target(&self) -> Client {
         Client::new((self.target)())
     }
+
+    /// The membrane, or its part, that the call crosses: for a redirect target, to copy across, or to
+    /// revoke. Who keeps it keeps it from being complete; a policy that does so itself, for ever.
+    pub fn membrane(&self) -> Membrane {
+        Membrane::of(self.membrane)
+    }
 }
 
 impl Crossing<'_> {
@@ -158,10 +173,15 @@ impl Crossing<'_> {
     pub fn capability(&self) -> Client {
         Client::new(self.hook.add_ref())
     }
+
+    /// The membrane, or its part, that it crosses. See [`Call::membrane`].
+    pub fn membrane(&self) -> Membrane {
+        Membrane::of(self.membrane)
+    }
 }
 
-/// Several policies, one after the other. The first that refuses counts; if none does, the first that has
-/// anything else to say than that all goes as usual.
+/// Several policies, one after the other. The first that refuses counts, and those after it are not asked;
+/// if none does, the first that has anything else to say than that all goes as usual.
 pub struct Chain {
     policies: Vec<Box<dyn Policy>>,
 }
