@@ -8,9 +8,9 @@ use capnp::capability::{Client, Promise, Request};
 use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 
 use super::Direction;
-use super::call::{self, Room};
-use super::inspect::{Record, Wrapped};
-use super::policy::{Call, CallWatch, Policy, Verdict};
+use super::call::{self, Noted, Room};
+use super::inspect::{IntroducedBy, Record, Wrapped};
+use super::policy::{Call, Policy, Verdict};
 use super::state::{Ref, broken};
 use super::turn::{MAX_REDIRECTS, Redirect};
 use super::wrappers::Key;
@@ -72,22 +72,38 @@ impl Node {
         &self.membrane
     }
 
-    /// Tells the policy of a call on this wrapper.
+    /// Tells of a call on this wrapper whoever wants to know.
     #[inline]
-    pub(super) fn call_begins(
-        &self,
-        (interface_id, method_id): (u64, u16),
-    ) -> Option<Box<dyn CallWatch>> {
-        if let Some(record) = &self.record {
-            record.count_call();
+    pub(super) fn call_begins(&self, method: (u64, u16)) -> Option<Box<Noted>> {
+        match (self.membrane.policy(), &self.record) {
+            (None, None) => None,
+            (policy, record) => Some(self.note(policy, record.as_deref(), method)),
         }
-        let policy = self.membrane.policy()?;
-        policy.call_begins(&Call {
+    }
+
+    fn note(
+        &self,
+        policy: Option<&Rc<dyn Policy>>,
+        record: Option<&Record>,
+        (interface_id, method_id): (u64, u16),
+    ) -> Box<Noted> {
+        let call = Call {
             interface_id,
             method_id,
             direction: self.direction(),
             target: &|| self.target(),
             membrane: &self.membrane,
+        };
+        Box::new(Noted {
+            watch: policy.and_then(|policy| policy.call_begins(&call)),
+            introduces: record.map(|record| {
+                record.count_call();
+                IntroducedBy {
+                    interface_id,
+                    method_id,
+                    in_results: true,
+                }
+            }),
         })
     }
 

@@ -11,10 +11,10 @@ use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, ResponseH
 
 use super::Room;
 use super::in_flight::Hold;
+use super::noted::Noted;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
 use crate::membrane::client::Node;
-use crate::membrane::policy::CallWatch;
 use crate::membrane::state::{Ref, broken};
 
 /// One call. Its promise and its pipelines have one of these each.
@@ -31,15 +31,13 @@ impl Call {
     /// A call on `target`, and what came of sending it: for its promise and its pipeline.
     pub(super) fn pair(
         sent: RemotePromise<any_pointer::Owned>,
-        watch: Option<Box<dyn CallWatch>>,
+        noted: Option<Box<Noted>>,
         is_local: bool,
         target: &Node,
-        method: (u64, u16),
     ) -> [Self; 2] {
         let direction = target.direction();
         let membrane = target.membrane().clone();
-        let holds = Hold::pair(membrane, watch, sent.promise, sent.pipeline.hook);
-        holds[0].introduces(method);
+        let holds = Hold::pair(membrane, noted, sent.promise, sent.pipeline.hook);
         holds.map(|hold| Self {
             hold,
             is_local,

@@ -9,12 +9,12 @@ use capnp::capability::Promise;
 use capnp::private::capability::{ParamsHook, ResultsHook};
 
 use super::in_flight::Hold;
+use super::noted::Noted;
 use super::{Room, results};
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
 use crate::membrane::client::Node;
 use crate::membrane::inspect::IntroducedBy;
-use crate::membrane::policy::CallWatch;
 use crate::membrane::state::Ref;
 use crate::membrane::turn::Turn;
 
@@ -34,7 +34,6 @@ pub(in crate::membrane) fn deliver(
         return Promise::err(error);
     }
     in_flight(membrane, target.call_begins(method), |hold| {
-        hold.introduces(method);
         let params = Box::new(Params {
             incoming: Incoming::new(params),
             back: direction.reverse(),
@@ -59,23 +58,23 @@ pub(in crate::membrane) fn deliver(
 /// What `promise` does, unless the membrane is revoked before: then it fails with the reason.
 pub(in crate::membrane) fn until_revoked(
     membrane: &Ref,
-    watch: Option<Box<dyn CallWatch>>,
+    noted: Option<Box<Noted>>,
     promise: Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
     match membrane.revoked() {
         Some(reason) => Promise::err(reason.clone()),
-        None => in_flight(membrane, watch, |_| promise),
+        None => in_flight(membrane, noted, |_| promise),
     }
 }
 
 /// A call in flight; `start` begins it.
 fn in_flight(
     membrane: &Ref,
-    watch: Option<Box<dyn CallWatch>>,
+    noted: Option<Box<Noted>>,
     start: impl FnOnce(&Hold<()>) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
     let delivered = Delivered {
-        hold: Hold::new(membrane.clone(), watch),
+        hold: Hold::new(membrane.clone(), noted),
         _room: Room::NEW,
     };
     let mut promise = Some(start(&delivered.hold));

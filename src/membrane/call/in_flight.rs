@@ -12,8 +12,9 @@ use capnp::any_pointer;
 use capnp::capability::{Promise, Response};
 use capnp::private::capability::{PipelineHook, ResponseHook};
 
+use super::noted::Noted;
 use crate::membrane::cap_table::Incoming;
-use crate::membrane::inspect::{IntroducedBy, Introducing};
+use crate::membrane::inspect::Introducing;
 use crate::membrane::policy::CallWatch;
 use crate::membrane::state::{Ref, State};
 use crate::slots::Slots;
@@ -50,10 +51,8 @@ pub(super) struct InFlight<T> {
     /// Its response, where pipelines look at that, too.
     pub(super) response: Option<Rc<Incoming<Box<dyn ResponseHook>>>>,
     pub(super) waker: Option<Waker>,
-    /// What it is, where the membrane is inspected.
-    introduces: Option<Box<IntroducedBy>>,
-    /// Whom the policy wants to be told of its end.
-    watch: Option<Box<dyn CallWatch>>,
+    /// Where somebody wants to know of it.
+    noted: Option<Box<Noted>>,
     /// Why it fails, whatever the promise says.
     pub(super) error: Option<Box<capnp::Error>>,
 }
@@ -77,7 +76,7 @@ impl<T> Calls<T> {
     fn insert(
         &self,
         holds: usize,
-        watch: Option<Box<dyn CallWatch>>,
+        noted: Option<Box<Noted>>,
         promise: Option<Promise<T, capnp::Error>>,
         pipeline: Option<Box<dyn PipelineHook>>,
     ) -> usize {
@@ -87,8 +86,7 @@ impl<T> Calls<T> {
             pipeline,
             response: None,
             waker: None,
-            introduces: None,
-            watch,
+            noted,
             error: None,
         })
     }
@@ -109,14 +107,14 @@ impl<T> Calls<T> {
                     call.pipeline.take(),
                     call.response.take(),
                 );
-                (inside, call.watch.take(), call.waker.take())
+                (inside, call.noted.take(), call.waker.take())
             });
             revoked.collect()
         };
-        for (inside, watch, waker) in held {
+        for (inside, noted, waker) in held {
             drop(inside);
-            if let Some(watch) = watch {
-                watch.ended(Err(reason));
+            if let Some(noted) = noted {
+                noted.ended(Err(reason));
             }
             if let Some(waker) = waker {
                 waker.wake();
@@ -126,6 +124,12 @@ impl<T> Calls<T> {
 }
 
 impl<T> InFlight<T> {
+    /// Who is to be told that it has ended, the first time.
+    #[inline]
+    fn end_noted(&mut self) -> Option<Box<dyn CallWatch>> {
+        self.noted.as_mut()?.watch.take()
+    }
+
     /// Sets the waker; gives back the one that was set, to be dropped where nothing is borrowed.
     fn wake_later(&mut self, waker: &Waker) -> Option<Waker> {
         match &self.waker {
@@ -137,19 +141,19 @@ impl<T> InFlight<T> {
 
 impl<T: End> Hold<T> {
     /// A call that is about to begin.
-    pub(super) fn new(membrane: Ref, watch: Option<Box<dyn CallWatch>>) -> Self {
-        let key = T::calls(&membrane).insert(1, watch, None, None);
+    pub(super) fn new(membrane: Ref, noted: Option<Box<Noted>>) -> Self {
+        let key = T::calls(&membrane).insert(1, noted, None, None);
         Self::of(key, membrane)
     }
 
     /// A call that has begun, with a hold for its promise and one for its pipelines.
     pub(super) fn pair(
         membrane: Ref,
-        watch: Option<Box<dyn CallWatch>>,
+        noted: Option<Box<Noted>>,
         promise: Promise<T, capnp::Error>,
         pipeline: Box<dyn PipelineHook>,
     ) -> [Self; 2] {
-        let key = T::calls(&membrane).insert(2, watch, Some(promise), Some(pipeline));
+        let key = T::calls(&membrane).insert(2, noted, Some(promise), Some(pipeline));
         [Self::of(key, membrane.clone()), Self::of(key, membrane)]
     }
 
@@ -171,22 +175,10 @@ impl<T: End> Hold<T> {
         &self.membrane
     }
 
-    /// Where the membrane is inspected: notes that what crosses in its results is introduced by `method`.
-    pub(super) fn introduces(&self, (interface_id, method_id): (u64, u16)) {
-        if self.membrane.inspection().is_some() {
-            let by = IntroducedBy {
-                interface_id,
-                method_id,
-                in_results: true,
-            };
-            self.with(|call| call.introduces = Some(Box::new(by)));
-        }
-    }
-
     /// While it lives, what crosses is introduced by this call.
     pub(super) fn introducing(&self) -> Option<Introducing<'_>> {
         let inspection = self.membrane.inspection()?;
-        let by = self.with(|call| call.introduces.as_deref().copied())?;
+        let by = self.with(|call| call.noted.as_ref()?.introduces)?;
         Some(inspection.introducing(by))
     }
 
@@ -218,7 +210,7 @@ impl<T: End> Hold<T> {
             }
             Poll::Ready(result) => {
                 self.membrane.before_return();
-                let (failed, watch) = self.with(|call| (call.error.clone(), call.watch.take()));
+                let (failed, noted) = self.with(|call| (call.error.clone(), call.end_noted()));
                 // Failed meanwhile: that counts.
                 let result = match failed {
                     Some(error) => Err(*error),
@@ -230,7 +222,7 @@ impl<T: End> Hold<T> {
                         call.pipeline.take()
                     });
                 }
-                if let Some(watch) = watch {
+                if let Some(watch) = noted {
                     watch.ended(result.as_ref().map(|_| ()));
                 }
                 Poll::Ready(result)
@@ -243,7 +235,7 @@ impl<T: End> Hold<T> {
     fn failed(&self) -> Poll<Result<T, capnp::Error>> {
         let failed = self.with(|call| {
             let error = call.error.clone()?;
-            Some((error, call.watch.take()))
+            Some((error, call.end_noted()))
         });
         let Some((error, watch)) = failed else {
             return Poll::Pending;

@@ -12,11 +12,13 @@
 mod answer;
 mod delivery;
 mod in_flight;
+mod noted;
 mod request;
 mod results;
 
 pub(super) use delivery::{deliver, until_revoked};
 pub(super) use in_flight::Calls;
+pub(super) use noted::Noted;
 pub(super) use request::{pipeline, request};
 
 use std::mem::MaybeUninit;

@@ -139,14 +139,8 @@ impl Request {
         else {
             return Promise::err(sent_already());
         };
-        let watch = target.call_begins((interface_id, method_id));
-        let [promise, pipeline] = Call::pair(
-            inner.send(),
-            watch,
-            is_local,
-            &target,
-            (interface_id, method_id),
-        );
+        let noted = target.call_begins((interface_id, method_id));
+        let [promise, pipeline] = Call::pair(inner.send(), noted, is_local, &target);
         *self = Self::Sent(pipeline);
         Promise::from_future(Answer::new(promise))
     }
@@ -213,8 +207,8 @@ impl RequestHook for Request {
                 method_id,
                 ..
             }) => {
-                let watch = target.call_begins((interface_id, method_id));
-                delivery::until_revoked(target.membrane(), watch, inner.send_streaming())
+                let noted = target.call_begins((interface_id, method_id));
+                delivery::until_revoked(target.membrane(), noted, inner.send_streaming())
             }
             Self::Sending | Self::Sent(_) | Self::Failed(_) => Promise::err(sent_already()),
         }
