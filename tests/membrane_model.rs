@@ -34,7 +34,7 @@ fn all(seeds: std::ops::Range<u64>, stage: Stage) {
             Err(fault) => {
                 let shrunk = shrink(sequence, fails);
                 let again = check(&shrunk).err();
-                panic!("seed {seed}, {fault}; shrunk, {again:?}: {shrunk:#?}");
+                panic!("seed {seed}, {fault}; shrunk, {again:?}: {shrunk:?}");
             }
         }
     }
@@ -71,14 +71,14 @@ fn a_model_that_is_wrong_is_found_out() {
     for lie in lies {
         let lies = |sequence: &Sequence| check_with(sequence, Some(lie)).is_err();
         let found = (0..100)
-            .map(|seed| Sequence::decode(&bytes(seed), Stage::Promises))
+            .map(|seed| Sequence::decode(&bytes(seed), Stage::ALL))
             .find(lies);
         let shrunk = shrink(
             found.unwrap_or_else(|| panic!("{lie:?} was believed")),
             lies,
         );
         assert!(check(&shrunk).is_ok());
-        assert!(shrunk.ops.len() <= 8, "{lie:?}: {:?}", shrunk.ops);
+        assert!(shrunk.ops.len() <= 15, "{lie:?}: {:?}", shrunk.ops);
         println!("{lie:?}: {:?}", shrunk.ops);
     }
 }

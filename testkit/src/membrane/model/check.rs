@@ -51,6 +51,11 @@ pub fn check_with(sequence: &Sequence, lie: Option<Lie>) -> Result<Done, Fault> 
         identities: HashMap::new(),
     };
     let mut done = Done::default();
+    // Nothing comes of nothing.
+    for vat in 0..sequence.layout.vats {
+        both.step(Op::Introduce { vat }, &mut done)
+            .map_err(|what| Fault { step: 0, what })?;
+    }
     for (step, &op) in sequence.ops.iter().enumerate() {
         both.step(op, &mut done).map_err(|what| {
             let what = format!("{op:?}: {what}");

@@ -20,6 +20,11 @@ pub enum Stage {
     Graphs,
 }
 
+impl Stage {
+    /// Everything.
+    pub const ALL: Self = Self::Graphs;
+}
+
 /// A layout, and what is done in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sequence {
@@ -101,7 +106,7 @@ const SIZE: usize = 4;
 const KINDS: [(u8, Stage, fn([u8; 3]) -> Op); 28] = {
     use Stage::{Objects, Promises};
     [
-        (3, Objects, |[vat, ..]| Op::Introduce { vat }),
+        (4, Objects, |[vat, ..]| Op::Introduce { vat }),
         (4, Objects, |[edge, cap, _]| Op::Pass { edge, cap }),
         (1, Objects, |[cap, ..]| Op::Copy { cap }),
         (3, Objects, |[to, ..]| Op::Make { to }),
@@ -120,13 +125,13 @@ const KINDS: [(u8, Stage, fn([u8; 3]) -> Op); 28] = {
         }),
         (2, Objects, |[to, cap, _]| Op::Prepare { to, cap }),
         (2, Objects, |[request, ..]| Op::Send { request }),
-        (1, Objects, |[to, ..]| Op::Hold { to }),
+        (2, Objects, |[to, ..]| Op::Hold { to }),
         (1, Objects, |[response, ..]| Op::Open { response }),
-        (4, Objects, |[cap, ..]| Op::Drop { cap }),
+        (3, Objects, |[cap, ..]| Op::Drop { cap }),
         (1, Objects, |[message, ..]| Op::Discard { message }),
         (1, Objects, |[edge, ..]| Op::Revoke { edge }),
         (1, Objects, |[edge, ..]| Op::Leave { edge }),
-        (3, Objects, |[edge, ..]| Op::Renew { edge }),
+        (2, Objects, |[edge, ..]| Op::Renew { edge }),
         (2, Promises, |[to, cap, _]| Op::Hang { to, cap }),
         (2, Promises, |[to, cap, _]| Op::Wait { to, cap }),
         (3, Promises, |[to, cap, more]| Op::Pipeline {

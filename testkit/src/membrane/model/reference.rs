@@ -472,12 +472,17 @@ impl Model {
             Hold { .. } => {
                 let its = self.graph.object(object).vat;
                 let child = self.graph.new_object(its, "made".into());
-                let cap = self.graph.carry_out(&layers, child);
+                let result = self.graph.carry_out(&layers, child);
+                // A promise of this vat's forwards the call: the response is a message of this vat's.
+                let (layers, holds) = match self.graph.node(cap) {
+                    Node::Promise(_) => (Vec::new(), Vec::new()),
+                    _ => (layers, vec![child]),
+                };
                 let message = Message {
                     vat,
                     layers,
-                    holds: vec![child],
-                    cap,
+                    holds,
+                    cap: result,
                 };
                 push(&mut self.responses, message);
                 Gives::Nothing
