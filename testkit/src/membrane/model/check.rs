@@ -133,6 +133,9 @@ impl Both {
             }
         }
         for edge in 0..self.model.edges() {
+            if self.model.graph.is_connection(edge) {
+                continue;
+            }
             let (must, is) = (self.model.is_complete(edge), self.system.is_complete(edge));
             if is != Some(must) {
                 return Err(format!(
@@ -221,6 +224,7 @@ impl Both {
 fn agree(expected: &Expected, gave: &Result<Gives, Error>) -> Checked {
     let well = match (expected, gave) {
         (Ok(must), Ok(gave)) => must == gave,
+        (Err(Reason::Cut), Err(error)) => error.kind == capnp::ErrorKind::Disconnected,
         (Err(must), Err(error)) => error.extra.contains(&says(*must)),
         _ => false,
     };
@@ -234,6 +238,7 @@ fn agree(expected: &Expected, gave: &Result<Gives, Error>) -> Checked {
 fn says(must: Reason) -> String {
     match must {
         Reason::Revoked(edge) => reason(edge),
+        Reason::Cut => "disconnected".into(),
         Reason::BrokenPromise => "the promise is broken".into(),
         Reason::BrokenStream => "an empty push".into(),
     }

@@ -35,6 +35,8 @@ pub type Layer = (usize, Way);
 pub enum Reason {
     /// This membrane was revoked.
     Revoked(usize),
+    /// A connection was cut.
+    Cut,
     /// A promise resolved to an error.
     BrokenPromise,
     /// The stream was broken.
@@ -110,12 +112,18 @@ pub enum Then {
     Promise(String),
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Edge {
+    connection: bool,
+    revoked: bool,
+}
+
 /// The nodes.
 #[derive(Debug, Default)]
 pub struct Graph {
     nodes: Vec<Option<Node>>,
     alive: Vec<Id>,
-    revoked: Vec<bool>,
+    edges: Vec<Edge>,
     counts: Vec<u32>,
     /// What comes back is wrapped once more: a mistake, to see it found.
     pub never_unwraps: bool,
@@ -131,17 +139,48 @@ pub struct Route {
 }
 
 impl Graph {
-    /// With nothing in it but membranes, this many.
-    pub fn new(edges: usize) -> Self {
-        Self {
-            revoked: vec![false; edges],
-            ..Self::default()
-        }
+    /// One more membrane or connection.
+    pub fn add_edge(&mut self, connection: bool) {
+        self.edges.push(Edge {
+            connection,
+            revoked: false,
+        });
     }
 
-    /// One more membrane.
-    pub fn add_edge(&mut self) {
-        self.revoked.push(false);
+    /// Is it a connection?
+    pub fn is_connection(&self, edge: usize) -> bool {
+        self.edges[edge].connection
+    }
+
+    /// Those before the first connection: who is on this side of it knows of no others.
+    pub fn near<'a>(&self, layers: &'a [Layer]) -> &'a [Layer] {
+        let far = layers
+            .iter()
+            .position(|layer| self.edges[layer.0].connection);
+        &layers[..far.unwrap_or(layers.len())]
+    }
+
+    /// Does a call on `id` go over a connection?
+    pub fn goes_far(&self, mut id: Id) -> bool {
+        while let Node::Wrapper { layer, target, .. } = *self.node(id) {
+            if self.is_connection(layer.0) {
+                return true;
+            }
+            id = target;
+        }
+        false
+    }
+
+    /// Why a call through this edge fails, if it does.
+    pub fn fault(&self, edge: usize) -> Option<Reason> {
+        let Edge {
+            connection,
+            revoked,
+        } = self.edges[edge];
+        match connection {
+            true => revoked.then_some(Reason::Cut),
+            false => revoked.then_some(Reason::Revoked(edge)),
+        }
     }
 
     /// A new node.
@@ -190,20 +229,19 @@ impl Graph {
         }))
     }
 
-    /// Was this membrane revoked?
-    pub fn is_revoked(&self, edge: usize) -> bool {
-        self.revoked[edge]
-    }
-
-    /// Every wrapper of this membrane breaks. What a promise was seen to be, it stays.
+    /// Every wrapper of this membrane breaks, or every import of this connection. What a promise was seen
+    /// to be, it stays.
     pub fn revoke(&mut self, edge: usize) {
-        self.revoked[edge] = true;
+        self.edges[edge].revoked = true;
+        let Some(reason) = self.fault(edge) else {
+            return;
+        };
         for at in 0..self.alive.len() {
             let id = self.alive[at];
             if let Node::Wrapper { layer, .. } = self.node(id)
                 && layer.0 == edge
             {
-                let broken = self.add(Node::Broken(Reason::Revoked(edge)));
+                let broken = self.add(Node::Broken(reason));
                 if let Node::Wrapper { target, .. } = self.node_mut(id) {
                     *target = broken;
                 }
@@ -252,8 +290,8 @@ impl Graph {
         {
             return target;
         }
-        if self.revoked[layer.0] {
-            return self.add(Node::Broken(Reason::Revoked(layer.0)));
+        if let Some(reason) = self.fault(layer.0) {
+            return self.add(Node::Broken(reason));
         }
         let wrapper = self.alive().find(|(_, node)| {
             matches!(node, Node::Wrapper { layer: its, target, .. } if *its == layer && *target == id)
@@ -292,8 +330,8 @@ impl Graph {
             end = self.settled(end);
             match *self.node(end) {
                 Node::Wrapper { layer, target, .. } => {
-                    if self.revoked[layer.0] {
-                        return Err(Reason::Revoked(layer.0));
+                    if let Some(reason) = self.fault(layer.0) {
+                        return Err(reason);
                     }
                     layers.push(layer);
                     end = target;

@@ -5,8 +5,19 @@
 pub struct Layout {
     /// How many vats there are.
     pub vats: u8,
-    /// Each membrane: its inside, its outside, and whether it has a driver.
-    pub membranes: Vec<(u8, u8, bool)>,
+    /// What is between them: the inside, the outside, and what it is.
+    pub edges: Vec<(u8, u8, Kind)>,
+}
+
+/// What may be between two vats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A membrane without a driver.
+    Plain,
+    /// A membrane with one.
+    Driven,
+    /// A connection, of which the inside is the server. To revoke it is to cut it.
+    Connection,
 }
 
 /// How much of all that can be done is done.
@@ -18,11 +29,27 @@ pub enum Stage {
     Promises,
     /// Several membranes: one behind the other, side by side, in a ring.
     Graphs,
+    /// Membranes and connections, but no promises.
+    Connections,
 }
 
 impl Stage {
-    /// Everything.
-    pub const ALL: Self = Self::Graphs;
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Objects,
+        Self::Promises,
+        Self::Graphs,
+        Self::Connections,
+    ];
+
+    /// Is what begins at stage `from` done in this one?
+    fn has(self, from: Self) -> bool {
+        match (self, from) {
+            (Self::Connections, Self::Promises) => false,
+            (_, Self::Connections) => self >= Self::Promises,
+            _ => self >= from,
+        }
+    }
 }
 
 /// A layout, and what is done in it.
@@ -102,9 +129,13 @@ pub enum Op {
 /// How many bytes make an operation.
 const SIZE: usize = 4;
 
-/// How often each kind of operation comes, and from which stage on.
-const KINDS: [(u8, Stage, fn([u8; 3]) -> Op); 28] = {
+/// What kinds of operation there are: how often each comes, from which stage on, and how it is read.
+type Kinds = [(u8, Stage, fn([u8; 3]) -> Op); 28];
+
+const KINDS: Kinds = {
     use Stage::{Objects, Promises};
+    /// Also where there are connections.
+    const CALLS: Stage = Stage::Connections;
     [
         (4, Objects, |[vat, ..]| Op::Introduce { vat }),
         (4, Objects, |[edge, cap, _]| Op::Pass { edge, cap }),
@@ -132,27 +163,23 @@ const KINDS: [(u8, Stage, fn([u8; 3]) -> Op); 28] = {
         (1, Objects, |[edge, ..]| Op::Revoke { edge }),
         (1, Objects, |[edge, ..]| Op::Leave { edge }),
         (2, Objects, |[edge, ..]| Op::Renew { edge }),
-        (2, Promises, |[to, cap, _]| Op::Hang { to, cap }),
-        (2, Promises, |[to, cap, _]| Op::Wait { to, cap }),
+        (2, CALLS, |[to, cap, _]| Op::Hang { to, cap }),
+        (2, CALLS, |[to, cap, _]| Op::Wait { to, cap }),
         (3, Promises, |[to, cap, more]| Op::Pipeline {
             to,
             cap,
             keep: more & 1 == 1,
         }),
         (2, Promises, |[to, ..]| Op::Ask { to }),
-        (2, Promises, |[call, ..]| Op::Cancel { call }),
-        (3, Promises, |[vat, ..]| Op::Resolve { vat }),
+        (2, CALLS, |[call, ..]| Op::Cancel { call }),
+        (3, CALLS, |[vat, ..]| Op::Resolve { vat }),
         (4, Promises, |[of, cap, target]| Op::Promise {
             of,
             cap,
             target,
         }),
-        (2, Promises, |[to, cap, bytes]| Op::Stream {
-            to,
-            cap,
-            bytes,
-        }),
-        (1, Promises, |[to, ..]| Op::Streamed { to }),
+        (2, CALLS, |[to, cap, bytes]| Op::Stream { to, cap, bytes }),
+        (1, CALLS, |[to, ..]| Op::Streamed { to }),
     ]
 };
 
@@ -174,37 +201,62 @@ impl Sequence {
 
 impl Layout {
     fn choose([shape, driven, ..]: [u8; 4], stage: Stage) -> Self {
-        let pairs: &[(u8, u8)] = match shape % 6 {
-            _ if stage < Stage::Graphs => &[(0, 1)],
-            0 => &[(0, 1)],
+        use Edge::{Link, Membrane};
+        let edges: &[(u8, u8, Edge)] = match (stage, shape % 6) {
+            (Stage::Objects | Stage::Promises, _) => &[(0, 1, Membrane)],
+            (Stage::Graphs, 0) => &[(0, 1, Membrane)],
             // One behind the other.
-            1 => &[(0, 1), (1, 2)],
+            (Stage::Graphs, 1) => &[(0, 1, Membrane), (1, 2, Membrane)],
             // One inside of two.
-            2 => &[(0, 1), (0, 2)],
+            (Stage::Graphs, 2) => &[(0, 1, Membrane), (0, 2, Membrane)],
             // Side by side.
-            3 => &[(0, 1), (0, 1)],
+            (Stage::Graphs, 3) => &[(0, 1, Membrane), (0, 1, Membrane)],
             // A ring.
-            4 => &[(0, 1), (1, 2), (2, 0)],
-            // Against each other, and a third.
-            _ => &[(0, 1), (1, 0), (1, 2), (2, 3)],
+            (Stage::Graphs, 4) => &[(0, 1, Membrane), (1, 2, Membrane), (2, 0, Membrane)],
+            // Against each other, and two more.
+            (Stage::Graphs, _) => &[
+                (0, 1, Membrane),
+                (1, 0, Membrane),
+                (1, 2, Membrane),
+                (2, 3, Membrane),
+            ],
+            // At the server's end, at the client's, at both.
+            (Stage::Connections, 0 | 1) => &[(0, 1, Membrane), (1, 2, Link)],
+            (Stage::Connections, 2) => &[(0, 1, Link), (1, 2, Membrane)],
+            (Stage::Connections, 3) => &[(0, 1, Membrane), (1, 2, Link), (2, 3, Membrane)],
+            // Beside one.
+            (Stage::Connections, 4) => &[(0, 1, Membrane), (0, 1, Link)],
+            // A ring.
+            (Stage::Connections, _) => &[(0, 1, Membrane), (1, 2, Link), (2, 0, Link)],
         };
-        let membranes = pairs.iter().enumerate();
+        let kind = |at: usize, edge: &Edge| match edge {
+            Link => Kind::Connection,
+            Membrane if driven >> at & 1 == 1 => Kind::Driven,
+            Membrane => Kind::Plain,
+        };
+        let all = edges.iter().enumerate();
         Self {
-            vats: 1 + pairs
+            vats: 1 + edges
                 .iter()
-                .map(|pair| pair.0.max(pair.1))
+                .map(|edge| edge.0.max(edge.1))
                 .max()
                 .unwrap_or(0),
-            membranes: membranes
-                .map(|(at, &(inside, outside))| (inside, outside, driven >> at & 1 == 1))
+            edges: all
+                .map(|(at, (inside, outside, edge))| (*inside, *outside, kind(at, edge)))
                 .collect(),
         }
     }
 }
 
+/// A [`Kind`], but for what is chosen.
+enum Edge {
+    Membrane,
+    Link,
+}
+
 impl Op {
     fn decode([kind, rest @ ..]: [u8; SIZE], stage: Stage) -> Self {
-        let kinds = || KINDS.iter().filter(|kind| stage >= kind.1);
+        let kinds = || KINDS.iter().filter(|kind| stage.has(kind.1));
         let total: u8 = kinds().map(|kind| kind.0).sum();
         let mut left = kind % total;
         for (weight, _, make) in kinds() {

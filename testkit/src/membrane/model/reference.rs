@@ -1,7 +1,7 @@
 //! The model: what each vat holds, and what comes of an operation.
 
-use super::graph::{Graph, Id, Layer, Node, Promise, Reason, Route, Then, Vat, Way};
-use super::ops::{Layout, Op};
+use super::graph::{Graph, Id, Layer, Node, Reason, Route, Vat, Way};
+use super::ops::{Kind, Layout, Op};
 
 /// How many capabilities are held; the oldest goes for the next.
 pub const HANDS: usize = 10;
@@ -53,13 +53,13 @@ pub struct Hand {
 
 /// A message that is held, not sent or not looked into.
 #[derive(Clone, Debug)]
-struct Message {
-    vat: Vat,
-    layers: Vec<Layer>,
+pub(super) struct Message {
+    pub(super) vat: Vat,
+    pub(super) layers: Vec<Layer>,
     /// What it refers to, from the outermost in.
-    holds: Vec<Id>,
+    pub(super) holds: Vec<Id>,
     /// The parameter, or the result.
-    cap: Id,
+    pub(super) cap: Id,
 }
 
 /// A call whose promise is held.
@@ -96,24 +96,27 @@ pub struct Model {
     vats: usize,
     edges: Vec<Edge>,
     requests: Vec<Message>,
-    responses: Vec<Message>,
+    pub(super) responses: Vec<Message>,
     pub(super) calls: Vec<Call>,
     introduced: usize,
-    lie: Option<Lie>,
+    pub(super) lie: Option<Lie>,
 }
 
 /// An operation with its choices made, and what must come of it. `None`: nothing to choose from.
-type Applied = Option<(Op, Expected)>;
+pub(super) type Applied = Option<(Op, Expected)>;
 
 impl Model {
     /// Nothing but vats and membranes.
     pub fn new(layout: &Layout, lie: Option<Lie>) -> Self {
-        let edges = layout.membranes.iter().map(|&(inside, outside, _)| Edge {
+        let edges = layout.edges.iter().map(|&(inside, outside, _)| Edge {
             inside: inside.into(),
             outside: outside.into(),
             handle: true,
         });
-        let mut graph = Graph::new(layout.membranes.len());
+        let mut graph = Graph::default();
+        for &(_, _, kind) in &layout.edges {
+            graph.add_edge(kind == Kind::Connection);
+        }
         graph.never_unwraps = lie == Some(Lie::NeverUnwraps);
         Self {
             graph,
@@ -143,7 +146,10 @@ impl Model {
 
     /// Is nothing left that refers through a membrane?
     pub fn is_complete(&self, edge: usize) -> bool {
-        let through = |layers: &[Layer]| layers.iter().any(|layer| layer.0 == edge);
+        let through = |layers: &[Layer]| {
+            let mut near = self.graph.near(layers).iter();
+            near.any(|layer| layer.0 == edge)
+        };
         let mut messages = self.responses.iter().chain(&self.requests);
         let is_wrapper =
             |node: &Node| matches!(node, Node::Wrapper { layer, .. } if layer.0 == edge);
@@ -212,12 +218,12 @@ impl Model {
         Gives::Cap
     }
 
-    fn pick(&self, choice: u8) -> Option<usize> {
+    pub(super) fn pick(&self, choice: u8) -> Option<usize> {
         (choice as usize).checked_rem(self.hands.len())
     }
 
     /// One that the same vat holds.
-    fn pick_beside(&self, hand: usize, choice: u8) -> usize {
+    pub(super) fn pick_beside(&self, hand: usize, choice: u8) -> usize {
         let vat = self.hands[hand].vat;
         let beside: Vec<usize> = (0..self.hands.len())
             .filter(|&at| self.hands[at].vat == vat)
@@ -266,7 +272,15 @@ impl Model {
             }
             Op::Revoke { edge } => {
                 let edge = edge as usize % self.edges.len();
-                let revokes = !self.graph.is_revoked(edge) && !self.is_complete(edge);
+                let revoked = self.graph.fault(edge).is_some();
+                let is_connection = self.graph.is_connection(edge);
+                if is_connection {
+                    if revoked {
+                        return None;
+                    }
+                    self.edges[edge].handle = false;
+                }
+                let revokes = !revoked && (is_connection || !self.is_complete(edge));
                 if revokes && self.lie != Some(Lie::RevokesNothing) {
                     self.graph.revoke(edge);
                 }
@@ -275,6 +289,9 @@ impl Model {
             }
             Op::Leave { edge } => {
                 let edge = edge as usize % self.edges.len();
+                if self.graph.is_connection(edge) {
+                    return None;
+                }
                 self.edges[edge].handle = false;
                 Some((Op::Leave { edge: edge as u8 }, Ok(Gives::Nothing)))
             }
@@ -291,7 +308,7 @@ impl Model {
                 if self.edges.len() == EDGES {
                     return None;
                 }
-                self.graph.add_edge();
+                self.graph.add_edge(self.graph.is_connection(edge));
                 self.edges.push(Edge {
                     inside,
                     outside,
@@ -358,9 +375,14 @@ impl Model {
             }
             holds.push(at);
             layers.push(layer);
+            if self.graph.is_connection(layer.0) {
+                break;
+            }
             at = target;
         }
-        holds.push(at);
+        if holds.last() != Some(&at) {
+            holds.push(at);
+        }
         let message = Message {
             vat,
             layers,
@@ -375,10 +397,15 @@ impl Model {
     fn send(&mut self, request: u8) -> Applied {
         let at = (request as usize).checked_rem(self.requests.len())?;
         let end = *self.requests[at].holds.last()?;
+        let end = match *self.graph.node(end) {
+            // What is beyond a connection is not held by the request itself.
+            Node::Wrapper { target, .. } => target,
+            _ => end,
+        };
         let layers = self.requests[at].layers.clone();
-        let revoked = layers.iter().find(|layer| self.graph.is_revoked(layer.0));
-        let found = match revoked {
-            Some(layer) => Err(Reason::Revoked(layer.0)),
+        let fault = layers.iter().find_map(|layer| self.graph.fault(layer.0));
+        let found = match fault {
+            Some(reason) => Err(reason),
             None => self.object(end)?,
         };
         let request = self.requests.remove(at);
@@ -408,179 +435,6 @@ impl Model {
         let object = self.graph.object(of);
         let (vat, label) = (object.vat, format!("{}'s child", object.label));
         self.graph.new_object(vat, label)
-    }
-
-    /// What one calls an object for.
-    fn call(&mut self, op: Op) -> Applied {
-        use Op::*;
-        let (to, cap, third) = match op {
-            Make { to } | Clear { to } | Take { to } | Hold { to } | Streamed { to } => (to, 0, 0),
-            Store { to, cap } | Hang { to, cap } | Wait { to, cap } => (to, cap, 0),
-            Pipeline { to, cap, .. } | Stream { to, cap, .. } => (to, cap, 0),
-            LoopBack { through, cap } | Call { through, cap } => (through, cap, 0),
-            Relay { through, to, cap } => (through, to, cap),
-            Promise { of, cap, .. } => (of, cap, 0),
-            other => unreachable!("{other:?} is no call"),
-        };
-        let at = self.pick(to)?;
-        let (beside, third) = (self.pick_beside(at, cap), self.pick_beside(at, third));
-        let (to, cap) = (at as u8, beside as u8);
-        let op = match op {
-            Make { .. } => Make { to },
-            Clear { .. } => Clear { to },
-            Take { .. } => Take { to },
-            Hold { .. } => Hold { to },
-            Streamed { .. } => Streamed { to },
-            Store { .. } => Store { to, cap },
-            Hang { .. } => Hang { to, cap },
-            Wait { .. } => Wait { to, cap },
-            Pipeline { keep, .. } => Pipeline { to, cap, keep },
-            Stream { bytes, .. } => Stream { to, cap, bytes },
-            LoopBack { .. } => LoopBack { through: to, cap },
-            Call { .. } => Call { through: to, cap },
-            Relay { .. } => Relay {
-                through: to,
-                to: cap,
-                cap: third as u8,
-            },
-            Promise { target, .. } => Promise {
-                of: to,
-                cap,
-                target: target % 4,
-            },
-            other => other,
-        };
-        let Hand { vat, cap } = self.hands[at];
-        let (layers, object) = match self.object(cap)? {
-            Ok(found) => found,
-            Err(reason) => return Some((op, Err(reason))),
-        };
-        let param = self.hands[beside].cap;
-        let param = self.graph.carry_in(&layers, param);
-        let third = self.hands[third].cap;
-        let third = self.graph.carry_in(&layers, third);
-        let give = |model: &mut Self, cap: Id| {
-            let result = model.graph.carry_out(&layers, cap);
-            model.hold(vat, result)
-        };
-        let gives = match op {
-            Make { .. } => {
-                let its = self.graph.object(object).vat;
-                let made = self.graph.new_object(its, "made".into());
-                give(self, made)
-            }
-            Hold { .. } => {
-                let its = self.graph.object(object).vat;
-                let child = self.graph.new_object(its, "made".into());
-                let result = self.graph.carry_out(&layers, child);
-                // A promise of this vat's forwards the call: the response is a message of this vat's.
-                let (layers, holds) = match self.graph.node(cap) {
-                    Node::Promise(_) => (Vec::new(), Vec::new()),
-                    _ => (layers, vec![child]),
-                };
-                let message = Message {
-                    vat,
-                    layers,
-                    holds,
-                    cap: result,
-                };
-                push(&mut self.responses, message);
-                Gives::Nothing
-            }
-            Store { .. } => {
-                self.graph.object(object).slot = Some(param);
-                Gives::Nothing
-            }
-            Clear { .. } => {
-                self.graph.object(object).slot = None;
-                Gives::Nothing
-            }
-            Take { .. } => match self.graph.object(object).slot {
-                Some(stored) => give(self, stored),
-                None => Gives::Null,
-            },
-            LoopBack { .. } => give(self, param),
-            Call { .. } => match self.object(param)? {
-                Ok(_) => Gives::Nothing,
-                Err(reason) => return Some((op, Err(reason))),
-            },
-            Relay { .. } => match self.object(param)? {
-                Ok((further, object)) => {
-                    self.graph.carry_in(&further, third);
-                    let child = self.child(object);
-                    let relayed = self.graph.carry_out(&further, child);
-                    give(self, relayed)
-                }
-                Err(reason) => return Some((op, Err(reason))),
-            },
-            Stream { bytes, .. } => {
-                let object = self.graph.object(object);
-                if bytes % 16 == 0 {
-                    object.broken = true;
-                    return Some((op, Err(Reason::BrokenStream)));
-                }
-                if self.lie != Some(Lie::CountsNoStream) {
-                    object.pushed.0 += 1;
-                    object.pushed.1 += u64::from(bytes % 16);
-                }
-                Gives::Nothing
-            }
-            Streamed { .. } => {
-                let (calls, bytes) = self.graph.object(object).pushed;
-                Gives::Numbers(calls, bytes)
-            }
-            Promise { target, .. } => {
-                let promise = self.promise(object, target, param);
-                give(self, promise)
-            }
-            Hang { .. } | Wait { .. } | Pipeline { .. } => {
-                let its = self.graph.object(object).vat;
-                let call = self.graph.add(Node::Call {
-                    object,
-                    param: Some(param),
-                    vat: its,
-                    open: (!matches!(op, Hang { .. })).then_some(false),
-                    pipelined: None,
-                });
-                let mut gives = Gives::Nothing;
-                if let Pipeline { .. } = op {
-                    let cap = self
-                        .graph
-                        .add(Node::Promise(super::graph::Promise::Pipelined(call)));
-                    if let Node::Call { pipelined, .. } = self.graph.node_mut(call) {
-                        *pipelined = Some(cap);
-                    }
-                    gives = give(self, cap);
-                }
-                if !matches!(op, Pipeline { keep: false, .. }) {
-                    let call = self::Call {
-                        vat,
-                        layers,
-                        end: call,
-                    };
-                    push(&mut self.calls, call);
-                }
-                gives
-            }
-            other => unreachable!("{other:?} is no call"),
-        };
-        Some((op, Ok(gives)))
-    }
-
-    fn promise(&mut self, of: Id, target: u8, given: Id) -> Id {
-        let object = self.graph.object(of);
-        let (vat, label) = (object.vat, format!("{}'s promise", object.label));
-        let then = match target {
-            0 => Then::Object(label),
-            1 => Then::Given(given),
-            2 => Then::Error(Reason::BrokenPromise),
-            _ => Then::Promise(label),
-        };
-        self.graph.add(Node::Promise(Promise::Gated {
-            vat,
-            open: false,
-            then,
-        }))
     }
 }
 

@@ -10,13 +10,13 @@ use capnp::Error;
 use capnp::capability::{FromClientHook, Promise, Request, Response};
 use capnp::private::capability::ClientHook;
 use capspan::Tasks;
-use capspan::membrane::{Completion, Membrane, WeakMembrane};
 use futures::FutureExt;
 use futures::executor::LocalPool;
 use futures::future::LocalBoxFuture;
 use futures::task::LocalSpawnExt;
 
-use super::ops::{Layout, Op};
+use super::edge::{Edge, Passage};
+use super::ops::{Kind, Layout, Op};
 use super::reference::{Gives, HANDS, push};
 use crate::membrane::World;
 use crate::probe_capnp::probe;
@@ -36,32 +36,6 @@ struct Flag(AtomicBool);
 impl Wake for Flag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-struct Edge {
-    inside: usize,
-    outside: usize,
-    driven: bool,
-    handle: Option<Membrane>,
-    weak: WeakMembrane,
-    completion: Completion,
-}
-
-impl Edge {
-    fn new(inside: usize, outside: usize, driven: bool, tasks: &Tasks) -> Self {
-        let membrane = match driven {
-            true => Membrane::builder().tasks(tasks).build(),
-            false => Membrane::new(),
-        };
-        Self {
-            inside,
-            outside,
-            driven,
-            weak: membrane.downgrade(),
-            completion: membrane.completion(),
-            handle: Some(membrane),
-        }
     }
 }
 
@@ -100,14 +74,14 @@ impl System {
     pub fn new(layout: &Layout) -> Self {
         let pool = LocalPool::new();
         let (tasks, driver) = Tasks::new();
-        if layout.membranes.iter().any(|membrane| membrane.2) {
+        if layout.edges.iter().any(|edge| edge.2 == Kind::Driven) {
             let spawned = pool.spawner().spawn_local(driver);
             spawned.expect("the pool is there");
         }
-        let edges = layout.membranes.iter().map(|&(inside, outside, driven)| {
-            Edge::new(inside.into(), outside.into(), driven, &tasks)
-        });
-        let edges = edges.collect();
+        let edges = layout.edges.iter();
+        let edges = edges
+            .map(|&(inside, outside, kind)| Edge::new((inside, outside), kind, &tasks, &pool))
+            .collect();
         let flag = Arc::new(Flag::default());
         Self {
             hands: Vec::new(),
@@ -131,11 +105,7 @@ impl System {
 
     /// Is a membrane complete? `None`: it says so in one way and not in the other.
     pub fn is_complete(&self, edge: usize) -> Option<bool> {
-        let Edge {
-            completion, weak, ..
-        } = &self.edges[edge];
-        let complete = completion.is_complete();
-        (complete == weak.is_unreferenced()).then_some(complete)
+        self.edges[edge].is_complete()
     }
 
     /// How many capabilities are held.
@@ -164,7 +134,7 @@ impl System {
         self.requests.clear();
         self.responses.clear();
         self.hands.clear();
-        self.edges.iter_mut().for_each(|edge| edge.handle = None);
+        self.edges.iter_mut().for_each(Edge::leave);
         self.worlds.iter().for_each(World::empty);
         self.pool.run_until_stalled();
     }
@@ -253,7 +223,7 @@ impl System {
                 let vat = vat as usize;
                 (vat, Ok(Got::Cap(self.worlds[vat].probe(&label))))
             }
-            Op::Pass { edge, cap } => self.pass(edge, cap),
+            Op::Pass { edge, cap } => self.pass(edge, cap)?,
             Op::Copy { cap } => (self.hands[cap as usize].vat, Ok(Got::Cap(self.cap(cap)))),
             Op::Drop { cap } => {
                 drop(self.hands.remove(cap as usize));
@@ -272,17 +242,15 @@ impl System {
                 (0, nothing)
             }
             Op::Revoke { edge } => {
-                let reason = capspan::Error::revoked(reason(edge as usize));
-                let did = self.edges[edge as usize].weak.revoke(reason);
+                let did = self.edges[edge as usize].revoke(&reason(edge as usize));
                 (0, Ok(Got::Other(Gives::Did(did))))
             }
             Op::Leave { edge } => {
-                self.edges[edge as usize].handle = None;
+                self.edges[edge as usize].leave();
                 (0, nothing)
             }
             Op::Renew { edge } => {
-                let old = &self.edges[edge as usize];
-                let edge = Edge::new(old.inside, old.outside, old.driven, &self.tasks);
+                let edge = self.edges[edge as usize].renewed(&self.tasks, &self.pool);
                 self.edges.push(edge);
                 (0, nothing)
             }
@@ -310,15 +278,28 @@ impl System {
         })
     }
 
-    fn pass(&self, edge: u8, hand: u8) -> (usize, Answer) {
+    fn pass(&mut self, edge: u8, hand: u8) -> Option<(usize, Answer)> {
         let Hand { vat, cap, .. } = &self.hands[hand as usize];
+        let (vat, cap) = (*vat, cap.clone());
         let edge = &self.edges[edge as usize];
-        let handle = edge.handle.as_ref().expect("the model knows it is there");
-        let (to, crossed) = match *vat == edge.inside {
-            true => (edge.outside, handle.export(cap.clone())),
-            false => (edge.inside, handle.import(cap.clone())),
+        let to = edge.beyond(vat);
+        let (keep, give) = match edge.passage(vat) {
+            Passage::Handle(handle, true) => return Some((to, Ok(Got::Cap(handle.export(cap))))),
+            Passage::Handle(handle, false) => return Some((to, Ok(Got::Cap(handle.import(cap))))),
+            Passage::Door(keep, give) => (keep, give),
         };
-        (to, Ok(Got::Cap(crossed)))
+        let mut request = keep.store_request();
+        request.get().set_cap(cap);
+        let sent = request.send().promise;
+        let stored = give.stored_request();
+        let forget = keep.store_request();
+        let answer = self.now(async {
+            sent.await?;
+            let got = stored.send().promise.await?.get()?.get_cap()?;
+            forget.send().promise.await?;
+            Ok(Got::Cap(got))
+        })?;
+        Some((to, answer))
     }
 }
 

@@ -47,7 +47,7 @@ impl Model {
         // What fails has nobody who waits.
         let is_well = |call: &&super::reference::Call| {
             let mut layers = call.layers.iter();
-            !layers.any(|layer| self.graph.is_revoked(layer.0))
+            layers.all(|layer| self.graph.fault(layer.0).is_none())
         };
         let calls = self.calls.iter().filter(is_well).map(|call| call.end);
         let waiting: Vec<Id> = hands.chain(calls).collect();
@@ -109,12 +109,9 @@ impl Model {
 
     fn end_of(&mut self, at: usize, results: &mut Vec<(Vat, Id)>) -> Option<Expected> {
         let call = self.calls[at].clone();
-        let revoked = call
-            .layers
-            .iter()
-            .find(|layer| self.graph.is_revoked(layer.0));
-        if let Some(layer) = revoked {
-            return Some(Err(Reason::Revoked(layer.0)));
+        let mut layers = call.layers.iter();
+        if let Some(reason) = layers.find_map(|layer| self.graph.fault(layer.0)) {
+            return Some(Err(reason));
         }
         match *self.graph.node(call.end) {
             Node::Call { .. } => return None,
