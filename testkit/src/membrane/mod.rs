@@ -7,12 +7,14 @@
 //! - [`link`]: two parties and what lies between them: latency, cuts and stalls, in one direction too.
 //! - [`events`]: an event loop whose time stands still.
 //! - [`cap_walk`](cap_walk()): a property of the membrane that must hold for every message.
+//! - [`model`]: random operations on real membranes, held against a plain model.
 //! - [`raw`]: objects below the level of a schema, and hooks that misbehave.
 
 pub mod bundle;
 mod cap_walk;
 pub mod events;
 pub mod link;
+pub mod model;
 pub mod raw;
 pub mod scene;
 mod server;

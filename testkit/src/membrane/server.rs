@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use capnp::Error;
 use capnp::capability::FromClientHook;
@@ -30,7 +30,11 @@ struct Shared {
     watching: Cell<bool>,
     seen: RefCell<Vec<probe::Client>>,
     on_drop: RefCell<Option<OnDrop>>,
+    slots: RefCell<Vec<Weak<Slot>>>,
 }
+
+/// What an object keeps.
+type Slot = RefCell<Option<probe::Client>>;
 
 impl World {
     /// A world with nothing in it.
@@ -41,9 +45,11 @@ impl World {
     /// A new object, that answers to `label`.
     pub fn probe(&self, label: &str) -> probe::Client {
         self.shared.live.set(self.live() + 1);
+        let slot = Rc::<Slot>::default();
+        self.shared.slots.borrow_mut().push(Rc::downgrade(&slot));
         let object: probe::Client = capnp_rpc::new_client(Object {
             label: label.to_owned(),
-            slot: RefCell::default(),
+            slot,
             pushed: Cell::default(),
             world: self.clone(),
         });
@@ -91,6 +97,14 @@ impl World {
     /// Runs `run` with its label whenever an object is dropped, within that drop.
     pub fn on_drop(&self, run: impl Fn(&str) + 'static) {
         *self.shared.on_drop.borrow_mut() = Some(Rc::new(run));
+    }
+
+    /// Lets its objects forget what they were given to store, so that circles end.
+    pub fn empty(&self) {
+        for slot in self.shared.slots.take() {
+            let kept = slot.upgrade().and_then(|slot| slot.take());
+            drop(kept);
+        }
     }
 
     fn see(&self, cap: &probe::Client) {
@@ -155,7 +169,7 @@ impl Gate {
 
 struct Object {
     label: String,
-    slot: RefCell<Option<probe::Client>>,
+    slot: Rc<Slot>,
     pushed: Cell<(u64, u64)>,
     world: World,
 }

@@ -1,0 +1,42 @@
+//! Makes a failing sequence short.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::check::check;
+use super::ops::Sequence;
+
+/// Does a sequence fail, or panic?
+pub fn fails(sequence: &Sequence) -> bool {
+    !matches!(
+        catch_unwind(AssertUnwindSafe(|| check(sequence))),
+        Ok(Ok(_))
+    )
+}
+
+/// A sequence for which `fails` holds still, of which no operation can be left out.
+///
+/// It is delta debugging: leaves out pieces, first half of it, then smaller ones.
+pub fn shrink(mut sequence: Sequence, fails: impl Fn(&Sequence) -> bool) -> Sequence {
+    let mut piece = sequence.ops.len().div_ceil(2);
+    while piece > 0 {
+        let mut left_out = false;
+        let mut at = 0;
+        while at < sequence.ops.len() {
+            let mut shorter = sequence.clone();
+            let end = (at + piece).min(shorter.ops.len());
+            shorter.ops.drain(at..end);
+            if fails(&shorter) {
+                sequence = shorter;
+                left_out = true;
+            } else {
+                at = end;
+            }
+        }
+        // With single operations, until nothing more goes.
+        piece = match (piece, left_out) {
+            (1, true) => 1,
+            _ => piece / 2,
+        };
+    }
+    sequence
+}

@@ -1,0 +1,167 @@
+//! Random operations on membranes, held against a plain model: who can call whom and with what result,
+//! what is complete, what is alive, after each of them.
+
+use capspan_testkit::membrane::model::{
+    Kind, Layout, Lie, Op, Sequence, Stage, check, check_with, fails, shrink,
+};
+
+/// How long a sequence is.
+const OPS: usize = 100;
+
+/// Bytes that look random and are the same everywhere (splitmix64).
+fn bytes(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let words = (0..=OPS / 2).flat_map(|_| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = state;
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ word >> 31).to_le_bytes()
+    });
+    words.take(4 * (OPS + 1)).collect()
+}
+
+/// Each seed's sequence does the same for real as in the model.
+fn all(seeds: std::ops::Range<u64>, stage: Stage) {
+    let (mut ops, mut failed, mut complete) = (0, 0, 0);
+    for seed in seeds.clone() {
+        let sequence = Sequence::decode(&bytes(seed), stage);
+        assert_eq!(sequence.ops.len(), OPS);
+        match check(&sequence) {
+            Ok(done) => {
+                ops += done.ops;
+                failed += done.failed;
+                complete += done.complete;
+            }
+            Err(fault) => {
+                let shrunk = shrink(sequence, fails);
+                let again = check(&shrunk).err();
+                panic!("seed {seed}, {fault}; shrunk, {again:?}: {shrunk:?}");
+            }
+        }
+    }
+    // For the reader of a failure, and for who wonders whether anything happens at all.
+    println!(
+        "{seeds:?}: {ops} done, {failed} failed as they had to, {complete} complete before the end"
+    );
+}
+
+#[test]
+fn objects() {
+    all(0..2_000, Stage::Objects);
+}
+
+#[test]
+fn promises() {
+    all(2_000..6_000, Stage::Promises);
+}
+
+#[test]
+fn graphs() {
+    all(6_000..9_000, Stage::Graphs);
+}
+
+#[test]
+fn connections() {
+    all(9_000..10_000, Stage::Connections);
+}
+
+#[test]
+fn a_model_that_is_wrong_is_found_out() {
+    let lies = [
+        Lie::NeverUnwraps,
+        Lie::RevokesNothing,
+        Lie::ForgetsRequests,
+        Lie::NeverCancels,
+        Lie::CountsNoStream,
+    ];
+    for lie in lies {
+        let lies = |sequence: &Sequence| check_with(sequence, Some(lie)).is_err();
+        let found = (0..100)
+            .map(|seed| Sequence::decode(&bytes(seed), Stage::Graphs))
+            .find(lies);
+        let shrunk = shrink(
+            found.unwrap_or_else(|| panic!("{lie:?} was believed")),
+            lies,
+        );
+        assert!(check(&shrunk).is_ok());
+        assert!(shrunk.ops.len() <= 20, "{lie:?}: {:?}", shrunk.ops);
+        println!("{lie:?}: {:?}", shrunk.ops);
+    }
+}
+
+/// What once differed, made short. Each must agree now.
+fn agrees(edges: &[(u8, u8, Kind)], ops: &[Op]) {
+    let vats = 1 + edges.iter().map(|edge| edge.0.max(edge.1)).max().unwrap();
+    let layout = Layout {
+        vats,
+        edges: edges.to_vec(),
+    };
+    let ops = ops.to_vec();
+    check(&Sequence { layout, ops }).unwrap_or_else(|fault| panic!("{fault}"));
+}
+
+#[test]
+fn a_response_to_a_promise_of_ones_own_is_revoked() {
+    // The promise forwards the call: what the response holds has crossed, and nothing behind it.
+    agrees(
+        &[(0, 1, Kind::Driven)],
+        &[
+            Op::Pass { edge: 0, cap: 0 },
+            Op::Promise {
+                of: 1,
+                cap: 1,
+                target: 1,
+            },
+            Op::Resolve { vat: 1 },
+            Op::Hold { to: 3 },
+            Op::Revoke { edge: 0 },
+            Op::Open { response: 0 },
+        ],
+    );
+}
+
+#[test]
+fn a_stream_through_a_connection_to_what_was_taken_back() {
+    // Over a connection a stream tells of an error with a later call: the model leaves that open.
+    agrees(
+        &[
+            (0, 1, Kind::Driven),
+            (1, 2, Kind::Connection),
+            (2, 0, Kind::Connection),
+        ],
+        &[
+            Op::Pass { edge: 0, cap: 0 },
+            Op::Pass { edge: 1, cap: 2 },
+            Op::Revoke { edge: 0 },
+            Op::Stream {
+                to: 4,
+                cap: 4,
+                bytes: 1,
+            },
+            Op::Revoke { edge: 2 },
+            Op::Renew { edge: 2 },
+            Op::Pass { edge: 3, cap: 0 },
+        ],
+    );
+}
+
+#[test]
+fn an_original_that_comes_back_around_a_ring() {
+    agrees(
+        &[
+            (0, 1, Kind::Plain),
+            (1, 2, Kind::Driven),
+            (2, 0, Kind::Plain),
+        ],
+        &[
+            Op::Pass { edge: 0, cap: 0 },
+            Op::Pass { edge: 1, cap: 2 },
+            Op::Pass { edge: 2, cap: 3 },
+            Op::Store { to: 4, cap: 0 },
+            Op::LoopBack { through: 4, cap: 4 },
+            Op::Revoke { edge: 1 },
+            Op::Leave { edge: 1 },
+        ],
+    );
+}
