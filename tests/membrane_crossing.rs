@@ -171,21 +171,17 @@ fn another_may_cross_in_its_place() {
 
 #[test]
 fn a_policy_may_revoke_while_it_judges_a_crossing() {
-    struct Revokes(Rc<RefCell<Option<capspan::membrane::WeakMembrane>>>);
+    struct Revokes;
 
     impl Policy for Revokes {
-        fn export_internal(&self, _: &Crossing<'_>) -> Passage {
-            if let Some(membrane) = self.0.take() {
-                membrane.revoke(Error::revoked("enough"));
-            }
+        fn export_internal(&self, crossing: &Crossing<'_>) -> Passage {
+            assert!(crossing.membrane().revoke(Error::revoked("enough")));
             Passage::Usual
         }
     }
 
     run(async {
-        let weak = Rc::new(RefCell::new(None));
-        let membrane = Membrane::builder().policy(Revokes(weak.clone())).build();
-        weak.replace(Some(membrane.downgrade()));
+        let membrane = Membrane::builder().policy(Revokes).build();
         let inside = World::new();
         let error = label(&membrane.export(inside.probe("x")))
             .await
@@ -193,6 +189,25 @@ fn a_policy_may_revoke_while_it_judges_a_crossing() {
         assert!(error.extra.contains("enough"), "{error}");
         idle().await;
         assert_eq!(inside.live(), 0);
+    });
+}
+
+#[test]
+fn a_weak_handle_gives_the_membrane_until_it_is_complete() {
+    run(async {
+        let inside = World::new();
+        let membrane = Membrane::new();
+        let (weak, completion) = (membrane.downgrade(), membrane.completion());
+        let wrapper = membrane.export(inside.probe("x"));
+        drop(membrane);
+        let other = weak.upgrade().unwrap().export(inside.probe("y"));
+        assert_eq!(
+            wrapper.as_client_hook().get_brand(),
+            other.as_client_hook().get_brand()
+        );
+        drop((wrapper, other));
+        assert!(completion.is_complete());
+        assert!(weak.upgrade().is_none());
     });
 }
 

@@ -214,25 +214,26 @@ fn a_redirect_that_leads_back_to_itself_ends_with_an_error() {
 
 #[test]
 fn a_policy_may_revoke_while_it_judges() {
-    struct Revokes(Cell<Option<capspan::membrane::WeakMembrane>>);
+    struct Revokes;
 
     impl Policy for Revokes {
-        fn inbound_call(&self, _: &Call<'_>) -> Verdict {
-            if let Some(membrane) = self.0.take() {
-                assert!(membrane.revoke(Error::revoked("enough")));
-            }
+        fn inbound_call(&self, call: &Call<'_>) -> Verdict {
+            assert!(call.membrane().revoke(Error::revoked("enough")));
             Verdict::Forward
         }
     }
 
-    let policy = Rc::new(Revokes(Cell::default()));
     ruled(
-        |_| policy.clone(),
+        |_| Revokes,
         async |scene| {
-            policy.0.set(Some(scene.weak()));
             let error = label(&scene.wrapper).await.unwrap_err();
             assert!(error.extra.contains("enough"), "{error}");
             assert_eq!(scene.inside.calls(), 0);
+            idle().await;
+            assert!(
+                scene.inside.live() <= 1,
+                "but for what the connection holds"
+            );
         },
     );
 }
