@@ -27,14 +27,14 @@
 //! Not here: the calls that an object inside passes on as tail calls, which `capnp-rpc` does not have.
 //! The other subjects, places and treatments have no counterpart there.
 
-use capnp::capability::FromClientHook;
+use capnp::capability::{Client, FromClientHook};
 use capspan_testkit::membrane::events::{Started, soon, start};
 use capspan_testkit::membrane::idle;
 use capspan_testkit::membrane::scenario::{
     Answer, Case, Guarantee, Method, Place, Scenario, Side, Treatment, When, call, each, each_of,
     given_in, is_answer, stored,
 };
-use capspan_testkit::membrane::scene::{assert_revoked, identity, label, same};
+use capspan_testkit::membrane::scene::{assert_revoked, identity, label, same, typed};
 use capspan_testkit::probe_capnp::probe;
 
 /// What one side has got, and whether it came from the other side.
@@ -190,62 +190,84 @@ fn m2_what_crosses_twice_is_the_same_and_what_comes_back_is_the_original() {
 #[test]
 fn m3_a_promise_behaves_as_what_it_resolved_to() {
     each(Guarantee::M3, 180, async |scenario| {
-        let case = scenario.case;
-        let resolves = case.subject.is_unresolved() && !case.treatment.revokes();
-        scenario.before().await;
-        let (mut queued, mut resolved, mut more) = (Vec::new(), Vec::new(), Vec::new());
-        for side in Side::BOTH {
-            let cap = scenario.of(side);
-            let hook = cap.as_client_hook();
-            more.push([0, 1].map(|_| hook.when_more_resolved().map(start)));
-            resolved.push(start(cap.as_client_hook().when_resolved()));
-            for method in Method::BOTH {
-                queued.push((side, method, call(cap, method, None)));
-            }
+        for awaited in [false, true] {
+            let scenario = Scenario::new(scenario.case, scenario.driven).await;
+            behaves_as_resolved(scenario, awaited).await;
         }
-        idle().await;
-        if resolves {
-            let labels = queued
-                .iter()
-                .filter(|(_, method, _)| *method == Method::Label);
-            assert!(
-                labels
-                    .map(|(_, _, call)| call)
-                    .all(|call| !call.is_finished())
-            );
-            assert!(!resolved.iter().any(|resolved| resolved.is_finished()));
-        }
-        scenario.during().await;
-        scenario.open();
-        for (side, method, call) in queued {
-            let expected = case.answer(side, method, case.queued());
-            is_answer(
-                &format!("queued by {side:?}, {method:?}"),
-                soon(call).await,
-                expected,
-            );
-        }
-        if resolves {
-            for resolved in resolved {
-                soon(resolved).await.expect("it resolves");
-            }
-            // Whoever asks, it is the same.
-            for [one, other] in more {
-                let (one, other) = (one.expect("a promise"), other.expect("a promise"));
-                let (one, other) = (soon(one).await.unwrap(), soon(other).await.unwrap());
-                assert_eq!(one.get_ptr(), other.get_ptr());
-            }
-        }
-        idle().await;
-        for side in Side::BOTH {
-            for method in [Method::Label, Method::Swap, Method::Label, Method::Swap] {
-                scenario
-                    .check(side, method, case.answer(side, method, case.settled()))
-                    .await;
-            }
-        }
-        assert!(scenario.passed().is_empty());
     });
+}
+
+/// Whether or not anybody waits for the resolution.
+async fn behaves_as_resolved(scenario: Scenario, awaited: bool) {
+    let case = scenario.case;
+    let resolves = case.subject.is_unresolved() && !case.treatment.revokes();
+    scenario.before().await;
+    let (mut queued, mut resolved, mut more) = (Vec::new(), Vec::new(), Vec::new());
+    for side in Side::BOTH {
+        let cap = scenario.of(side);
+        if awaited {
+            let hook = cap.as_client_hook();
+            resolved.push(start(hook.when_resolved()));
+            more.push([0, 1].map(|_| hook.when_more_resolved().map(start)));
+        }
+        for method in Method::BOTH {
+            queued.push((side, method, call(cap, method, None)));
+        }
+    }
+    idle().await;
+    if resolves {
+        let labels = queued
+            .iter()
+            .filter(|(_, method, _)| *method == Method::Label);
+        assert!(
+            labels
+                .map(|(_, _, call)| call)
+                .all(|call| !call.is_finished())
+        );
+        assert!(!resolved.iter().any(|resolved| resolved.is_finished()));
+    }
+    scenario.during().await;
+    scenario.open();
+    for (side, method, call) in queued {
+        let expected = case.answer(side, method, case.queued());
+        is_answer(
+            &format!("queued by {side:?}, {method:?}"),
+            soon(call).await,
+            expected,
+        );
+    }
+    if resolves {
+        for resolved in resolved {
+            soon(resolved).await.expect("it resolves");
+        }
+        // Whoever asks, it is the same.
+        for [one, other] in more {
+            let (one, other) = (one.expect("a promise"), other.expect("a promise"));
+            let (one, other) = (soon(one).await.unwrap(), soon(other).await.unwrap());
+            assert_eq!(one.get_ptr(), other.get_ptr());
+        }
+    }
+    idle().await;
+    for side in Side::BOTH {
+        for method in [Method::Label, Method::Swap, Method::Label, Method::Swap] {
+            scenario
+                .check(side, method, case.answer(side, method, case.settled()))
+                .await;
+        }
+    }
+    if resolves {
+        for cap in Side::BOTH.map(|side| scenario.of(side)) {
+            let resolved = cap
+                .as_client_hook()
+                .get_resolved()
+                .expect("it has resolved");
+            assert!(
+                same(cap, &typed(Client::new(resolved))),
+                "not what it resolved to"
+            );
+        }
+    }
+    assert!(scenario.passed().is_empty());
 }
 
 /// How many calls each part of an order has.

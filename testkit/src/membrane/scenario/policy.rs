@@ -20,11 +20,12 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    fn judge(&self, call: &Call<'_>) -> Verdict {
+    fn judge(&self, call: &Call<'_>, is_inbound: bool) -> Verdict {
+        assert_eq!(call.is_inbound(), is_inbound);
         if !METHODS.contains(&call.method_id()) {
             return Verdict::Forward;
         }
-        match (self.treatment, call.is_inbound()) {
+        match (self.treatment, is_inbound) {
             (Treatment::RedirectInbound, true) | (Treatment::RedirectOutbound, false) => {
                 Verdict::Redirect(Client::new(self.guard.as_client_hook().add_ref()))
             }
@@ -36,11 +37,11 @@ impl Rule {
 
 impl Policy for Rule {
     fn inbound_call(&self, call: &Call<'_>) -> Verdict {
-        self.judge(call)
+        self.judge(call, true)
     }
 
     fn outbound_call(&self, call: &Call<'_>) -> Verdict {
-        self.judge(call)
+        self.judge(call, false)
     }
 
     /// Otherwise it would depend on the moment who answers a call on a promise.
