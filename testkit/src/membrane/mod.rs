@@ -4,6 +4,7 @@
 //!   count of those alive.
 //! - [`bundle`]: a message with a capability in every place that can hold one.
 //! - [`scene`]: one membrane, wherever it may stand, and somebody on each side.
+//! - [`scenario`]: a table of what crosses, where, and what is done to it.
 //! - [`link`]: two parties and what lies between them: latency, cuts and stalls, in one direction too.
 //! - [`events`]: an event loop whose time stands still.
 //! - [`cap_walk`](cap_walk()): a property of the membrane that must hold for every message.
@@ -16,6 +17,7 @@ pub mod events;
 pub mod link;
 pub mod model;
 pub mod raw;
+pub mod scenario;
 pub mod scene;
 mod server;
 

@@ -184,7 +184,7 @@ pub struct Left {
 pub const REASON: &str = "the lease is over";
 
 /// Hands `cap` over a connection. The far side keeps no reference but the connection's own.
-async fn handed_over(cap: probe::Client) -> (probe::Client, Connected<probe::Client>) {
+pub(super) async fn handed_over(cap: probe::Client) -> (probe::Client, Connected<probe::Client>) {
     // Not the bootstrap object: that one stays alive as long as the connection.
     let door = World::new().probe("door");
     let mut store = door.store_request();
