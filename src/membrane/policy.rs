@@ -56,7 +56,8 @@ pub trait Policy: 'static {
     }
 
     /// Whether a call on a promise waits until that has resolved before it is redirected. It may resolve
-    /// to something of the caller's own side, which is not to be redirected.
+    /// to something of the caller's own side, which is not to be redirected. A call that is refused is
+    /// refused at once, whatever the promise will be.
     fn should_resolve_before_redirecting(&self) -> bool {
         false
     }
