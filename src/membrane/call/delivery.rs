@@ -62,7 +62,13 @@ pub(in crate::membrane) fn until_revoked(
     promise: Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
     match membrane.revoked() {
-        Some(reason) => Promise::err(reason.clone()),
+        Some(reason) => {
+            drop(promise);
+            if let Some(noted) = noted {
+                noted.ended(Err(reason));
+            }
+            Promise::err(reason.clone())
+        }
         None => in_flight(membrane, noted, |_| promise),
     }
 }
