@@ -147,3 +147,27 @@ fn a_copy_with_too_many_capabilities_is_refused() {
         assert_eq!(membrane.refused().messages, 1);
     });
 }
+
+#[test]
+fn promises_that_are_waited_for_are_no_calls() {
+    limited(none().calls(2), async |scene| {
+        let mut promises = Vec::new();
+        for _ in 0..4 {
+            let mut request = scene.wrapper.promise_request();
+            request.get().set_to(probe::Target::Inside);
+            let response = soon(request.send().promise).await.unwrap();
+            let promise = response.get().unwrap().get_cap().unwrap();
+            drop(response);
+            let hook = promise.clone().into_client_hook();
+            promises.push((start(async move { hook.when_resolved().await }), promise));
+            idle().await;
+        }
+        label(&scene.wrapper).await.unwrap();
+        assert_eq!(scene.membrane.refused().calls, 0);
+        scene.inside.gate().open();
+        for (resolved, promise) in promises {
+            soon(resolved).await.unwrap();
+            label(&promise).await.unwrap();
+        }
+    });
+}

@@ -342,9 +342,8 @@ impl ClientHook for Wrapper {
             .node
             .with_target(|target| target.when_more_resolved())?;
         let node = self.node.clone();
-        let resolves = call::until_revoked(
+        let resolves = call::wait_until_revoked(
             &self.node.membrane,
-            None,
             Promise::from_future(async move {
                 node.resolve(more.await?);
                 Ok(())

@@ -56,7 +56,7 @@ pub(in crate::membrane) fn deliver(
 }
 
 /// What `promise` does, unless the membrane is revoked before: then it fails with the reason.
-pub(in crate::membrane) fn until_revoked(
+pub(super) fn until_revoked(
     membrane: &Ref,
     noted: Option<Box<Noted>>,
     promise: Promise<(), capnp::Error>,
@@ -73,16 +73,30 @@ pub(in crate::membrane) fn until_revoked(
     }
 }
 
+/// Does the same for what is no call, but waits for a promise to resolve.
+pub(in crate::membrane) fn wait_until_revoked(
+    membrane: &Ref,
+    promise: Promise<(), capnp::Error>,
+) -> Promise<(), capnp::Error> {
+    match membrane.revoked() {
+        Some(reason) => Promise::err(reason.clone()),
+        None => {
+            let mut waiting = Delivered::new(membrane, None);
+            waiting.is_call = false;
+            membrane.waits.set(membrane.waits.get() + 1);
+            waiting.hold.with(|call| call.promise = Some(promise));
+            Promise::from_future(waiting)
+        }
+    }
+}
+
 /// A call in flight; `start` begins it.
 fn in_flight(
     membrane: &Ref,
     noted: Option<Box<Noted>>,
     start: impl FnOnce(&Hold<()>) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
-    let delivered = Delivered {
-        hold: Hold::new(membrane.clone(), noted),
-        _room: Room::NEW,
-    };
+    let delivered = Delivered::new(membrane, noted);
     let mut promise = Some(start(&delivered.hold));
     delivered.hold.with(|call| {
         // If not, it was revoked by what was started: the promise goes with this turn.
@@ -95,7 +109,19 @@ fn in_flight(
 
 struct Delivered {
     hold: Hold<()>,
-    _room: Room<2>,
+    /// If not, it is among the membrane's waits.
+    is_call: bool,
+    _room: Room<1>,
+}
+
+impl Delivered {
+    fn new(membrane: &Ref, noted: Option<Box<Noted>>) -> Self {
+        Self {
+            hold: Hold::new(membrane.clone(), noted),
+            is_call: true,
+            _room: Room::NEW,
+        }
+    }
 }
 
 impl Future for Delivered {
@@ -120,6 +146,11 @@ impl Drop for Delivered {
             promise
         });
         drop(promise);
+        if !self.is_call {
+            // Its hold is the only one, and goes now.
+            let waits = &self.hold.membrane().waits;
+            waits.set(waits.get() - 1);
+        }
     }
 }
 
