@@ -137,15 +137,14 @@ impl Drop for Delivered {
     /// Nobody waits any more. The promise may hold the results, which have a hold on the call: with its
     /// own hold alone it would never go.
     fn drop(&mut self) {
-        let promise = self.hold.with(|call| {
-            let promise = call.promise.take();
-            if promise.is_some() {
-                // Canceled: the results, which go with the promise, need not cross any more.
-                call.error.get_or_insert_with(|| Box::new(canceled()));
-            }
-            promise
+        let held = self.hold.with(|call| {
+            let promise = call.promise.take()?;
+            // Canceled: the results need not cross any more. They go with the promise, but a service may
+            // keep them for longer: nobody is told of what becomes of them.
+            call.error.get_or_insert_with(|| Box::new(canceled()));
+            Some((promise, call.noted.take()))
         });
-        drop(promise);
+        drop(held);
         if !self.is_call {
             // Its hold is the only one, and goes now.
             let waits = &self.hold.membrane().waits;

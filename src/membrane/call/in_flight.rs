@@ -52,7 +52,7 @@ pub(super) struct InFlight<T> {
     pub(super) response: Option<Rc<Incoming<Box<dyn ResponseHook>>>>,
     pub(super) waker: Option<Waker>,
     /// Where somebody wants to know of it.
-    noted: Option<Box<Noted>>,
+    pub(super) noted: Option<Box<Noted>>,
     /// Why it fails, whatever the promise says.
     pub(super) error: Option<Box<capnp::Error>>,
 }
