@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use capnp::capability::{Client, FromClientHook, RemotePromise};
 use capnp::traits::HasTypeId;
-use capspan::membrane::{Crossing, Membrane, Passage, Policy};
+use capspan::membrane::{Call, CallWatch, Crossing, Membrane, Passage, Policy};
 use capspan::{Error, Tasks};
 use capspan_testkit::membrane::events::soon;
 use capspan_testkit::membrane::scene::{Scene, Worlds, label, ruled, same};
@@ -430,5 +430,130 @@ fn a_future_revokes_unless_the_membrane_is_complete_before() {
         assert!((&mut ends).now_or_never().is_none());
         drop(membrane);
         soon(ends).await;
+    });
+}
+
+/// Revokes when something comes in, or when a call begins.
+struct RevokesInTheMiddle {
+    on_import: bool,
+    ends: Rc<RefCell<Vec<String>>>,
+}
+
+impl RevokesInTheMiddle {
+    fn end(membrane: &Membrane) {
+        membrane.revoke(Error::revoked("in the middle"));
+    }
+}
+
+impl Policy for RevokesInTheMiddle {
+    fn import_external(&self, crossing: &Crossing<'_>) -> Passage {
+        if self.on_import {
+            Self::end(&crossing.membrane());
+        }
+        Passage::Usual
+    }
+
+    fn call_begins(&self, call: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+        if !self.on_import {
+            Self::end(&call.membrane());
+        }
+        Some(Box::new(Noted(self.ends.clone())))
+    }
+}
+
+/// Notes what it is told.
+struct Noted(Rc<RefCell<Vec<String>>>);
+
+impl CallWatch for Noted {
+    fn ended(self: Box<Self>, result: Result<(), &capnp::Error>) {
+        let how = result.map_or_else(|error| error.extra.clone(), |()| "returned".into());
+        self.0.borrow_mut().push(how);
+    }
+}
+
+#[test]
+fn a_call_is_not_sent_where_a_policy_revoked_while_it_was_made_ready() {
+    run(async {
+        for on_import in [true, false] {
+            for streams in [false, true] {
+                let worlds = Worlds::default();
+                let ends = Rc::new(RefCell::default());
+                let policy = RevokesInTheMiddle {
+                    on_import,
+                    ends: Rc::clone(&ends),
+                };
+                let membrane = Membrane::builder().policy(policy).build();
+                let wrapper = membrane.export(worlds.inside.probe("inner"));
+                let outer = worlds.outside.probe("outer");
+                let error = if streams {
+                    let mut push = wrapper.push_request();
+                    push.get().set_cap(outer);
+                    soon(push.send()).await.unwrap_err()
+                } else {
+                    let mut hang = wrapper.hang_request();
+                    hang.get().set_cap(outer);
+                    let sent = hang.send();
+                    let pipelined = sent.pipeline.get_cap();
+                    let error = label(&pipelined).await.unwrap_err();
+                    assert!(error.extra.contains("in the middle"), "{error}");
+                    soon(sent.promise).await.map(drop).unwrap_err()
+                };
+                assert!(error.extra.contains("in the middle"), "{error}");
+                idle().await;
+                assert_eq!(worlds.inside.calls(), 0, "{on_import} {streams}");
+                assert_eq!(worlds.inside.live(), 0);
+                let told: Vec<String> = ends.take();
+                match on_import {
+                    true => assert!(told.is_empty(), "it did not begin: {told:?}"),
+                    false => assert!(told.len() == 1 && told[0].contains("in the middle")),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_call_that_is_revoked_while_it_is_sent_ends() {
+    /// Revokes another membrane when a call begins.
+    struct RevokesAnother(Membrane);
+
+    impl Policy for RevokesAnother {
+        fn call_begins(&self, _: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+            self.0.revoke(Error::revoked("from further in"));
+            None
+        }
+    }
+
+    run(async {
+        let inside = World::new();
+        let outer = Membrane::new();
+        let inner = Membrane::builder()
+            .policy(RevokesAnother(outer.clone()))
+            .build();
+        let wrapper = outer.export(inner.export(inside.probe("x")));
+        let error = soon(wrapper.hang_request().send().promise).await.map(drop);
+        let error = error.unwrap_err();
+        assert!(error.extra.contains("from further in"), "{error}");
+        idle().await;
+        assert_eq!(inside.live(), 0);
+    });
+}
+
+#[test]
+fn a_pipeline_that_crosses_after_a_revocation_is_let_go() {
+    run(async {
+        let inside = World::new();
+        let membrane = Membrane::new();
+        membrane.revoke(Error::revoked("before"));
+        let inner = inside.probe("inner").into_client_hook();
+        let call = inner.new_call(probe::Client::TYPE_ID, MAKE, None);
+        let RemotePromise { promise, pipeline } = call.send();
+        soon(promise).await.unwrap();
+        assert_eq!(inside.live(), 2);
+        let pipeline = membrane.export_pipeline(pipeline);
+        assert_eq!(inside.live(), 1, "the one that made the other");
+        let crossed: probe::Client = pipeline.get_pointer_field(0).as_cap().cast_to();
+        let error = label(&crossed).await.unwrap_err();
+        assert!(error.extra.contains("before"), "{error}");
     });
 }

@@ -1,13 +1,15 @@
 //! What is alive in a membrane, and how it came there.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use capnp::traits::HasTypeId;
-use capspan::membrane::{IntroducedBy, Membrane, Wrapped};
+use capspan::membrane::{IntroducedBy, Membrane, WeakMembrane, Wrapped};
 use capspan::trace::{Clock, Timestamp};
 use capspan_testkit::membrane::events::soon;
-use capspan_testkit::membrane::idle;
 use capspan_testkit::membrane::scene::{Scene, everywhere, everywhere_with, label};
+use capspan_testkit::membrane::{World, idle, run};
 use capspan_testkit::probe_capnp::probe;
 
 const MAKE: u16 = 3;
@@ -80,4 +82,34 @@ fn what_was_passed_in_is_outbound_and_was_in_parameters() {
 #[test]
 fn a_membrane_that_is_not_inspected_tells_nothing() {
     everywhere(async |scene| assert!(scene.membrane.wrapped().is_empty()));
+}
+
+#[test]
+fn the_clock_may_look_at_the_membrane() {
+    /// Looks at what is alive whenever it is asked for the time.
+    #[derive(Default)]
+    struct Looks(RefCell<Option<WeakMembrane>>);
+
+    impl Clock for Looks {
+        fn now(&self) -> Timestamp {
+            let membrane = self.0.borrow().as_ref().and_then(WeakMembrane::upgrade);
+            let alive = membrane.map_or(0, |membrane| membrane.wrapped().len());
+            assert!(alive < 2);
+            Timestamp::default()
+        }
+    }
+
+    run(async {
+        let clock = Rc::new(Looks::default());
+        let membrane = Membrane::builder()
+            .clock(clock.clone() as Rc<dyn Clock>)
+            .inspected()
+            .build();
+        clock.0.replace(Some(membrane.downgrade()));
+        let inside = World::new();
+        let wrappers = ["one", "other"].map(|label| membrane.export(inside.probe(label)));
+        clock.0.take();
+        assert_eq!(membrane.wrapped().len(), 2);
+        drop(wrappers);
+    });
 }

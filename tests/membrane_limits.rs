@@ -1,5 +1,6 @@
 //! Limits: what is beyond is refused with an error that names the limit, and counted.
 
+use capnp::capability::FromClientHook;
 use capspan::membrane::{Limits, Membrane, Refused};
 use capspan_testkit::membrane::events::{soon, start};
 use capspan_testkit::membrane::scene::{Scene, Worlds, everywhere_with, label};
@@ -117,5 +118,56 @@ fn a_part_counts_for_itself() {
             (whole.refused().capabilities, part.refused().capabilities),
             (0, 1)
         );
+    });
+}
+
+#[test]
+fn a_copy_with_too_many_capabilities_is_refused() {
+    run(async {
+        let worlds = Worlds::default();
+        let membrane = Membrane::builder()
+            .limits(none().capabilities_in_a_message(2))
+            .build();
+        let copy = |count: u32| {
+            let mut request = worlds.outside.probe("to").many_request();
+            let mut caps = request.get().init_caps(count);
+            for index in 0..count {
+                let cap = worlds.outside.probe("x");
+                caps.set(index, FromClientHook::into_client_hook(cap));
+            }
+            let from = request.get().into_reader();
+            let mut to = worlds.inside.probe("from").many_request();
+            let hook = &mut to.hook;
+            membrane.copy_into::<probe::many_params::Owned>(from, hook.get())
+        };
+        copy(2).unwrap();
+        let error = copy(3).unwrap_err();
+        let wanted = "capabilities or more; the limit of this membrane is 2";
+        assert!(error.to_string().contains(wanted), "{error}");
+        assert_eq!(membrane.refused().messages, 1);
+    });
+}
+
+#[test]
+fn promises_that_are_waited_for_are_no_calls() {
+    limited(none().calls(2), async |scene| {
+        let mut promises = Vec::new();
+        for _ in 0..4 {
+            let mut request = scene.wrapper.promise_request();
+            request.get().set_to(probe::Target::Inside);
+            let response = soon(request.send().promise).await.unwrap();
+            let promise = response.get().unwrap().get_cap().unwrap();
+            drop(response);
+            let hook = promise.clone().into_client_hook();
+            promises.push((start(async move { hook.when_resolved().await }), promise));
+            idle().await;
+        }
+        label(&scene.wrapper).await.unwrap();
+        assert_eq!(scene.membrane.refused().calls, 0);
+        scene.inside.gate().open();
+        for (resolved, promise) in promises {
+            soon(resolved).await.unwrap();
+            label(&promise).await.unwrap();
+        }
     });
 }

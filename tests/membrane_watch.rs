@@ -120,6 +120,37 @@ fn a_call_that_is_canceled_is_let_go_without_a_word() {
 }
 
 #[test]
+fn a_call_that_is_canceled_is_let_go_though_its_service_keeps_the_results() {
+    use capspan::Error;
+    use capspan::membrane::Membrane;
+    use capspan_testkit::membrane::scene::typed;
+    use capspan_testkit::membrane::{connect, raw, run};
+
+    run(async {
+        let kept = Rc::new(RefCell::new(Vec::new()));
+        let keep = kept.clone();
+        let inner = typed(raw::object(move |_, _, results| {
+            keep.borrow_mut().push(results);
+            capnp::capability::Promise::from_future(std::future::pending())
+        }));
+        let tap = Tap::default();
+        let log = tap.log.clone();
+        let membrane = Membrane::builder().policy(tap).build();
+        let connected = connect::<probe::Client>(membrane.export(inner));
+        let sent = connected.bootstrap.hang_request().send();
+        let call = start(sent.promise);
+        idle().await;
+        assert_eq!(kept.borrow().len(), 1);
+        drop((call, sent.pipeline));
+        idle().await;
+        assert_eq!(log.take(), ["in 8 begins", "in 8 canceled"]);
+        membrane.revoke(Error::revoked("too late"));
+        kept.take();
+        assert!(log.take().is_empty());
+    });
+}
+
+#[test]
 fn a_call_that_is_revoked_is_told_of_the_reason() {
     tapped(async |scene, log| {
         let call = start(scene.wrapper.hang_request().send().promise);

@@ -14,6 +14,7 @@ use super::policy::{Call, Policy, Verdict};
 use super::state::{Ref, broken};
 use super::turn::{MAX_REDIRECTS, Redirect};
 use super::wrappers::Key;
+use crate::clock::Timestamp;
 
 /// One capability, wrapped. All references to the wrapper share it.
 pub(super) struct Node {
@@ -42,7 +43,12 @@ pub(super) struct Wrapper {
 }
 
 impl Node {
-    pub(super) fn new(target: Box<dyn ClientHook>, key: Key, membrane: Ref) -> Self {
+    pub(super) fn new(
+        target: Box<dyn ClientHook>,
+        key: Key,
+        since: Option<Timestamp>,
+        membrane: Ref,
+    ) -> Self {
         Self {
             target: RefCell::new(Some(target)),
             resolution: OnceCell::new(),
@@ -50,7 +56,7 @@ impl Node {
             key,
             record: membrane
                 .inspection()
-                .map(|inspection| Box::new(inspection.record(membrane.now()))),
+                .map(|inspection| Box::new(inspection.record(since))),
             membrane,
         }
     }
@@ -342,9 +348,8 @@ impl ClientHook for Wrapper {
             .node
             .with_target(|target| target.when_more_resolved())?;
         let node = self.node.clone();
-        let resolves = call::until_revoked(
+        let resolves = call::wait_until_revoked(
             &self.node.membrane,
-            None,
             Promise::from_future(async move {
                 node.resolve(more.await?);
                 Ok(())

@@ -22,6 +22,9 @@ pub(super) fn copy<T: Owned>(
     let mut root: any_pointer::Builder<'_> = message.init_root();
     root.imbue_mut(&mut table);
     root.set_as(from)?;
+    if let Some(limited) = membrane.limited() {
+        limited.admit_message(table.len())?;
+    }
     for entry in &mut table {
         *entry = entry.take().map(|hook| membrane.cross(hook, direction));
     }

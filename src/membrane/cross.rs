@@ -70,13 +70,15 @@ impl Ref {
     }
 
     fn wrapper_of(&self, hook: Box<dyn ClientHook>, key: Key) -> Rc<Node> {
+        // The clock may be anybody's code, too.
+        let since = self.inspection().and_then(|_| self.now());
         // Dropped before `hook`: where that is not needed, its drop may run anybody's code.
         let mut wrappers = self.wrappers.borrow_mut();
         let place = wrappers.place(key);
         if let Some(node) = place.upgrade() {
             return node;
         }
-        let node = Rc::new(Node::new(hook, key, self.clone()));
+        let node = Rc::new(Node::new(hook, key, since, self.clone()));
         *place = Rc::downgrade(&node);
         node
     }

@@ -177,7 +177,8 @@ impl Membrane {
     /// before must be without capabilities: `capnp` 0.27.3 panics when one is overwritten.
     ///
     /// # Errors
-    /// Those of a deep copy: `from` is malformed, or larger than its reader's limits.
+    /// Those of a deep copy: `from` is malformed, or larger than its reader's limits; or it has more
+    /// capabilities than [`Limits`] let a message have.
     pub fn copy_into<T: Owned>(
         &self,
         from: impl SetterInput<T>,

@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) answers: Calls<Response<any_pointer::Owned>>,
     /// The calls in flight that were received, or belong to a stream.
     pub(super) deliveries: Calls<()>,
+    /// How many of those are none, but wait for a promise to resolve.
+    pub(super) waits: Cell<usize>,
     /// Empty capability tables that are not in use, for what they have allocated.
     spare_tables: RefCell<Vec<CapTable>>,
     revoked: OnceCell<capnp::Error>,
@@ -114,7 +116,10 @@ impl State {
     pub(super) fn admit_call(&self) -> Result<(), capnp::Error> {
         match &self.limited {
             None => Ok(()),
-            Some(limited) => limited.admit_call(self.answers.len() + self.deliveries.len()),
+            Some(limited) => {
+                let calls = self.answers.len() + self.deliveries.len();
+                limited.admit_call(calls - self.waits.get())
+            }
         }
     }
 
@@ -262,6 +267,7 @@ impl Ref {
                 wrappers: RefCell::default(),
                 answers: Calls::default(),
                 deliveries: Calls::default(),
+                waits: Cell::new(0),
                 spare_tables: RefCell::default(),
                 revoked: OnceCell::new(),
                 introduction: Introduction::default(),

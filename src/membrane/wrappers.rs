@@ -123,7 +123,12 @@ mod tests {
     /// A wrapper of its own for what is at `address`, in its place.
     fn wrapped(wrappers: &mut Wrappers, address: usize) -> Rc<Node> {
         let hook = broken(capnp::Error::failed("x".into()));
-        let node = Rc::new(Node::new(hook, key(address), Ref::new(Options::default())));
+        let node = Rc::new(Node::new(
+            hook,
+            key(address),
+            None,
+            Ref::new(Options::default()),
+        ));
         let place = wrappers.place(key(address));
         assert!(place.upgrade().is_none(), "there is one already");
         *place = Rc::downgrade(&node);

@@ -56,14 +56,37 @@ pub(in crate::membrane) fn deliver(
 }
 
 /// What `promise` does, unless the membrane is revoked before: then it fails with the reason.
-pub(in crate::membrane) fn until_revoked(
+pub(super) fn until_revoked(
     membrane: &Ref,
     noted: Option<Box<Noted>>,
     promise: Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
     match membrane.revoked() {
-        Some(reason) => Promise::err(reason.clone()),
+        Some(reason) => {
+            drop(promise);
+            if let Some(noted) = noted {
+                noted.ended(Err(reason));
+            }
+            Promise::err(reason.clone())
+        }
         None => in_flight(membrane, noted, |_| promise),
+    }
+}
+
+/// Does the same for what is no call, but waits for a promise to resolve.
+pub(in crate::membrane) fn wait_until_revoked(
+    membrane: &Ref,
+    promise: Promise<(), capnp::Error>,
+) -> Promise<(), capnp::Error> {
+    match membrane.revoked() {
+        Some(reason) => Promise::err(reason.clone()),
+        None => {
+            let mut waiting = Delivered::new(membrane, None);
+            waiting.is_call = false;
+            membrane.waits.set(membrane.waits.get() + 1);
+            waiting.hold.with(|call| call.promise = Some(promise));
+            Promise::from_future(waiting)
+        }
     }
 }
 
@@ -73,10 +96,7 @@ fn in_flight(
     noted: Option<Box<Noted>>,
     start: impl FnOnce(&Hold<()>) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
-    let delivered = Delivered {
-        hold: Hold::new(membrane.clone(), noted),
-        _room: Room::NEW,
-    };
+    let delivered = Delivered::new(membrane, noted);
     let mut promise = Some(start(&delivered.hold));
     delivered.hold.with(|call| {
         // If not, it was revoked by what was started: the promise goes with this turn.
@@ -89,7 +109,19 @@ fn in_flight(
 
 struct Delivered {
     hold: Hold<()>,
-    _room: Room<2>,
+    /// If not, it is among the membrane's waits.
+    is_call: bool,
+    _room: Room<1>,
+}
+
+impl Delivered {
+    fn new(membrane: &Ref, noted: Option<Box<Noted>>) -> Self {
+        Self {
+            hold: Hold::new(membrane.clone(), noted),
+            is_call: true,
+            _room: Room::NEW,
+        }
+    }
 }
 
 impl Future for Delivered {
@@ -105,15 +137,19 @@ impl Drop for Delivered {
     /// Nobody waits any more. The promise may hold the results, which have a hold on the call: with its
     /// own hold alone it would never go.
     fn drop(&mut self) {
-        let promise = self.hold.with(|call| {
-            let promise = call.promise.take();
-            if promise.is_some() {
-                // Canceled: the results, which go with the promise, need not cross any more.
-                call.error.get_or_insert_with(|| Box::new(canceled()));
-            }
-            promise
+        let held = self.hold.with(|call| {
+            let promise = call.promise.take()?;
+            // Canceled: the results need not cross any more. They go with the promise, but a service may
+            // keep them for longer: nobody is told of what becomes of them.
+            call.error.get_or_insert_with(|| Box::new(canceled()));
+            Some((promise, call.noted.take()))
         });
-        drop(promise);
+        drop(held);
+        if !self.is_call {
+            // Its hold is the only one, and goes now.
+            let waits = &self.hold.membrane().waits;
+            waits.set(waits.get() - 1);
+        }
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) struct InFlight<T> {
     pub(super) response: Option<Rc<Incoming<Box<dyn ResponseHook>>>>,
     pub(super) waker: Option<Waker>,
     /// Where somebody wants to know of it.
-    noted: Option<Box<Noted>>,
+    pub(super) noted: Option<Box<Noted>>,
     /// Why it fails, whatever the promise says.
     pub(super) error: Option<Box<capnp::Error>>,
 }
@@ -153,14 +153,37 @@ impl<T: End> Hold<T> {
         promise: Promise<T, capnp::Error>,
         pipeline: Box<dyn PipelineHook>,
     ) -> [Self; 2] {
-        let key = T::calls(&membrane).insert(2, noted, Some(promise), Some(pipeline));
+        let key = Self::begun(&membrane, 2, noted, Some(promise), pipeline);
         [Self::of(key, membrane.clone()), Self::of(key, membrane)]
     }
 
     /// A call of somebody else's.
     pub(super) fn foreign(membrane: Ref, pipeline: Box<dyn PipelineHook>) -> Self {
-        let key = T::calls(&membrane).insert(1, None, None, Some(pipeline));
+        let key = Self::begun(&membrane, 1, None, None, pipeline);
         Self::of(key, membrane)
+    }
+
+    /// Keeps what has begun. What began it may have revoked the membrane: no revocation comes by again.
+    fn begun(
+        membrane: &Ref,
+        holds: usize,
+        noted: Option<Box<Noted>>,
+        promise: Option<Promise<T, capnp::Error>>,
+        pipeline: Box<dyn PipelineHook>,
+    ) -> usize {
+        let calls = T::calls(membrane);
+        let Some(reason) = membrane.revoked() else {
+            return calls.insert(holds, noted, promise, Some(pipeline));
+        };
+        drop((promise, pipeline));
+        if let Some(noted) = noted {
+            noted.ended(Err(reason));
+        }
+        let key = calls.insert(holds, None, None, None);
+        if let Some(call) = calls.slots.borrow_mut().get_mut(key) {
+            call.error = Some(Box::new(reason.clone()));
+        }
+        key
     }
 
     fn of(key: usize, membrane: Ref) -> Self {

@@ -16,7 +16,7 @@ mod noted;
 mod request;
 mod results;
 
-pub(super) use delivery::{deliver, until_revoked};
+pub(super) use delivery::{deliver, wait_until_revoked};
 pub(super) use in_flight::Calls;
 pub(super) use noted::Noted;
 pub(super) use request::{pipeline, request};

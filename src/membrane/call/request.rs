@@ -7,6 +7,7 @@ use capnp::capability::{Promise, RemotePromise, Response};
 use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, RequestHook};
 
 use super::answer::{Answer, Call};
+use super::noted::Noted;
 use super::{Room, delivery};
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Outgoing;
@@ -139,7 +140,14 @@ impl Request {
         else {
             return Promise::err(sent_already());
         };
-        let noted = target.call_begins((interface_id, method_id));
+        let noted = match begin(&target, (interface_id, method_id)) {
+            Ok(noted) => noted,
+            Err(error) => {
+                *self = Self::Failed(error.clone());
+                drop(inner);
+                return Promise::err(error);
+            }
+        };
         let [promise, pipeline] = Call::pair(inner.send(), noted, is_local, &target);
         *self = Self::Sent(pipeline);
         Promise::from_future(Answer::new(promise))
@@ -206,10 +214,15 @@ impl RequestHook for Request {
                 interface_id,
                 method_id,
                 ..
-            }) => {
-                let noted = target.call_begins((interface_id, method_id));
-                delivery::until_revoked(target.membrane(), noted, inner.send_streaming())
-            }
+            }) => match begin(&target, (interface_id, method_id)) {
+                Ok(noted) => {
+                    delivery::until_revoked(target.membrane(), noted, inner.send_streaming())
+                }
+                Err(error) => {
+                    drop(inner);
+                    Promise::err(error)
+                }
+            },
             Self::Sending | Self::Sent(_) | Self::Failed(_) => Promise::err(sent_already()),
         }
     }
@@ -236,6 +249,25 @@ impl PipelineHook for Request {
             Self::Sent(call) => call.get_pipelined_cap(ops),
             Self::Failed(error) => broken(error.clone()),
             Self::Unsent(_) | Self::Sending => broken(not_sent()),
+        }
+    }
+}
+
+/// Tells of a call on `target` that is about to be sent. Fails where the membrane is revoked: a policy may
+/// do that when something in the parameters crosses, or now.
+fn begin(target: &Node, method: (u64, u16)) -> capnp::Result<Option<Box<Noted>>> {
+    let membrane = target.membrane();
+    if let Some(reason) = membrane.revoked() {
+        return Err(reason.clone());
+    }
+    let noted = target.call_begins(method);
+    match membrane.revoked() {
+        None => Ok(noted),
+        Some(reason) => {
+            if let Some(noted) = noted {
+                noted.ended(Err(reason));
+            }
+            Err(reason.clone())
         }
     }
 }
