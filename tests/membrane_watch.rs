@@ -7,6 +7,7 @@ use capspan::membrane::{Call, CallWatch, Policy};
 use capspan_testkit::membrane::events::{soon, start};
 use capspan_testkit::membrane::idle;
 use capspan_testkit::membrane::scene::{Scene, label, ruled};
+use capspan_testkit::probe_capnp::probe;
 
 /// Notes how calls end.
 #[derive(Default)]
@@ -186,7 +187,6 @@ mod meter {
     use capnp::traits::HasTypeId;
     use capspan::membrane::Meter;
     use capspan::trace::ManualClock;
-    use capspan_testkit::probe_capnp::probe;
     use std::time::Duration;
 
     #[test]

@@ -61,7 +61,8 @@ impl Limits {
         self
     }
 
-    /// How many calls may be in flight, in both directions together. One more fails.
+    /// How many calls may be in flight, in both directions together; one that has ended counts until its
+    /// pipeline, or its results, are let go. One more fails.
     #[must_use]
     pub fn calls(mut self, max: usize) -> Self {
         self.calls = max;

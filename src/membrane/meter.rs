@@ -103,6 +103,8 @@ impl Policy for Meter {
             method_id: call.method_id(),
             is_inbound: call.is_inbound(),
         };
+        // Before anything is borrowed: it may be anybody's clock.
+        let began = self.inner.clock.now();
         let mut methods = self.inner.methods.borrow_mut();
         if methods.len() >= MAX_METHODS && !methods.contains_key(&method) {
             method.interface_id = 0;
@@ -111,7 +113,7 @@ impl Policy for Meter {
         let calls = methods.entry(method).or_default().clone();
         calls.borrow_mut().begun += 1;
         Some(Box::new(Measured {
-            began: self.inner.clock.now(),
+            began,
             clock: self.inner.clock.clone(),
             calls,
             is_told: Cell::new(false),

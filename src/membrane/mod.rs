@@ -162,7 +162,8 @@ impl Membrane {
     }
 
     /// What stands outside for a pipeline that is inside: what is asked of it crosses. A revocation cuts
-    /// it off.
+    /// it off. What a pipeline of `capnp-rpc`'s does where a capability that is not there is asked for late
+    /// (0.27.3 panics) it does here, too: ask early.
     pub fn export_pipeline(&self, inside: any_pointer::Pipeline) -> any_pointer::Pipeline {
         pipeline::cross(inside, &self.membrane, Direction::Inbound)
     }
