@@ -48,7 +48,7 @@ fn what_a_call_adds_does_not_depend_on_its_data(place: Place) -> Result<(), Erro
         let bare = counted(place, false, async |thing| echo(thing, &data).await)?;
         let membraned = counted(place, true, async |thing| echo(thing, &data).await)?;
         Ok::<_, Error>((
-            membraned.times - bare.times,
+            membraned.times as i64 - bare.times as i64,
             membraned.bytes as i64 - bare.bytes as i64,
         ))
     };

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use capnp::any_pointer;
 use capnp::capability::{Client, Promise, Request};
 use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
+use futures::FutureExt;
 
 use super::Direction;
 use super::call::{self, Noted, Room};
@@ -122,7 +123,7 @@ impl Node {
     }
 
     /// Uses what is wrapped. It may come to a revocation within, which then ends with this use.
-    fn with_target<T>(&self, f: impl FnOnce(&dyn ClientHook) -> T) -> T {
+    pub(super) fn with_target<T>(&self, f: impl FnOnce(&dyn ClientHook) -> T) -> T {
         let result = match &*self.target.borrow() {
             Some(target) => f(&**target),
             None => f(&*broken(gone())),
@@ -141,6 +142,12 @@ impl Node {
         }
         let resolved = self.with_target(|target| target.get_resolved())?;
         Some(self.resolve(resolved))
+    }
+
+    /// Lets a promise that can resolve do so now.
+    pub(super) fn settle(&self) {
+        let more = self.with_target(|target| target.when_more_resolved());
+        let _resolved = more.and_then(|more| more.now_or_never());
     }
 
     fn resolve(&self, resolved: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
@@ -249,6 +256,14 @@ impl Wrapper {
     }
 }
 
+/// How a request is begun.
+enum Begun {
+    Here,
+    Elsewhere(Request<any_pointer::Owned, any_pointer::Owned>),
+    /// By what the target has resolved to.
+    Resolved(Box<dyn ClientHook>),
+}
+
 /// What calls can be made on before it is there.
 fn queue(promise: Promise<Box<dyn ClientHook>, capnp::Error>) -> Box<dyn ClientHook> {
     let queue: Client = capnp_rpc::new_future_client(async { Ok(Client::new(promise.await?)) });
@@ -280,21 +295,21 @@ impl ClientHook for Wrapper {
             });
         }
         let begun = node.with_target(|target| match target.get_resolved() {
-            Some(resolved) => Err(resolved),
-            None => Ok(target.new_call(interface_id, method_id, size_hint)),
+            Some(resolved) => Begun::Resolved(resolved),
+            // Of this process, and no wrapper.
+            None if target.get_brand() == 0 => Begun::Here,
+            None => Begun::Elsewhere(target.new_call(interface_id, method_id, size_hint)),
         });
-        match begun {
-            Ok(request) => Request::new(call::request(
-                request.hook,
-                node.clone(),
-                interface_id,
-                method_id,
-            )),
-            Err(resolved) => {
-                let resolution = node.resolve(resolved);
-                resolution.new_call(interface_id, method_id, size_hint)
+        Request::new(match begun {
+            Begun::Here => call::local_request(node.clone(), interface_id, method_id),
+            Begun::Elsewhere(request) => {
+                call::request(request.hook, node.clone(), interface_id, method_id)
             }
-        }
+            Begun::Resolved(resolved) => {
+                let resolution = node.resolve(resolved);
+                return resolution.new_call(interface_id, method_id, size_hint);
+            }
+        })
     }
 
     fn call(

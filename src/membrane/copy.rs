@@ -22,12 +22,7 @@ pub(super) fn copy<T: Owned>(
     let mut root: any_pointer::Builder<'_> = message.init_root();
     root.imbue_mut(&mut table);
     root.set_as(from)?;
-    if let Some(limited) = membrane.limited() {
-        limited.admit_message(table.len())?;
-    }
-    for entry in &mut table {
-        *entry = entry.take().map(|hook| membrane.cross(hook, direction));
-    }
+    membrane.cross_table(&mut table, direction)?;
     let mut content: any_pointer::Reader<'_> = message.get_root_as_reader()?;
     content.imbue(&table);
     to.set_as(content)

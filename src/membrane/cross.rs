@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use capnp::private::capability::ClientHook;
+use capnp::private::layout::CapTable;
 
 use super::client::{Node, Wrapper};
 use super::policy::{Crossing, Passage, Policy};
@@ -67,6 +68,22 @@ impl Ref {
             }
         }
         Box::new(Wrapper::new(self.wrapper_of(hook, key)))
+    }
+
+    /// Lets all capabilities of a message cross. Fails where they are more than the limit; then the
+    /// message is not to be used.
+    pub(super) fn cross_table(
+        &self,
+        table: &mut CapTable,
+        direction: Direction,
+    ) -> capnp::Result<()> {
+        if let Some(limited) = self.limited() {
+            limited.admit_message(table.len())?;
+        }
+        for entry in table {
+            *entry = entry.take().map(|hook| self.cross(hook, direction));
+        }
+        Ok(())
     }
 
     fn wrapper_of(&self, hook: Box<dyn ClientHook>, key: Key) -> Rc<Node> {

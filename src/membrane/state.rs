@@ -4,16 +4,14 @@ use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 
-use capnp::any_pointer;
-use capnp::capability::Response;
 use capnp::private::capability::ClientHook;
 use capnp::private::layout::CapTable;
 
 use super::Watch;
-use super::call::Calls;
+use super::call::{Calls, Local, Received, Sent};
 use super::client::Node;
 use super::completion::{Completed, Completer, Completion};
-use super::inspect::{Inspection, Wrapped};
+use super::inspect::{Inspection, IntroducedBy, Introducing, Wrapped};
 use super::limits::{Limited, Limits};
 use super::policy::Policy;
 use super::wrappers::Wrappers;
@@ -45,11 +43,13 @@ pub(super) struct State {
     pub(super) limited: Option<Box<Limited>>,
     inspection: Option<Box<Inspection>>,
     pub(super) wrappers: RefCell<Wrappers>,
-    /// The calls in flight that were sent.
-    pub(super) answers: Calls<Response<any_pointer::Owned>>,
-    /// The calls in flight that were received, or belong to a stream.
-    pub(super) deliveries: Calls<()>,
-    /// How many of those are none, but wait for a promise to resolve.
+    /// The calls in flight that stay in this process and were begun here.
+    pub(super) local: Calls<Local>,
+    /// Those that were sent by a request of somebody else's.
+    pub(super) sent: Calls<Sent>,
+    /// Those that were received, or belong to a stream.
+    pub(super) received: Calls<Received>,
+    /// How many of the last are none, but wait for a promise to resolve.
     pub(super) waits: Cell<usize>,
     /// Empty capability tables that are not in use, for what they have allocated.
     spare_tables: RefCell<Vec<CapTable>>,
@@ -102,6 +102,16 @@ impl State {
         self.inspection.as_deref()
     }
 
+    /// While it lives, what crosses is introduced by the parameters of a call.
+    pub(super) fn introducing_params(&self, method: (u64, u16)) -> Option<Introducing<'_>> {
+        let (interface_id, method_id) = method;
+        Some(self.inspection()?.introducing(IntroducedBy {
+            interface_id,
+            method_id,
+            in_results: false,
+        }))
+    }
+
     pub(super) fn wrapped(&self) -> Vec<Wrapped> {
         let nodes: Vec<_> = self.wrappers.borrow().nodes().collect();
         nodes.iter().filter_map(|node| node.wrapped()).collect()
@@ -117,7 +127,7 @@ impl State {
         match &self.limited {
             None => Ok(()),
             Some(limited) => {
-                let calls = self.answers.len() + self.deliveries.len();
+                let calls = self.local.len() + self.sent.len() + self.received.len();
                 limited.admit_call(calls - self.waits.get())
             }
         }
@@ -215,8 +225,9 @@ impl State {
         }
         // What is let go may run anybody's code, which may come back here: nothing is borrowed then.
         let wrappers: Vec<_> = self.wrappers.take().into_nodes().collect();
-        self.answers.revoke(&reason);
-        self.deliveries.revoke(&reason);
+        self.local.revoke(&reason);
+        self.sent.revoke(&reason);
+        self.received.revoke(&reason);
         // One for all: the reason may be long, and they may be many.
         let broken = broken(reason.clone());
         for wrapper in wrappers {
@@ -265,8 +276,9 @@ impl Ref {
                 inspection: is_inspected.then(Box::default),
                 limited: limits.map(|limits| Box::new(Limited::new(limits))),
                 wrappers: RefCell::default(),
-                answers: Calls::default(),
-                deliveries: Calls::default(),
+                local: Calls::default(),
+                sent: Calls::default(),
+                received: Calls::default(),
                 waits: Cell::new(0),
                 spare_tables: RefCell::default(),
                 revoked: OnceCell::new(),

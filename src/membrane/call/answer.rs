@@ -1,4 +1,4 @@
-//! A call that was sent: its promise, what pipelines ask it for, its response.
+//! A call that was sent by another's request: its promise, what pipelines ask it for, its response.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,17 +10,34 @@ use capnp::capability::{RemotePromise, Response};
 use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, ResponseHook};
 
 use super::Room;
-use super::in_flight::Hold;
+use super::in_flight::{Calls, Hold, Kind};
 use super::noted::Noted;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
 use crate::membrane::client::Node;
-use crate::membrane::state::{Ref, broken};
+use crate::membrane::state::{Ref, State, broken};
+
+/// What there is of a call that was sent.
+#[derive(Default)]
+pub(in crate::membrane) struct Sent {
+    /// Where capabilities that are asked for before it has ended come from.
+    pipeline: Option<Box<dyn PipelineHook>>,
+    /// Its response, where pipelines look at that, too.
+    response: Option<Rc<Message>>,
+}
+
+impl Kind for Sent {
+    type Output = Response<any_pointer::Owned>;
+
+    fn calls(membrane: &State) -> &Calls<Self> {
+        &membrane.sent
+    }
+}
 
 /// One call. Its promise and its pipelines have one of these each.
 #[derive(Clone)]
 pub(super) struct Call {
-    hold: Hold<Response<any_pointer::Owned>>,
+    hold: Hold<Sent>,
     is_local: bool,
     direction: Direction,
 }
@@ -37,7 +54,8 @@ impl Call {
     ) -> [Self; 2] {
         let direction = target.direction();
         let membrane = target.membrane().clone();
-        let holds = Hold::pair(membrane, noted, sent.promise, sent.pipeline.hook);
+        let kind = Sent::with(sent.pipeline.hook);
+        let holds = Hold::pair(membrane, noted, sent.promise, kind);
         holds.map(|hold| Self {
             hold,
             is_local,
@@ -52,7 +70,7 @@ impl Call {
         membrane: Ref,
     ) -> Self {
         Self {
-            hold: Hold::foreign(membrane, pipeline),
+            hold: Hold::foreign(membrane, Sent::with(pipeline)),
             // It is not to be looked at: there is no promise to look at.
             is_local: true,
             direction,
@@ -78,16 +96,25 @@ impl Call {
         }
     }
 
+    /// The response; where there is none, the pipeline is no use any more.
+    fn response(&self, cx: &mut Context<'_>) -> Poll<Result<Box<dyn ResponseHook>, capnp::Error>> {
+        let polled = ready!(self.hold.poll(cx));
+        if polled.is_err() {
+            let _pipeline = self.hold.with(|call| call.kind.pipeline.take());
+        }
+        Poll::Ready(polled.map(|response| response.hook))
+    }
+
     /// The response to a call to elsewhere: its pipelines look at it, too.
     fn shared_response(&self, cx: &mut Context<'_>) -> Poll<Result<Rc<Message>, capnp::Error>> {
-        if let Some(response) = self.hold.with(|call| call.response.clone()) {
+        if let Some(response) = self.hold.with(|call| call.kind.response.clone()) {
             return Poll::Ready(Ok(response));
         }
-        let response = Rc::new(Incoming::new(ready!(self.hold.poll(cx))?.hook));
+        let response = Rc::new(Incoming::new(ready!(self.response(cx))?));
         // Capabilities that are asked for from now on come from the response.
         let pipeline = self.hold.with(|call| {
-            call.response = Some(response.clone());
-            call.pipeline.take()
+            call.kind.response = Some(response.clone());
+            call.kind.pipeline.take()
         });
         drop(pipeline);
         Poll::Ready(Ok(response))
@@ -106,15 +133,26 @@ impl Call {
 
     /// Where capabilities that are asked for now come from.
     fn source(&self) -> Source {
-        self.hold
-            .with(|call| match (&call.error, &call.response, &call.pipeline) {
+        self.hold.with(|call| {
+            let Sent { pipeline, response } = &call.kind;
+            match (&call.error, response, pipeline) {
                 (Some(error), _, _) => Source::Failed(capnp::Error::clone(error)),
                 (None, Some(response), _) => Source::Response(response.clone()),
                 (None, None, Some(pipeline)) => Source::Pipeline(pipeline.add_ref()),
                 (None, None, None) => {
                     Source::Failed(capnp::Error::failed("the call was not answered".into()))
                 }
-            })
+            }
+        })
+    }
+}
+
+impl Sent {
+    fn with(pipeline: Box<dyn PipelineHook>) -> Self {
+        Self {
+            pipeline: Some(pipeline),
+            response: None,
+        }
     }
 }
 
@@ -146,7 +184,7 @@ impl Future for Answer {
         let call = &self.call;
         let message = match call.is_local {
             true => {
-                let response = ready!(call.hold.poll(cx))?.hook;
+                let response = ready!(call.response(cx))?;
                 let _introducing = call.hold.introducing();
                 match Incoming::look(response, call.hold.membrane(), call.direction) {
                     Ok(message) => Content::Own(message),

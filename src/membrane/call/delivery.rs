@@ -8,15 +8,26 @@ use capnp::any_pointer;
 use capnp::capability::Promise;
 use capnp::private::capability::{ParamsHook, ResultsHook};
 
-use super::in_flight::Hold;
+use super::in_flight::{Calls, Hold, Kind};
 use super::noted::Noted;
 use super::{Room, results};
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
 use crate::membrane::client::Node;
-use crate::membrane::inspect::IntroducedBy;
-use crate::membrane::state::Ref;
+use crate::membrane::state::{Ref, State};
 use crate::membrane::turn::Turn;
+
+/// There is nothing else to be kept of a call that was received.
+#[derive(Default)]
+pub(in crate::membrane) struct Received;
+
+impl Kind for Received {
+    type Output = ();
+
+    fn calls(membrane: &State) -> &Calls<Self> {
+        &membrane.received
+    }
+}
 
 /// Hands on a call of `method` on `target`: `call` gets what the other side is to see.
 pub(in crate::membrane) fn deliver(
@@ -40,13 +51,7 @@ pub(in crate::membrane) fn deliver(
             membrane: membrane.clone(),
             _room: Room::NEW,
         });
-        if let Some(inspection) = membrane.inspection() {
-            let (interface_id, method_id) = method;
-            let _introducing = inspection.introducing(IntroducedBy {
-                interface_id,
-                method_id,
-                in_results: false,
-            });
+        if let Some(_introducing) = membrane.introducing_params(method) {
             // Looked at now, as it is known by whom. Whoever reads it sees what is wrong with it.
             let _ = params.get();
         }
@@ -94,7 +99,7 @@ pub(in crate::membrane) fn wait_until_revoked(
 fn in_flight(
     membrane: &Ref,
     noted: Option<Box<Noted>>,
-    start: impl FnOnce(&Hold<()>) -> Promise<(), capnp::Error>,
+    start: impl FnOnce(&Hold<Received>) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
     let delivered = Delivered::new(membrane, noted);
     let mut promise = Some(start(&delivered.hold));
@@ -108,7 +113,7 @@ fn in_flight(
 }
 
 struct Delivered {
-    hold: Hold<()>,
+    hold: Hold<Received>,
     /// If not, it is among the membrane's waits.
     is_call: bool,
     _room: Room<1>,
@@ -117,7 +122,7 @@ struct Delivered {
 impl Delivered {
     fn new(membrane: &Ref, noted: Option<Box<Noted>>) -> Self {
         Self {
-            hold: Hold::new(membrane.clone(), noted),
+            hold: Hold::new(membrane.clone(), noted, Received),
             is_call: true,
             _room: Room::NEW,
         }

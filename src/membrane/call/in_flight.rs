@@ -5,51 +5,36 @@
 
 use std::cell::RefCell;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use capnp::any_pointer;
-use capnp::capability::{Promise, Response};
-use capnp::private::capability::{PipelineHook, ResponseHook};
+use capnp::capability::Promise;
 
 use super::noted::Noted;
-use crate::membrane::cap_table::Incoming;
 use crate::membrane::inspect::Introducing;
 use crate::membrane::policy::CallWatch;
 use crate::membrane::state::{Ref, State};
 use crate::slots::Slots;
 
-/// The calls in flight that end with a `T`.
-pub(in crate::membrane) struct Calls<T> {
-    slots: RefCell<Slots<InFlight<T>>>,
+/// The calls in flight of one kind.
+pub(in crate::membrane) struct Calls<K: Kind> {
+    slots: RefCell<Slots<InFlight<K>>>,
 }
 
-/// How a call ends: with a response, or, where it is handed on, with its results being done.
-pub(in crate::membrane) trait End: Sized {
+/// A way to call, and what there is to be kept of such a call.
+pub(in crate::membrane) trait Kind: Default {
+    /// What its promise gives.
+    type Output;
+
     fn calls(membrane: &State) -> &Calls<Self>;
 }
 
-impl End for Response<any_pointer::Owned> {
-    fn calls(membrane: &State) -> &Calls<Self> {
-        &membrane.answers
-    }
-}
-
-impl End for () {
-    fn calls(membrane: &State) -> &Calls<Self> {
-        &membrane.deliveries
-    }
-}
-
 /// One call in flight.
-pub(super) struct InFlight<T> {
+pub(super) struct InFlight<K: Kind> {
     holds: usize,
     /// Until it has ended; taken out while it is polled.
-    pub(super) promise: Option<Promise<T, capnp::Error>>,
-    /// Where capabilities that are asked for before it has ended come from.
-    pub(super) pipeline: Option<Box<dyn PipelineHook>>,
-    /// Its response, where pipelines look at that, too.
-    pub(super) response: Option<Rc<Incoming<Box<dyn ResponseHook>>>>,
+    pub(super) promise: Option<Promise<K::Output, capnp::Error>>,
+    /// What calls of this kind have besides.
+    pub(super) kind: K,
     pub(super) waker: Option<Waker>,
     /// Where somebody wants to know of it.
     pub(super) noted: Option<Box<Noted>>,
@@ -58,13 +43,13 @@ pub(super) struct InFlight<T> {
 }
 
 /// A hold on a call in flight, and on its membrane.
-pub(super) struct Hold<T: End> {
+pub(super) struct Hold<K: Kind> {
     key: usize,
     membrane: Ref,
-    end: std::marker::PhantomData<T>,
+    kind: std::marker::PhantomData<K>,
 }
 
-impl<T> Default for Calls<T> {
+impl<K: Kind> Default for Calls<K> {
     fn default() -> Self {
         Self {
             slots: RefCell::default(),
@@ -72,27 +57,24 @@ impl<T> Default for Calls<T> {
     }
 }
 
-impl<T> Calls<T> {
-    fn insert(
-        &self,
-        holds: usize,
-        noted: Option<Box<Noted>>,
-        promise: Option<Promise<T, capnp::Error>>,
-        pipeline: Option<Box<dyn PipelineHook>>,
-    ) -> usize {
-        self.slots.borrow_mut().insert(InFlight {
-            holds,
-            promise,
-            pipeline,
-            response: None,
-            waker: None,
-            noted,
-            error: None,
-        })
-    }
-
+impl<K: Kind> Calls<K> {
     pub(in crate::membrane) fn len(&self) -> usize {
         self.slots.borrow().len()
+    }
+
+    fn release(&self, key: usize) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(call) = slots.get_mut(key) else {
+            return;
+        };
+        call.holds -= 1;
+        let gone = match call.holds {
+            0 => slots.remove(key),
+            _ => None,
+        };
+        drop(slots);
+        // Before whoever has let go lets the membrane go, and with nothing borrowed.
+        drop(gone);
     }
 
     /// Makes every call fail with `reason`, and drops what it holds.
@@ -102,11 +84,7 @@ impl<T> Calls<T> {
             let mut slots = self.slots.borrow_mut();
             let revoked = slots.iter_mut().map(|call| {
                 call.error.get_or_insert_with(|| Box::new(reason.clone()));
-                let inside = (
-                    call.promise.take(),
-                    call.pipeline.take(),
-                    call.response.take(),
-                );
+                let inside = (call.promise.take(), std::mem::take(&mut call.kind));
                 (inside, call.noted.take(), call.waker.take())
             });
             revoked.collect()
@@ -123,7 +101,7 @@ impl<T> Calls<T> {
     }
 }
 
-impl<T> InFlight<T> {
+impl<K: Kind> InFlight<K> {
     /// Who is to be told that it has ended, the first time.
     #[inline]
     fn end_noted(&mut self) -> Option<Box<dyn CallWatch>> {
@@ -131,7 +109,7 @@ impl<T> InFlight<T> {
     }
 
     /// Sets the waker; gives back the one that was set, to be dropped where nothing is borrowed.
-    fn wake_later(&mut self, waker: &Waker) -> Option<Waker> {
+    pub(super) fn wake_later(&mut self, waker: &Waker) -> Option<Waker> {
         match &self.waker {
             Some(old) if old.will_wake(waker) => None,
             _ => self.waker.replace(waker.clone()),
@@ -139,58 +117,73 @@ impl<T> InFlight<T> {
     }
 }
 
-impl<T: End> Hold<T> {
+impl<K: Kind> Hold<K> {
     /// A call that is about to begin.
-    pub(super) fn new(membrane: Ref, noted: Option<Box<Noted>>) -> Self {
-        let key = T::calls(&membrane).insert(1, noted, None, None);
-        Self::of(key, membrane)
+    pub(super) fn new(membrane: Ref, noted: Option<Box<Noted>>, kind: K) -> Self {
+        Self::insert(membrane, 1, noted, None, kind)
     }
 
     /// A call that has begun, with a hold for its promise and one for its pipelines.
     pub(super) fn pair(
         membrane: Ref,
         noted: Option<Box<Noted>>,
-        promise: Promise<T, capnp::Error>,
-        pipeline: Box<dyn PipelineHook>,
+        promise: Promise<K::Output, capnp::Error>,
+        kind: K,
     ) -> [Self; 2] {
-        let key = Self::begun(&membrane, 2, noted, Some(promise), pipeline);
-        [Self::of(key, membrane.clone()), Self::of(key, membrane)]
+        let first = Self::begun(membrane, 2, noted, Some(promise), kind);
+        let second = Self::of(first.key, first.membrane.clone());
+        [first, second]
     }
 
     /// A call of somebody else's.
-    pub(super) fn foreign(membrane: Ref, pipeline: Box<dyn PipelineHook>) -> Self {
-        let key = Self::begun(&membrane, 1, None, None, pipeline);
-        Self::of(key, membrane)
+    pub(super) fn foreign(membrane: Ref, kind: K) -> Self {
+        Self::begun(membrane, 1, None, None, kind)
     }
 
     /// Keeps what has begun. What began it may have revoked the membrane: no revocation comes by again.
     fn begun(
-        membrane: &Ref,
+        membrane: Ref,
         holds: usize,
         noted: Option<Box<Noted>>,
-        promise: Option<Promise<T, capnp::Error>>,
-        pipeline: Box<dyn PipelineHook>,
-    ) -> usize {
-        let calls = T::calls(membrane);
+        promise: Option<Promise<K::Output, capnp::Error>>,
+        kind: K,
+    ) -> Self {
         let Some(reason) = membrane.revoked() else {
-            return calls.insert(holds, noted, promise, Some(pipeline));
+            return Self::insert(membrane, holds, noted, promise, kind);
         };
-        drop((promise, pipeline));
+        drop((promise, kind));
         if let Some(noted) = noted {
             noted.ended(Err(reason));
         }
-        let key = calls.insert(holds, None, None, None);
-        if let Some(call) = calls.slots.borrow_mut().get_mut(key) {
-            call.error = Some(Box::new(reason.clone()));
-        }
-        key
+        let reason = Box::new(reason.clone());
+        let hold = Self::insert(membrane, holds, None, None, K::default());
+        hold.with(|call| call.error = Some(reason));
+        hold
+    }
+
+    fn insert(
+        membrane: Ref,
+        holds: usize,
+        noted: Option<Box<Noted>>,
+        promise: Option<Promise<K::Output, capnp::Error>>,
+        kind: K,
+    ) -> Self {
+        let key = K::calls(&membrane).slots.borrow_mut().insert(InFlight {
+            holds,
+            promise,
+            kind,
+            waker: None,
+            noted,
+            error: None,
+        });
+        Self::of(key, membrane)
     }
 
     fn of(key: usize, membrane: Ref) -> Self {
         Self {
             key,
             membrane,
-            end: std::marker::PhantomData,
+            kind: std::marker::PhantomData,
         }
     }
 
@@ -206,19 +199,19 @@ impl<T: End> Hold<T> {
     }
 
     /// Looks at the call. No foreign code may run within, drops included: the others are borrowed, too.
-    pub(super) fn with<R>(&self, f: impl FnOnce(&mut InFlight<T>) -> R) -> R {
-        let mut slots = T::calls(&self.membrane).slots.borrow_mut();
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut InFlight<K>) -> R) -> R {
+        let mut slots = K::calls(&self.membrane).slots.borrow_mut();
         // Its call is there as long as a hold is: only the drop of the last one takes it out.
         f(slots.get_mut(self.key).expect("a hold keeps its call"))
     }
 
     /// Lets the call go on. It ends once, and its promise is gone then.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, capnp::Error>> {
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<K::Output, capnp::Error>> {
         let Some(mut promise) = self.with(|call| call.promise.take()) else {
             return self.failed();
         };
-        let polled = Pin::new(&mut promise).poll(cx);
-        match polled {
+        match Pin::new(&mut promise).poll(cx) {
+            Poll::Ready(result) => Poll::Ready(self.end(result)),
             Poll::Pending => {
                 // What does not go back is dropped here, where nothing is borrowed.
                 let mut promise = Some(promise);
@@ -231,31 +224,31 @@ impl<T: End> Hold<T> {
                 });
                 self.failed()
             }
-            Poll::Ready(result) => {
-                self.membrane.before_return();
-                let (failed, noted) = self.with(|call| (call.error.clone(), call.end_noted()));
-                // Failed meanwhile: that counts.
-                let result = match failed {
-                    Some(error) => Err(*error),
-                    None => result,
-                };
-                if let Err(error) = &result {
-                    let _pipeline = self.with(|call| {
-                        call.error.get_or_insert_with(|| Box::new(error.clone()));
-                        call.pipeline.take()
-                    });
-                }
-                if let Some(watch) = noted {
-                    watch.ended(result.as_ref().map(|_| ()));
-                }
-                Poll::Ready(result)
-            }
         }
+    }
+
+    /// It ends with `result`, unless it has failed meanwhile: that counts. Gives what it ends with.
+    pub(super) fn end<T>(&self, result: capnp::Result<T>) -> capnp::Result<T> {
+        self.membrane.before_return();
+        let (failed, watch) = self.with(|call| (call.error.clone(), call.end_noted()));
+        let result = match failed {
+            Some(error) => Err(*error),
+            None => result,
+        };
+        if let Err(error) = &result {
+            self.with(|call| {
+                call.error.get_or_insert_with(|| Box::new(error.clone()));
+            });
+        }
+        if let Some(watch) = watch {
+            watch.ended(result.as_ref().map(|_| ()));
+        }
+        result
     }
 
     /// Why it fails, if it does. Pending as well where it is asked from within its own poll, which goes
     /// on.
-    fn failed(&self) -> Poll<Result<T, capnp::Error>> {
+    pub(super) fn failed<T>(&self) -> Poll<capnp::Result<T>> {
         let failed = self.with(|call| {
             let error = call.error.clone()?;
             Some((error, call.end_noted()))
@@ -270,26 +263,15 @@ impl<T: End> Hold<T> {
     }
 }
 
-impl<T: End> Clone for Hold<T> {
+impl<K: Kind> Clone for Hold<K> {
     fn clone(&self) -> Self {
         self.with(|call| call.holds += 1);
         Self::of(self.key, self.membrane.clone())
     }
 }
 
-impl<T: End> Drop for Hold<T> {
+impl<K: Kind> Drop for Hold<K> {
     fn drop(&mut self) {
-        let mut slots = T::calls(&self.membrane).slots.borrow_mut();
-        let Some(call) = slots.get_mut(self.key) else {
-            return;
-        };
-        call.holds -= 1;
-        let gone = match call.holds {
-            0 => slots.remove(self.key),
-            _ => None,
-        };
-        drop(slots);
-        // Before the reference to the membrane, and with nothing borrowed.
-        drop(gone);
+        K::calls(&self.membrane).release(self.key);
     }
 }

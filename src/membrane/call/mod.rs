@@ -12,12 +12,15 @@
 mod answer;
 mod delivery;
 mod in_flight;
+mod local;
 mod noted;
 mod request;
 mod results;
 
-pub(super) use delivery::{deliver, wait_until_revoked};
+pub(super) use answer::Sent;
+pub(super) use delivery::{Received, deliver, wait_until_revoked};
 pub(super) use in_flight::Calls;
+pub(super) use local::{Local, local_request};
 pub(super) use noted::Noted;
 pub(super) use request::{pipeline, request};
 

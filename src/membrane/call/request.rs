@@ -1,4 +1,4 @@
-//! A request, and the pipeline that it becomes when it is sent.
+//! A request of somebody else's, and the pipeline that it becomes when it is sent.
 
 use std::rc::Rc;
 
@@ -7,12 +7,11 @@ use capnp::capability::{Promise, RemotePromise, Response};
 use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, RequestHook};
 
 use super::answer::{Answer, Call};
-use super::noted::Noted;
+use super::noted;
 use super::{Room, delivery};
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Outgoing;
 use crate::membrane::client::Node;
-use crate::membrane::inspect::IntroducedBy;
 use crate::membrane::state::{Ref, broken};
 
 /// Both share one allocation: what was the request goes on as the pipeline.
@@ -61,6 +60,14 @@ pub(in crate::membrane) fn pipeline(
     membrane: Ref,
 ) -> Box<dyn PipelineHook> {
     Box::new(Request::Sent(Call::foreign(inner, direction, membrane)))
+}
+
+/// What comes of a request that can't be sent.
+pub(super) fn failed(error: capnp::Error) -> RemotePromise<any_pointer::Owned> {
+    RemotePromise {
+        promise: Promise::err(error.clone()),
+        pipeline: any_pointer::Pipeline::new(Box::new(Request::Failed(error))),
+    }
 }
 
 impl Unsent {
@@ -114,13 +121,7 @@ impl Unsent {
             return Ok(());
         }
         let back = self.target.direction().reverse();
-        let _introducing = membrane.inspection().map(|inspection| {
-            inspection.introducing(IntroducedBy {
-                interface_id: self.interface_id,
-                method_id: self.method_id,
-                in_results: false,
-            })
-        });
+        let _introducing = membrane.introducing_params((self.interface_id, self.method_id));
         self.outgoing.finish(self.inner.get(), membrane, back)
     }
 }
@@ -140,7 +141,7 @@ impl Request {
         else {
             return Promise::err(sent_already());
         };
-        let noted = match begin(&target, (interface_id, method_id)) {
+        let noted = match noted::begin(&target, (interface_id, method_id)) {
             Ok(noted) => noted,
             Err(error) => {
                 *self = Self::Failed(error.clone());
@@ -214,7 +215,7 @@ impl RequestHook for Request {
                 interface_id,
                 method_id,
                 ..
-            }) => match begin(&target, (interface_id, method_id)) {
+            }) => match noted::begin(&target, (interface_id, method_id)) {
                 Ok(noted) => {
                     delivery::until_revoked(target.membrane(), noted, inner.send_streaming())
                 }
@@ -253,29 +254,10 @@ impl PipelineHook for Request {
     }
 }
 
-/// Tells of a call on `target` that is about to be sent. Fails where the membrane is revoked: a policy may
-/// do that when something in the parameters crosses, or now.
-fn begin(target: &Node, method: (u64, u16)) -> capnp::Result<Option<Box<Noted>>> {
-    let membrane = target.membrane();
-    if let Some(reason) = membrane.revoked() {
-        return Err(reason.clone());
-    }
-    let noted = target.call_begins(method);
-    match membrane.revoked() {
-        None => Ok(noted),
-        Some(reason) => {
-            if let Some(noted) = noted {
-                noted.ended(Err(reason));
-            }
-            Err(reason.clone())
-        }
-    }
-}
-
 fn not_sent() -> capnp::Error {
     capnp::Error::failed("the call was not sent".into())
 }
 
-fn sent_already() -> capnp::Error {
+pub(super) fn sent_already() -> capnp::Error {
     capnp::Error::failed("a request is sent once".into())
 }

@@ -5,6 +5,7 @@ use capnp::capability::Promise;
 use capnp::private::capability::{PipelineHook, RequestHook, ResultsHook};
 
 use super::Room;
+use super::delivery::Received;
 use super::in_flight::Hold;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Outgoing;
@@ -13,7 +14,7 @@ struct Results {
     outgoing: Outgoing,
     inner: Box<dyn ResultsHook>,
     direction: Direction,
-    call: Hold<()>,
+    call: Hold<Received>,
     _room: Room<1>,
 }
 
@@ -21,7 +22,7 @@ struct Results {
 pub(super) fn results(
     inner: Box<dyn ResultsHook>,
     direction: Direction,
-    call: Hold<()>,
+    call: Hold<Received>,
 ) -> Box<dyn ResultsHook> {
     Box::new(Results {
         outgoing: Outgoing::new(call.membrane()),
@@ -76,19 +77,27 @@ impl ResultsHook for Results {
 
     /// Sends `request` as usual and takes over its results.
     fn tail_call(self: Box<Self>, request: Box<dyn RequestHook>) -> Promise<(), capnp::Error> {
-        self.direct_tail_call(request).0
+        take_over(self, request).0
     }
 
     /// Sends `request` as usual and takes over its results.
     fn direct_tail_call(
-        mut self: Box<Self>,
+        self: Box<Self>,
         request: Box<dyn RequestHook>,
     ) -> (Promise<(), capnp::Error>, Box<dyn PipelineHook>) {
-        let sent = request.send();
-        let promise = Promise::from_future(async move {
-            let response = sent.promise.await?;
-            self.get()?.set_as(response.get()?)
-        });
-        (promise, sent.pipeline.hook)
+        take_over(self, request)
     }
+}
+
+/// Sends `request` as usual, and fills `results` with what comes of it.
+pub(super) fn take_over(
+    mut results: Box<impl ResultsHook + 'static>,
+    request: Box<dyn RequestHook>,
+) -> (Promise<(), capnp::Error>, Box<dyn PipelineHook>) {
+    let sent = request.send();
+    let promise = Promise::from_future(async move {
+        let response = sent.promise.await?;
+        results.get()?.set_as(response.get()?)
+    });
+    (promise, sent.pipeline.hook)
 }

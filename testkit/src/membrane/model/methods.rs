@@ -81,7 +81,10 @@ impl Model {
                     Node::Promise(_) => (Vec::new(), Vec::new()),
                     _ => {
                         let near = self.graph.near(&layers).to_vec();
-                        let held = self.graph.carry_out(&layers[near.len()..], child);
+                        // In this process the innermost membrane's own: it has crossed there already.
+                        let own = usize::from(near.len() == layers.len() && !near.is_empty());
+                        let beyond = &layers[near.len() - own..];
+                        let held = self.graph.carry_out(beyond, child);
                         (near, vec![held])
                     }
                 };

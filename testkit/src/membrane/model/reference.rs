@@ -362,7 +362,7 @@ impl Model {
         Some((op, Ok(gives)))
     }
 
-    /// A request is made for what the capability is now, and holds it, whatever becomes of the membranes.
+    /// A request is made for what the capability is now, whatever becomes of the membranes.
     fn prepare(&mut self, to: u8, cap: u8) -> Applied {
         let to = self.pick(to)?;
         let cap = self.pick_beside(to, cap);
@@ -380,7 +380,8 @@ impl Model {
             }
             at = target;
         }
-        if holds.last() != Some(&at) {
+        // In this process a request of a membrane's own, which knows whom it is for by the wrapper alone.
+        if holds.is_empty() {
             holds.push(at);
         }
         let message = Message {
@@ -398,7 +399,7 @@ impl Model {
         let at = (request as usize).checked_rem(self.requests.len())?;
         let end = *self.requests[at].holds.last()?;
         let end = match *self.graph.node(end) {
-            // What is beyond a connection is not held by the request itself.
+            // What is behind the last wrapper is not held by the request itself.
             Node::Wrapper { target, .. } => target,
             _ => end,
         };
