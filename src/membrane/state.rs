@@ -49,7 +49,9 @@ pub(super) struct State {
     pub(super) sent: Calls<Sent>,
     /// Those that were received, or belong to a stream.
     pub(super) received: Calls<Received>,
-    /// How many of the last are none, but wait for a promise to resolve.
+    /// The number of the last that was received.
+    pub(super) last_received: Cell<u64>,
+    /// How many of those that were received are none, but wait for a promise to resolve.
     pub(super) waits: Cell<usize>,
     /// Empty capability tables that are not in use, for what they have allocated.
     spare_tables: RefCell<Vec<CapTable>>,
@@ -279,6 +281,7 @@ impl Ref {
                 local: Calls::default(),
                 sent: Calls::default(),
                 received: Calls::default(),
+                last_received: Cell::new(0),
                 waits: Cell::new(0),
                 spare_tables: RefCell::default(),
                 revoked: OnceCell::new(),

@@ -8,7 +8,7 @@ use capnp::any_pointer;
 use capnp::capability::Promise;
 use capnp::private::capability::{ParamsHook, ResultsHook};
 
-use super::in_flight::{Calls, Hold, Kind};
+use super::in_flight::{Calls, Hold, InFlight, Kind};
 use super::noted::Noted;
 use super::{Room, results};
 use crate::membrane::Direction;
@@ -17,15 +17,39 @@ use crate::membrane::client::Node;
 use crate::membrane::state::{Ref, State};
 use crate::membrane::turn::Turn;
 
-/// There is nothing else to be kept of a call that was received.
+/// What there is of a call that was received.
 #[derive(Default)]
-pub(in crate::membrane) struct Received;
+pub(in crate::membrane) struct Received {
+    /// Tells its results whether it is still there. Zero is nobody's.
+    id: u64,
+}
 
 impl Kind for Received {
     type Output = ();
 
     fn calls(membrane: &State) -> &Calls<Self> {
         &membrane.received
+    }
+}
+
+/// How its results find a call that was received, which holds the promise that holds them.
+#[derive(Clone, Copy)]
+pub(super) struct Ticket {
+    key: usize,
+    id: u64,
+}
+
+impl Ticket {
+    /// Looks at the call, unless it was canceled. As with [`Hold::with`], no foreign code may run within.
+    pub(super) fn with<R>(
+        self,
+        membrane: &State,
+        f: impl FnOnce(&mut InFlight<Received>) -> R,
+    ) -> Option<R> {
+        let found = membrane
+            .received
+            .with(self.key, |call| (call.kind.id == self.id).then(|| f(call)));
+        found.flatten()
     }
 }
 
@@ -44,7 +68,7 @@ pub(in crate::membrane) fn deliver(
     if let Err(error) = membrane.admit_call() {
         return Promise::err(error);
     }
-    in_flight(membrane, target.call_begins(method), |hold| {
+    in_flight(membrane, target.call_begins(method), |ticket| {
         let params = Box::new(Params {
             incoming: Incoming::new(params),
             back: direction.reverse(),
@@ -55,7 +79,7 @@ pub(in crate::membrane) fn deliver(
             // Looked at now, as it is known by whom. Whoever reads it sees what is wrong with it.
             let _ = params.get();
         }
-        let results = results::results(results, direction, hold.clone());
+        let results = results::results(results, direction, membrane, ticket);
         call(params, results)
     })
 }
@@ -86,7 +110,7 @@ pub(in crate::membrane) fn wait_until_revoked(
     match membrane.revoked() {
         Some(reason) => Promise::err(reason.clone()),
         None => {
-            let mut waiting = Delivered::new(membrane, None);
+            let mut waiting = Delivered::new(membrane, None, 0);
             waiting.is_call = false;
             membrane.waits.set(membrane.waits.get() + 1);
             waiting.hold.with(|call| call.promise = Some(promise));
@@ -99,10 +123,13 @@ pub(in crate::membrane) fn wait_until_revoked(
 fn in_flight(
     membrane: &Ref,
     noted: Option<Box<Noted>>,
-    start: impl FnOnce(&Hold<Received>) -> Promise<(), capnp::Error>,
+    start: impl FnOnce(Ticket) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
-    let delivered = Delivered::new(membrane, noted);
-    let mut promise = Some(start(&delivered.hold));
+    let id = membrane.last_received.get() + 1;
+    membrane.last_received.set(id);
+    let delivered = Delivered::new(membrane, noted, id);
+    let key = delivered.hold.key();
+    let mut promise = Some(start(Ticket { key, id }));
     delivered.hold.with(|call| {
         // If not, it was revoked by what was started: the promise goes with this turn.
         if call.error.is_none() {
@@ -120,9 +147,9 @@ struct Delivered {
 }
 
 impl Delivered {
-    fn new(membrane: &Ref, noted: Option<Box<Noted>>) -> Self {
+    fn new(membrane: &Ref, noted: Option<Box<Noted>>, id: u64) -> Self {
         Self {
-            hold: Hold::new(membrane.clone(), noted, Received),
+            hold: Hold::new(membrane.clone(), noted, Received { id }),
             is_call: true,
             _room: Room::NEW,
         }
@@ -139,27 +166,14 @@ impl Future for Delivered {
 }
 
 impl Drop for Delivered {
-    /// Nobody waits any more. The promise may hold the results, which have a hold on the call: with its
-    /// own hold alone it would never go.
+    /// Nobody waits any more. The call goes with its only hold. A service may keep its results for longer:
+    /// nobody is told of what becomes of them.
     fn drop(&mut self) {
-        let held = self.hold.with(|call| {
-            let promise = call.promise.take()?;
-            // Canceled: the results need not cross any more. They go with the promise, but a service may
-            // keep them for longer: nobody is told of what becomes of them.
-            call.error.get_or_insert_with(|| Box::new(canceled()));
-            Some((promise, call.noted.take()))
-        });
-        drop(held);
         if !self.is_call {
-            // Its hold is the only one, and goes now.
             let waits = &self.hold.membrane().waits;
             waits.set(waits.get() - 1);
         }
     }
-}
-
-fn canceled() -> capnp::Error {
-    capnp::Error::failed("the call was canceled".into())
 }
 
 struct Params {

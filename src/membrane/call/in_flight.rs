@@ -62,6 +62,11 @@ impl<K: Kind> Calls<K> {
         self.slots.borrow().len()
     }
 
+    /// Looks at the call in a place, if there is one. See [`Hold::with`].
+    pub(super) fn with<R>(&self, key: usize, f: impl FnOnce(&mut InFlight<K>) -> R) -> Option<R> {
+        self.slots.borrow_mut().get_mut(key).map(f)
+    }
+
     fn release(&self, key: usize) {
         let mut slots = self.slots.borrow_mut();
         let Some(call) = slots.get_mut(key) else {
@@ -185,6 +190,11 @@ impl<K: Kind> Hold<K> {
             membrane,
             kind: std::marker::PhantomData,
         }
+    }
+
+    /// Where its call is, as long as this hold is.
+    pub(super) fn key(&self) -> usize {
+        self.key
     }
 
     pub(super) fn membrane(&self) -> &Ref {

@@ -5,16 +5,19 @@ use capnp::capability::Promise;
 use capnp::private::capability::{PipelineHook, RequestHook, ResultsHook};
 
 use super::Room;
-use super::delivery::Received;
-use super::in_flight::Hold;
+use super::delivery::Ticket;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Outgoing;
+use crate::membrane::inspect::Introducing;
+use crate::membrane::state::Ref;
 
 struct Results {
     outgoing: Outgoing,
     inner: Box<dyn ResultsHook>,
     direction: Direction,
-    call: Hold<Received>,
+    call: Ticket,
+    // After all that belongs inside.
+    membrane: Ref,
     _room: Room<1>,
 }
 
@@ -22,35 +25,44 @@ struct Results {
 pub(super) fn results(
     inner: Box<dyn ResultsHook>,
     direction: Direction,
-    call: Hold<Received>,
+    membrane: &Ref,
+    call: Ticket,
 ) -> Box<dyn ResultsHook> {
     Box::new(Results {
-        outgoing: Outgoing::new(call.membrane()),
+        outgoing: Outgoing::new(membrane),
         inner,
         direction,
         call,
+        membrane: membrane.clone(),
         _room: Room::NEW,
     })
+}
+
+impl Results {
+    /// Does nobody wait for them any more?
+    fn is_over(&self) -> bool {
+        let failed = self.call.with(&self.membrane, |call| call.error.is_some());
+        failed.unwrap_or(true)
+    }
 }
 
 impl Drop for Results {
     /// The service is done with them; with the drop of `inner` they are on their way. It is also how
     /// a canceled call ends, whose results nobody sees.
     fn drop(&mut self) {
-        let (membrane, direction) = (self.call.membrane(), self.direction);
-        let has_failed = || self.call.with(|call| call.error.is_some());
-        if self.outgoing.is_flushed() || has_failed() {
-            self.outgoing.close(membrane);
+        if self.outgoing.is_flushed() || self.is_over() {
+            self.outgoing.close(&self.membrane);
             return;
         }
-        let _introducing = self.call.introducing();
+        let (membrane, direction) = (&self.membrane, self.direction);
+        let _introducing = introducing(self.call, membrane);
         let crossed = self
             .inner
             .get()
             .and_then(|content| self.outgoing.finish(content, membrane, direction));
         if let Err(error) = crossed {
             // Also where the promise succeeds.
-            self.call.with(|call| {
+            self.call.with(membrane, |call| {
                 call.error.get_or_insert_with(|| Box::new(error));
             });
         }
@@ -64,8 +76,8 @@ impl ResultsHook for Results {
 
     fn set_pipeline(&mut self) -> capnp::Result<()> {
         if !self.outgoing.is_flushed() {
-            let (membrane, direction) = (self.call.membrane(), self.direction);
-            let _introducing = self.call.introducing();
+            let (membrane, direction) = (&self.membrane, self.direction);
+            let _introducing = introducing(self.call, membrane);
             self.outgoing
                 .flush(self.inner.get()?, membrane, direction)?;
         }
@@ -87,6 +99,13 @@ impl ResultsHook for Results {
     ) -> (Promise<(), capnp::Error>, Box<dyn PipelineHook>) {
         take_over(self, request)
     }
+}
+
+/// While it lives, what crosses is introduced by `call`.
+fn introducing(call: Ticket, membrane: &Ref) -> Option<Introducing<'_>> {
+    let inspection = membrane.inspection()?;
+    let by = call.with(membrane, |call| call.noted.as_ref()?.introduces)??;
+    Some(inspection.introducing(by))
 }
 
 /// Sends `request` as usual, and fills `results` with what comes of it.

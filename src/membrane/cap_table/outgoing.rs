@@ -8,9 +8,9 @@ use capnp::traits::{FromPointerBuilder, ImbueMut};
 use capnp::{any_pointer, struct_list};
 
 use super::any_struct::{self, AnyStruct};
-use super::walk::{Path, Step, Walked, walk};
+use super::walk::{self, Path, Step, Walked, walk};
 use crate::membrane::Direction;
-use crate::membrane::state::Ref;
+use crate::membrane::state::{Ref, broken};
 
 /// Stands in for the capability table of a message that is being built.
 ///
@@ -106,23 +106,31 @@ impl Outgoing {
         if self.is_flushed() {
             return Ok(());
         }
-        let Some((last, path)) = self.last_reachable(content.reborrow().into_reader())? else {
-            return Ok(());
-        };
-        // Through this one pointer every entry is put into the real table; as its own entry is the
-        // last of them, it ends with the index that it had.
-        let mut pointer = descend(content, &path)?;
+        let newest = self.table.len() - 1;
+        if let Some(pointer) = in_root(content.reborrow(), newest)? {
+            self.put(pointer, newest, crossed);
+        } else if let Some((last, path)) = self.last_reachable(content.reborrow().into_reader())? {
+            self.put(descend(content, &path)?, last, crossed);
+        }
+        Ok(())
+    }
+
+    /// Puts the new entries up to `last`, whose own pointer this is, into the real table through it: so it
+    /// ends with the index that it had.
+    fn put(
+        &mut self,
+        mut pointer: any_pointer::Builder<'_>,
+        last: usize,
+        crossed: impl Fn(&mut Option<Box<dyn ClientHook>>) -> Option<Box<dyn ClientHook>>,
+    ) {
         for entry in &mut self.table[self.flushed..=last] {
             pointer.set_as_capability(match crossed(entry) {
                 Some(hook) => hook,
                 // No builder of `capnp` takes an entry out again; were there one, its place is kept.
-                None => {
-                    capnp_rpc::new_broken_cap(capnp::Error::failed("no capability".into())).hook
-                }
+                None => broken(capnp::Error::failed("no capability".into())),
             });
         }
         self.flushed = last + 1;
-        Ok(())
     }
 
     /// The highest new index that a pointer in the message has, and the way to that pointer. Entries
@@ -179,6 +187,12 @@ impl Outgoing {
     }
 }
 
+/// The smallest: a struct that is there is never grown, so never moved.
+const ANY_SIZE: StructSize = StructSize {
+    data: 0,
+    pointers: 0,
+};
+
 /// Lets `PointerBuilder` be had from an `any_pointer`.
 struct Raw<'a>(PointerBuilder<'a>);
 
@@ -195,15 +209,27 @@ impl<'a> FromPointerBuilder<'a> for Raw<'a> {
     }
 }
 
+/// The pointer with this index, where it is in the struct that is the root: mostly it is.
+fn in_root(
+    root: any_pointer::Builder<'_>,
+    index: usize,
+) -> capnp::Result<Option<any_pointer::Builder<'_>>> {
+    let Raw(pointer) = root.get_as()?;
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    let Ok(mut fields) = pointer.get_struct(ANY_SIZE, None) else {
+        return Ok(None);
+    };
+    let field = walk::field_with(fields.reborrow().into_reader(), index);
+    Ok(field.map(|field| any_pointer::Builder::new(fields.get_pointer_field(field))))
+}
+
 /// Follows `path`, which a walk over the same message has just found: each step of it is there.
 fn descend<'a>(
     root: any_pointer::Builder<'a>,
     path: &Path,
 ) -> capnp::Result<any_pointer::Builder<'a>> {
-    const ANY_SIZE: StructSize = StructSize {
-        data: 0,
-        pointers: 0,
-    };
     let Raw(mut pointer) = root.get_as()?;
     for step in path.outer.iter().chain(&path.last) {
         pointer = match *step {

@@ -221,6 +221,13 @@ impl Way<'_, '_> {
     }
 }
 
+/// The pointer field of a struct that is a capability with this index.
+pub(super) fn field_with(fields: StructReader<'_>, index: usize) -> Option<usize> {
+    let is_it =
+        |word: &[u8; 8]| matches!(Kind::of(*word), Kind::Capability(i) if i as usize == index);
+    words_of(fields).iter().rposition(is_it)
+}
+
 /// The pointers of a struct as raw words.
 #[inline]
 fn words_of<'a>(fields: StructReader<'a>) -> &'a [[u8; 8]] {
