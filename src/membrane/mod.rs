@@ -41,8 +41,8 @@
 //!
 //! Where it reaches its limits: looking at pointers counts against the traversal limit of a message
 //! that was received, so a message needs up to twice the limit that it needs without; a list of structs
-//! counts twice against its nesting limit; and messages held by the application, received or not yet
-//! sent, keep what is in them after a revocation.
+//! counts twice against its nesting limit; and messages of calls over a connection, or through several
+//! membranes, received or not yet sent, keep what is in them after a revocation while somebody holds them.
 //!
 //! The design is that of C++'s `capnp/membrane.h`.
 
@@ -68,7 +68,7 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 
 use capnp::any_pointer;
-use capnp::capability::FromClientHook;
+use capnp::capability::{FromClientHook, FromServer};
 use capnp::traits::{Owned, SetterInput};
 use futures::future::{self, Either};
 
@@ -154,6 +154,22 @@ impl Membrane {
     /// What stands outside for `inside`, which is inside.
     pub fn export<C: FromClientHook>(&self, inside: C) -> C {
         self.cross(inside, Direction::Inbound)
+    }
+
+    /// What stands outside for a server, which is inside: `membrane.export_server::<greeter::Client, _>(it)`.
+    pub fn export_server<C, S>(&self, server: S) -> C
+    where
+        C: FromClientHook + FromServer<S>,
+    {
+        self.export(capnp_rpc::new_client(server))
+    }
+
+    /// What stands inside for a server, which is outside.
+    pub fn import_server<C, S>(&self, server: S) -> C
+    where
+        C: FromClientHook + FromServer<S>,
+    {
+        self.import(capnp_rpc::new_client(server))
     }
 
     /// What stands inside for `outside`, which is outside.

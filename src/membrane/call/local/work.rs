@@ -49,6 +49,9 @@ impl Work {
 
     /// The service is done with the results.
     pub(super) fn fill(&self, message: Message) {
+        if let Some(Err(_)) = self.progress.borrow().returned {
+            return;
+        }
         let Message { body, table } = message;
         // They are filled once, as there are no others: their drop does it.
         if self.body.set(body).is_ok() {
@@ -144,6 +147,10 @@ impl Work {
                 Poll::Ready(returned) => {
                     // It may hold the results.
                     drop(promise);
+                    if returned.is_err() {
+                        // Nobody gets what it was about to give.
+                        drop(self.table.take());
+                    }
                     self.progress.borrow_mut().returned = Some(returned);
                 }
             }
@@ -166,10 +173,13 @@ impl Work {
     /// It is over: tells all who wait for it, and before them those who have called what is in its
     /// results.
     fn tell(&self) {
-        let (promises, bell) = {
+        let (promises, bell, early) = {
             let mut progress = self.progress.borrow_mut();
-            (std::mem::take(&mut progress.promises), progress.bell.take())
+            let promises = std::mem::take(&mut progress.promises);
+            (promises, progress.bell.take(), progress.early.take())
         };
+        // A response that is held keeps nothing but what is in it.
+        drop(early);
         settle(promises);
         if let Some(bell) = bell {
             bell.ring();
