@@ -28,7 +28,7 @@ const LIMIT: usize = 320;
 /// come the lengths of all segments but the last, in words, two bytes each, and then the segments.
 ///
 /// Gives whether the message came through.
-pub fn cap_walk(data: &[u8]) -> bool {
+pub fn cap_table(data: &[u8]) -> bool {
     let Some((&[options, caps, segments], rest)) = data.split_first_chunk::<3>() else {
         return false;
     };
