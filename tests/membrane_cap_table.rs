@@ -3,7 +3,8 @@
 use capnp::any_pointer;
 use capnp::message::{AllocationStrategy, Builder, HeapAllocator};
 use capnp::traits::ImbueMut;
-use capspan_testkit::membrane::{World, bundle, cap_table};
+use capspan_testkit::membrane::cap_table::cap_table;
+use capspan_testkit::membrane::{World, bundle};
 
 /// Enough for a test, and the same each time (xorshift64*).
 struct Random(u64);

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use capspan_testkit::membrane::cap_table;
+use capspan_testkit::membrane::cap_table::cap_table;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
