@@ -3,11 +3,13 @@
 //! - [`cap_table`](cap_table()): the property, for bytes that a fuzzer makes.
 //! - [`compare`]: the same for a message and limits that a test makes.
 //! - [`Segments`]: a message as a peer can send it.
+//! - [`words`]: what such messages are made of.
 //! - [`params`], [`response`]: the two ways on which a membrane looks into such a message.
 
 mod copied;
 mod segments;
 mod ways;
+pub mod words;
 
 pub use segments::{Message, Segments};
 pub use ways::{From, params, response};
@@ -27,12 +29,12 @@ use copied::Copied;
 /// What a peer may make the reader of a message read.
 const LIMIT: usize = 320;
 
-/// How often a reader asks for a segment, at most, for one pointer that it follows: for its landing pad
-/// (two lookups, each checked), its target and the check of that, first for the type and then for the
-/// content.
-const ASKED_EACH: usize = 10;
+/// How often a reader asks for a segment, at most, for each word that is charged to it: for a pointer, which
+/// is a word itself, once to see its type, and twice for what it leads to. A far pointer takes four more,
+/// and its landing pad is charged each time.
+const ASKED_EACH: usize = 3;
 
-/// Whoever reads may follow so many pointers that nothing is charged for: the root, each time.
+/// So many words are looked at again and again without being charged: the root.
 const UNCHARGED: usize = 8;
 
 /// Sends the message in `data` through a membrane, on each way, and compares what comes out with a plain
