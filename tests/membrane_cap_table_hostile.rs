@@ -240,6 +240,12 @@ fn one_index_many_times() {
 fn levels() {
     assert!(crosses("levels_structs", &[&structs(300)]));
     assert!(crosses("levels_lists", &[&lists(300)]));
+    // Deep down, three pointers lead to the same.
+    let mut shared = vec![structure(0, 0, 1); 100];
+    shared.push(structure(0, 0, 3));
+    shared.extend([2, 1, 0].map(|offset| structure(offset, 0, 1)));
+    shared.push(capability(1));
+    assert!(crosses("levels_shared", &[&shared]));
     for words in [structs, lists] {
         assert!(crosses_by_default(&Segments::new(&[&words(64)])));
         assert!(!crosses_by_default(&Segments::new(&[&words(65)])));

@@ -1,13 +1,12 @@
 //! Messages of 200,000 levels cross on a small stack, where their reader allows so many.
 //!
-//! They can't be held against a deep copy: `capnp`'s calls itself for each level, as do its sizes and all
-//! readers and builders that a schema makes.
+//! They can't be held against a deep copy: `capnp`'s (`deep_copy_pointee`) calls itself for each level.
 
 use capnp::message::ReaderOptions;
 use capnp::private::capability::{ClientHook, PipelineOp};
 use capnp::{any_pointer, any_pointer_list};
 use capspan::membrane::Membrane;
-use capspan_testkit::membrane::cap_table::words::{lists, structs};
+use capspan_testkit::membrane::cap_table::words::{capability, lists, structs, structure};
 use capspan_testkit::membrane::cap_table::{From, Segments, label, local_object, params, response};
 
 const LEVELS: usize = 200_000;
@@ -74,4 +73,17 @@ fn as_many_levels_as_the_reader_allows() {
             }
         }
     });
+}
+
+#[test]
+fn in_a_struct_in_itself_a_capability_is_found_on_each_level() {
+    let words = [structure(-1, 0, 2), capability(1)];
+    let read = |content: any_pointer::Reader<'_>| {
+        let mut ops = vec![PipelineOp::GetPointerField(0); 1_000];
+        ops.push(PipelineOp::GetPointerField(1));
+        Ok(label(&*content.get_pipelined_cap(&ops)?))
+    };
+    for label in cross_deep(&words, read, as_deep_as(LEVELS)) {
+        assert_eq!(label.unwrap(), [1]);
+    }
 }
