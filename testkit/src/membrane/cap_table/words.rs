@@ -1,4 +1,4 @@
-//! Messages word by word (https://capnproto.org/encoding.html), as nobody builds them.
+//! Messages word by word (<https://capnproto.org/encoding.html>), as nobody builds them.
 
 /// A struct `offset` words behind its pointer.
 pub const fn structure(offset: i32, data: u64, pointers: u64) -> u64 {
