@@ -3,8 +3,10 @@
 //! Pointers are looked at as raw words, which costs nothing of the message's traversal limit; only
 //! structs with pointers and lists of such are entered, and those are charged once. Text, data and
 //! numbers are never touched. The stack is explicit: a message as deep as its reader allows can't
-//! overflow ours.
+//! overflow ours. Nor does it grow with that alone: it is never deeper than the message is long, but for
+//! the first few levels.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use capnp::private::layout::{ElementSize, PointerReader, PointerType, StructReader};
@@ -12,6 +14,11 @@ use capnp::traits::{FromPointerReader, IntoInternalListReader};
 use capnp::{any_pointer, any_pointer_list, raw, struct_list};
 
 use super::any_struct::{self, AnyStruct};
+
+/// As deep as readers allow by default. Deeper down no pointer is followed within what it leads to: there
+/// is nothing that it has not led to already, and a message of one word that leads to itself would be as
+/// deep as its reader allows.
+const DEEP: usize = 64;
 
 /// A capability pointer in a message.
 pub(super) struct Found<'a> {
@@ -175,12 +182,17 @@ fn walk_below<'a, B>(
 ) -> capnp::Result<ControlFlow<B>> {
     // What `top` lies in, from the outermost down.
     let mut outer = Vec::new();
+    // The pointers that are followed deep down.
+    let mut followed = HashSet::new();
     loop {
         let Some(word) = top.next_word() else {
             if !top.next_element() {
                 match outer.pop() {
                     Some(frame) => top = frame,
                     None => return Ok(ControlFlow::Continue(())),
+                }
+                if outer.len() >= DEEP {
+                    followed.remove(&top.address());
                 }
             }
             continue;
@@ -202,7 +214,14 @@ fn walk_below<'a, B>(
                 }
             }
             (Kind::Inner, Some(pointer)) => {
+                let is_deep = outer.len() >= DEEP;
+                if is_deep && followed.contains(&top.address()) {
+                    continue;
+                }
                 if let Entered::Frame(inner) = enter(pointer)? {
+                    if is_deep {
+                        followed.insert(top.address());
+                    }
                     outer.push(std::mem::replace(&mut top, inner));
                 }
             }
@@ -272,6 +291,11 @@ impl<'a> Frame<'a> {
                 Some(pointer)
             }
         }
+    }
+
+    /// Where the word ends that `next_word` gave last: another place for each pointer of the message.
+    fn address(&self) -> usize {
+        self.words.as_ptr().wrapping_add(self.next).addr()
     }
 
     /// To the pointer that `next_word` gave last.

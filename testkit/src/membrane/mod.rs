@@ -7,12 +7,12 @@
 //! - [`scenario`]: a table of what crosses, where, and what is done to it.
 //! - [`link`]: two parties and what lies between them: latency, cuts and stalls, in one direction too.
 //! - [`events`]: an event loop whose time stands still.
-//! - [`cap_walk`](cap_walk()): a property of the membrane that must hold for every message.
+//! - [`cap_table`](mod@cap_table): a property of the membrane that must hold for every message.
 //! - [`model`]: random operations on real membranes, held against a plain model.
 //! - [`raw`]: objects below the level of a schema, and hooks that misbehave.
 
 pub mod bundle;
-mod cap_walk;
+pub mod cap_table;
 pub mod events;
 pub mod link;
 pub mod model;
@@ -21,7 +21,6 @@ pub mod scenario;
 pub mod scene;
 mod server;
 
-pub use cap_walk::cap_walk;
 pub use events::{idle, run};
 pub use link::{Connected, Link, connect};
 pub use server::{Gate, World};

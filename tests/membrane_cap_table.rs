@@ -3,7 +3,8 @@
 use capnp::any_pointer;
 use capnp::message::{AllocationStrategy, Builder, HeapAllocator};
 use capnp::traits::ImbueMut;
-use capspan_testkit::membrane::{World, bundle, cap_walk};
+use capspan_testkit::membrane::cap_table::cap_table;
+use capspan_testkit::membrane::{World, bundle};
 
 /// Enough for a test, and the same each time (xorshift64*).
 struct Random(u64);
@@ -21,7 +22,7 @@ impl Random {
     }
 }
 
-/// A bundle, as `cap_walk` takes it, in segments of `segment` words: the smaller, the more far pointers.
+/// A bundle, as `cap_table` takes it, in segments of `segment` words: the smaller, the more far pointers.
 fn honest(segment: u32) -> Vec<u8> {
     let allocator = HeapAllocator::new()
         .first_segment_words(segment)
@@ -36,7 +37,7 @@ fn honest(segment: u32) -> Vec<u8> {
     input(0, table.len() as u8, &segments)
 }
 
-/// What `cap_walk` takes.
+/// What `cap_table` takes.
 fn input(options: u8, caps: u8, segments: &[&[u8]]) -> Vec<u8> {
     let mut input = vec![options, caps, segments.len() as u8 - 1];
     for segment in &segments[..segments.len() - 1] {
@@ -49,7 +50,10 @@ fn input(options: u8, caps: u8, segments: &[&[u8]]) -> Vec<u8> {
 #[test]
 fn honest_messages_cross() {
     for segment in 5..100 {
-        assert!(cap_walk(&honest(segment)), "in segments of {segment} words");
+        assert!(
+            cap_table(&honest(segment)),
+            "in segments of {segment} words"
+        );
     }
 }
 
@@ -61,7 +65,7 @@ fn damaged_messages_cross_or_are_refused() {
         for _ in 0..1 + random.below(6) {
             damage(&mut data, &mut random);
         }
-        cap_walk(&data);
+        cap_table(&data);
     }
 }
 
@@ -75,7 +79,7 @@ fn noise_that_looks_like_pointers_crosses_or_is_refused() {
         for _ in 0..words {
             data.extend(pointer(&mut random).to_le_bytes());
         }
-        cap_walk(&data);
+        cap_table(&data);
     }
 }
 
@@ -145,7 +149,7 @@ fn nested_lists(depth: u64) -> Vec<u8> {
 #[test]
 fn lists_of_lists_cross_as_deep_as_they_can_be_read() {
     for depth in 1..=16 {
-        assert!(cap_walk(&nested_lists(depth)), "{depth} levels");
+        assert!(cap_table(&nested_lists(depth)), "{depth} levels");
     }
-    assert!(!cap_walk(&nested_lists(17)));
+    assert!(!cap_table(&nested_lists(17)));
 }
