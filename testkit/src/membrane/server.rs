@@ -9,12 +9,13 @@ use capnp::capability::FromClientHook;
 use futures::channel::oneshot;
 
 use super::bundle;
+use super::events::when_over;
 use crate::probe_capnp::{cursor, probe};
 
 /// The objects of one side of a test: makes them, counts them, and sees what they see.
 ///
 /// Clones are handles to the same world.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct World {
     shared: Rc<Shared>,
 }
@@ -35,6 +36,19 @@ struct Shared {
 
 /// What an object keeps.
 type Slot = RefCell<Option<probe::Client>>;
+
+impl Default for World {
+    fn default() -> Self {
+        let shared = Rc::<Shared>::default();
+        let weak = Rc::downgrade(&shared);
+        when_over(move || {
+            if let Some(shared) = weak.upgrade() {
+                World { shared }.empty();
+            }
+        });
+        Self { shared }
+    }
+}
 
 impl World {
     /// A world with nothing in it.
@@ -99,8 +113,9 @@ impl World {
         *self.shared.on_drop.borrow_mut() = Some(Rc::new(run));
     }
 
-    /// Lets its objects forget what they were given to store, so that circles end.
+    /// Lets its objects forget what they were given to store, and what they saw, so that circles end.
     pub fn empty(&self) {
+        drop(self.seen());
         for slot in self.shared.slots.take() {
             let kept = slot.upgrade().and_then(|slot| slot.take());
             drop(kept);
