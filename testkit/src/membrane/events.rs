@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Weak;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,7 +28,9 @@ pub fn run<F: Future>(test: F) -> F::Output {
         let output = test.await;
         let over = OVER.take();
         if !over.is_empty() {
-            over.into_iter().for_each(|end| end());
+            over.iter()
+                .filter_map(Weak::upgrade)
+                .for_each(|it| it.end());
             idle().await;
         }
         output
@@ -35,12 +38,21 @@ pub fn run<F: Future>(test: F) -> F::Output {
 }
 
 thread_local! {
-    static OVER: RefCell<Vec<Box<dyn FnOnce()>>> = RefCell::default();
+    static OVER: RefCell<Vec<Weak<dyn Circle>>> = RefCell::default();
 }
 
-/// Ends a circle when the test is over.
-pub(super) fn when_over(end: impl FnOnce() + 'static) {
-    OVER.with_borrow_mut(|over| over.push(Box::new(end)));
+/// What may refer to itself.
+pub(super) trait Circle {
+    /// Lets go of what it refers to.
+    fn end(&self);
+}
+
+/// Ends `circle` when the test is over, if it is still there.
+pub(super) fn when_over(circle: Weak<dyn Circle>) {
+    OVER.with_borrow_mut(|over| {
+        over.retain(|circle| circle.strong_count() > 0);
+        over.push(circle);
+    });
 }
 
 /// Waits until nothing can be done: every task waits for something that has not happened.

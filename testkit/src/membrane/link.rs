@@ -30,7 +30,7 @@ use futures::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
-use super::events::when_over;
+use super::events::{Circle, when_over};
 
 /// What lies between a client and a server: what each writes, the other reads, after a while.
 ///
@@ -88,11 +88,7 @@ impl Link {
                 ..Pipe::default()
             }));
             let weak = Rc::downgrade(&pipe);
-            when_over(move || {
-                if let Some(pipe) = weak.upgrade() {
-                    pipe.borrow_mut().cut();
-                }
-            });
+            when_over(weak);
             pipe
         };
         let link = Self {
@@ -145,6 +141,12 @@ impl Link {
         let (elapsed, latency) = (start.elapsed().as_micros(), self.latency.as_micros());
         assert_eq!(elapsed % latency, 0, "something but the link took time");
         (elapsed / latency) as u32
+    }
+}
+
+impl Circle for RefCell<Pipe> {
+    fn end(&self) {
+        self.borrow_mut().cut();
     }
 }
 

@@ -9,7 +9,7 @@ use capnp::capability::FromClientHook;
 use futures::channel::oneshot;
 
 use super::bundle;
-use super::events::when_over;
+use super::events::{Circle, when_over};
 use crate::probe_capnp::{cursor, probe};
 
 /// The objects of one side of a test: makes them, counts them, and sees what they see.
@@ -37,15 +37,21 @@ struct Shared {
 /// What an object keeps.
 type Slot = RefCell<Option<probe::Client>>;
 
+impl Circle for Shared {
+    fn end(&self) {
+        drop(self.seen.take());
+        for slot in self.slots.take() {
+            let kept = slot.upgrade().and_then(|slot| slot.take());
+            drop(kept);
+        }
+    }
+}
+
 impl Default for World {
     fn default() -> Self {
         let shared = Rc::<Shared>::default();
         let weak = Rc::downgrade(&shared);
-        when_over(move || {
-            if let Some(shared) = weak.upgrade() {
-                World { shared }.empty();
-            }
-        });
+        when_over(weak);
         Self { shared }
     }
 }
@@ -115,11 +121,7 @@ impl World {
 
     /// Lets its objects forget what they were given to store, and what they saw, so that circles end.
     pub fn empty(&self) {
-        drop(self.seen());
-        for slot in self.shared.slots.take() {
-            let kept = slot.upgrade().and_then(|slot| slot.take());
-            drop(kept);
-        }
+        self.shared.end();
     }
 
     fn see(&self, cap: &probe::Client) {
