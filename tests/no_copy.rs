@@ -68,15 +68,17 @@ fn counted(
     call: impl AsyncFn(&thing::Client) -> Result<(), Error>,
 ) -> Result<Allocated, Error> {
     let event_loop = Loop::new();
-    let thing = event_loop.run(async {
+    let (thing, disconnector) = event_loop.run(async {
         let served = match is_membraned {
             true => Membrane::new().export(World::new().thing()),
             false => World::new().thing(),
         };
         match place {
-            Place::InProcess => served,
+            Place::InProcess => (served, None),
             Place::Connection => {
-                link::plain(link::direct(), Client::new(served.into_client_hook()))
+                let served = Client::new(served.into_client_hook());
+                let (thing, disconnector) = link::closable(link::direct(), served);
+                (thing, Some(disconnector))
             }
         }
     });
@@ -85,6 +87,10 @@ fn counted(
     }
     let (result, counted) = allocated(|| event_loop.run(call(&thing)));
     result?;
+    drop(thing);
+    if let Some(disconnector) = disconnector {
+        event_loop.run(disconnector)?;
+    }
     Ok(counted)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use capnp::capability::{Client, FromClientHook};
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use capnp_rpc::{RpcSystem, twoparty};
+use capnp_rpc::{Disconnector, RpcSystem, twoparty};
 use capspan::guard::{Connection, Ending};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -111,15 +111,23 @@ async fn pump(
 }
 
 /// Plain `capnp-rpc` over `ends`: what the client gets of `bootstrap`. Both sides run as tasks.
-pub fn plain<C: FromClientHook>((client, server): (End, End), bootstrap: Client) -> C {
+pub fn plain<C: FromClientHook>(ends: (End, End), bootstrap: Client) -> C {
+    closable(ends, bootstrap).0
+}
+
+/// The same, and what ends the connection: it does not end when its tasks are dropped, and is leaked.
+pub fn closable<C: FromClientHook>(
+    (client, server): (End, End),
+    bootstrap: Client,
+) -> (C, Disconnector<Side>) {
     let options = capnp::message::ReaderOptions::default();
     let server = twoparty::VatNetwork::new(server.0, server.1, Side::Server, options);
     tokio::task::spawn_local(RpcSystem::new(Box::new(server), Some(bootstrap)));
     let client = twoparty::VatNetwork::new(client.0, client.1, Side::Client, options);
     let mut system = RpcSystem::new(Box::new(client), None);
-    let bootstrap = system.bootstrap(Side::Server);
+    let (bootstrap, disconnector) = (system.bootstrap(Side::Server), system.get_disconnector());
     tokio::task::spawn_local(system);
-    bootstrap
+    (bootstrap, disconnector)
 }
 
 /// Watched connections over `ends`, the client's first. Both sides run as tasks.

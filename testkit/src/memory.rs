@@ -34,3 +34,9 @@ pub fn allocated<T>(work: impl FnOnce() -> T) -> (T, Allocated) {
     };
     (result, allocated)
 }
+
+/// How many bytes are allocated and not freed, by all threads.
+pub fn alive() -> usize {
+    let so_far = COUNTING.stats();
+    so_far.bytes_allocated - so_far.bytes_deallocated
+}

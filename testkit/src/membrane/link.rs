@@ -30,6 +30,8 @@ use futures::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
+use super::events::{Circle, when_over};
+
 /// What lies between a client and a server: what each writes, the other reads, after a while.
 ///
 /// It is for the test, which has it cut or stall. Clones are handles to the same link.
@@ -81,10 +83,13 @@ impl Link {
     /// A link over which everything arrives `latency` later, in whole milliseconds of paused time.
     pub fn with_latency(latency: Duration) -> (Self, End, End) {
         let pipe = || {
-            Rc::new(RefCell::new(Pipe {
+            let pipe = Rc::new(RefCell::new(Pipe {
                 latency,
                 ..Pipe::default()
-            }))
+            }));
+            let weak = Rc::downgrade(&pipe);
+            when_over(weak);
+            pipe
         };
         let link = Self {
             to_server: pipe(),
@@ -136,6 +141,12 @@ impl Link {
         let (elapsed, latency) = (start.elapsed().as_micros(), self.latency.as_micros());
         assert_eq!(elapsed % latency, 0, "something but the link took time");
         (elapsed / latency) as u32
+    }
+}
+
+impl Circle for RefCell<Pipe> {
+    fn end(&self) {
+        self.borrow_mut().cut();
     }
 }
 

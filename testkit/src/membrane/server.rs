@@ -9,12 +9,13 @@ use capnp::capability::FromClientHook;
 use futures::channel::oneshot;
 
 use super::bundle;
+use super::events::{Circle, when_over};
 use crate::probe_capnp::{cursor, probe};
 
 /// The objects of one side of a test: makes them, counts them, and sees what they see.
 ///
 /// Clones are handles to the same world.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct World {
     shared: Rc<Shared>,
 }
@@ -35,6 +36,25 @@ struct Shared {
 
 /// What an object keeps.
 type Slot = RefCell<Option<probe::Client>>;
+
+impl Circle for Shared {
+    fn end(&self) {
+        drop(self.seen.take());
+        for slot in self.slots.take() {
+            let kept = slot.upgrade().and_then(|slot| slot.take());
+            drop(kept);
+        }
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let shared = Rc::<Shared>::default();
+        let weak = Rc::downgrade(&shared);
+        when_over(weak);
+        Self { shared }
+    }
+}
 
 impl World {
     /// A world with nothing in it.
@@ -99,12 +119,9 @@ impl World {
         *self.shared.on_drop.borrow_mut() = Some(Rc::new(run));
     }
 
-    /// Lets its objects forget what they were given to store, so that circles end.
+    /// Lets its objects forget what they were given to store, and what they saw, so that circles end.
     pub fn empty(&self) {
-        for slot in self.shared.slots.take() {
-            let kept = slot.upgrade().and_then(|slot| slot.take());
-            drop(kept);
-        }
+        self.shared.end();
     }
 
     fn see(&self, cap: &probe::Client) {

@@ -69,6 +69,13 @@ pub struct System {
     pool: LocalPool,
 }
 
+impl Drop for System {
+    /// Also where a check fails in the middle: what objects keep refers to itself in circles.
+    fn drop(&mut self) {
+        self.let_all_go();
+    }
+}
+
 impl System {
     /// Nothing but vats and membranes.
     pub fn new(layout: &Layout) -> Self {
