@@ -91,7 +91,7 @@ pub trait Policy: 'static {
 /// nobody looked at its answer.
 ///
 /// Either may happen within a drop, and tables of `capnp-rpc` may be borrowed meanwhile: it must not call,
-/// send or drop a capability, block, or panic.
+/// send or drop a capability, block, or panic. Told of an end, it may revoke the membrane.
 pub trait CallWatch {
     /// The call has returned, or has failed, also by a revocation.
     fn ended(self: Box<Self>, result: std::result::Result<(), &capnp::Error>);

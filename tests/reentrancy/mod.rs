@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use capnp::Error;
-use capspan::membrane::{Call, Crossing, Membrane, Passage, Policy, Verdict, WeakMembrane};
+use capspan::membrane::{
+    Call, CallWatch, Crossing, Membrane, Passage, Policy, Verdict, WeakMembrane,
+};
 use capspan_testkit::membrane::events::{Started, soon, start};
 use capspan_testkit::membrane::scene::{Place, REASON, Scene, Worlds, assert_revoked};
 use capspan_testkit::membrane::{idle, run};
@@ -129,6 +131,8 @@ pub(crate) enum At {
     ImportExternal,
     ImportInternal,
     ExportExternal,
+    CallBegins,
+    CallEnds,
 }
 
 /// A policy that lets all pass, and revokes while it is asked.
@@ -160,6 +164,14 @@ impl Policy for Rule {
         self.judge(At::OutboundCall)
     }
 
+    fn call_begins(&self, _: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+        let _ = self.pass(At::CallBegins);
+        match self.at {
+            At::CallEnds => Some(Box::new(Observer(self.trigger.clone()))),
+            _ => None,
+        }
+    }
+
     fn export_internal(&self, _: &Crossing<'_>) -> Passage {
         self.pass(At::ExportInternal)
     }
@@ -174,6 +186,15 @@ impl Policy for Rule {
 
     fn export_external(&self, _: &Crossing<'_>) -> Passage {
         self.pass(At::ExportExternal)
+    }
+}
+
+/// Revokes when it is told of the end of a call.
+struct Observer(Trigger);
+
+impl CallWatch for Observer {
+    fn ended(self: Box<Self>, _: Result<(), &Error>) {
+        self.0.pull();
     }
 }
 
