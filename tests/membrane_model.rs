@@ -1,6 +1,8 @@
 //! Random operations on membranes, held against a plain model: who can call whom and with what result,
 //! what is complete, what is alive, after each of them.
 
+use std::collections::HashSet;
+
 use capspan_testkit::membrane::model::{
     Kind, Layout, Lie, Op, Sequence, Stage, check, check_with, fails, shrink,
 };
@@ -11,14 +13,15 @@ const OPS: usize = 100;
 /// Bytes that look random and are the same everywhere (splitmix64).
 fn bytes(seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let words = (0..=OPS / 2).flat_map(|_| {
+    let size = Sequence::size(OPS);
+    let words = (0..size.div_ceil(8)).flat_map(|_| {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = state;
         word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         (word ^ word >> 31).to_le_bytes()
     });
-    words.take(4 * (OPS + 1)).collect()
+    words.take(size).collect()
 }
 
 /// Each seed's sequence does the same for real as in the model.
@@ -64,6 +67,77 @@ fn graphs() {
 #[test]
 fn connections() {
     all(9_000..10_000, Stage::Connections);
+}
+
+#[test]
+fn a_layout_is_any_graph() {
+    let layouts = |stage| {
+        let layouts = (0..5_000).map(move |seed| Sequence::decode(&bytes(seed), stage).layout);
+        layouts.map(|layout| {
+            (
+                layout.vats,
+                layout.edges.iter().map(ends).collect::<Vec<_>>(),
+            )
+        })
+    };
+    fn ends(edge: &(u8, u8, Kind)) -> (u8, u8, bool) {
+        (edge.0, edge.1, edge.2 == Kind::Connection)
+    }
+    let graphs: HashSet<_> = layouts(Stage::Graphs).collect();
+    let connections: HashSet<_> = layouts(Stage::Connections).collect();
+    // Behind each other, side by side, against each other, in a ring, around one.
+    for edges in [
+        &[(0, 1), (1, 2)][..],
+        &[(0, 1), (0, 1)],
+        &[(0, 1), (1, 0)],
+        &[(0, 1), (1, 2), (2, 0)],
+        &[(0, 1), (0, 2), (0, 3)],
+    ] {
+        let vats = 1 + edges.iter().map(|edge| edge.0.max(edge.1)).max().unwrap();
+        let edges = |far| {
+            edges
+                .iter()
+                .map(move |edge| (edge.0, edge.1, far))
+                .collect()
+        };
+        assert!(graphs.contains(&(vats, edges(false))), "{:?}", edges(false));
+        assert!(
+            connections.contains(&(vats, edges(true))),
+            "{:?}",
+            edges(true)
+        );
+    }
+    for (vats, edges) in graphs.iter().chain(&connections) {
+        assert!((2..=4).contains(vats) && (1..=5).contains(&edges.len()));
+        assert!(
+            edges
+                .iter()
+                .all(|edge| edge.0 != edge.1 && edge.0.max(edge.1) < *vats)
+        );
+    }
+    assert!(graphs.len() > 1_000 && connections.len() > 1_000);
+}
+
+#[test]
+fn what_does_not_matter_is_left_out_of_the_graph() {
+    let revokes = |sequence: &Sequence| {
+        let ops = &sequence.ops;
+        ops.iter().any(|op| matches!(op, Op::Revoke { .. })) && sequence.layout.edges.len() > 1
+    };
+    for seed in 0..100 {
+        let sequence = Sequence::decode(&bytes(seed), Stage::Graphs);
+        if revokes(&sequence) {
+            let shrunk = shrink(sequence, revokes);
+            assert_eq!((shrunk.ops.len(), shrunk.layout.edges.len()), (1, 2));
+            let vats: HashSet<u8> = shrunk
+                .layout
+                .edges
+                .iter()
+                .flat_map(|edge| [edge.0, edge.1])
+                .collect();
+            assert_eq!(vats.len(), usize::from(shrunk.layout.vats));
+        }
+    }
 }
 
 #[test]
