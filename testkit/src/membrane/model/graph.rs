@@ -129,6 +129,15 @@ pub struct Graph {
     pub never_unwraps: bool,
 }
 
+/// Where a call on a capability goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Leads {
+    /// Over a connection.
+    pub far: bool,
+    /// To a promise that has not resolved.
+    pub waits: bool,
+}
+
 /// Where a capability leads.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -160,15 +169,33 @@ impl Graph {
         &layers[..far.unwrap_or(layers.len())]
     }
 
-    /// Does a call on `id` go over a connection?
-    pub fn goes_far(&self, mut id: Id) -> bool {
-        while let Node::Wrapper { layer, target, .. } = *self.node(id) {
-            if self.is_connection(layer.0) {
-                return true;
-            }
-            id = target;
+    /// Is one of these a connection?
+    pub fn is_far(&self, layers: &[Layer]) -> bool {
+        self.near(layers).len() < layers.len()
+    }
+
+    /// Where a call on `id` goes, without making known what has resolved: does it go over a connection, and
+    /// does it wait for a promise?
+    pub fn leads(&self, mut id: Id) -> Leads {
+        let mut leads = Leads::default();
+        loop {
+            id = match *self.node(id) {
+                Node::Wrapper {
+                    resolution: Some(to),
+                    ..
+                }
+                | Node::Promise(Promise::Resolved(to)) => to,
+                Node::Wrapper { layer, target, .. } => {
+                    leads.far |= self.is_connection(layer.0);
+                    target
+                }
+                Node::Promise(_) => {
+                    leads.waits = true;
+                    return leads;
+                }
+                _ => return leads,
+            };
         }
-        false
     }
 
     /// Why a call through this edge fails, if it does.

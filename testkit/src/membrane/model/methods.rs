@@ -47,9 +47,10 @@ impl Model {
         };
         let Hand { vat, cap } = self.hands[at];
         let found = self.object(cap)?;
+        let far = self.graph.leads(cap).far;
         if let Stream { bytes, .. } = op
             && (found.is_err() || bytes % 16 == 0)
-            && self.graph.goes_far(cap)
+            && far
         {
             // A stream over a connection tells of an error with a later call.
             return None;
@@ -58,6 +59,27 @@ impl Model {
             Ok(found) => found,
             Err(reason) => return Some((op, Err(reason))),
         };
+        let keeps = matches!(op, Hang { .. } | Wait { .. } | Pipeline { keep: true, .. });
+        if keeps && !self.has_room() {
+            return None;
+        }
+        let passed = match op {
+            Take { .. } => self.graph.object(object).slot,
+            Store { .. } | LoopBack { .. } | Call { .. } | Stream { .. } => {
+                Some(self.hands[beside].cap)
+            }
+            Hang { .. } | Wait { .. } | Pipeline { .. } | Promise { .. } => {
+                Some(self.hands[beside].cap)
+            }
+            Relay { .. } => Some(self.hands[third].cap),
+            _ => None,
+        };
+        if passed.is_some_and(|cap| !self.may_cross(&layers, cap)) {
+            return None;
+        }
+        if far && matches!(op, Promise { .. } | Pipeline { keep: false, .. }) {
+            return None;
+        }
         let param = self.hands[beside].cap;
         let param = self.graph.carry_in(&layers, param);
         let third = self.hands[third].cap;
@@ -116,6 +138,9 @@ impl Model {
             },
             Relay { .. } => match self.object(param)? {
                 Ok((further, object)) => {
+                    if !self.may_cross(&further, third) {
+                        return None;
+                    }
                     self.graph.carry_in(&further, third);
                     let child = self.child(object);
                     let relayed = self.graph.carry_out(&further, child);

@@ -29,7 +29,8 @@ pub enum Stage {
     Promises,
     /// Any graph of membranes: one behind the other, side by side, against each other, in a ring.
     Graphs,
-    /// Any graph of membranes and connections, but no promises.
+    /// Any graph of membranes and connections. Promises cross connections as the model can tell: see
+    /// [`may_cross`](super::reference::Model::may_cross).
     Connections,
 }
 
@@ -41,15 +42,6 @@ impl Stage {
         Self::Graphs,
         Self::Connections,
     ];
-
-    /// Is what begins at stage `from` done in this one?
-    fn has(self, from: Self) -> bool {
-        match (self, from) {
-            (Self::Connections, Self::Promises) => false,
-            (_, Self::Connections) => self >= Self::Promises,
-            _ => self >= from,
-        }
-    }
 }
 
 /// A layout, and what is done in it.
@@ -137,8 +129,6 @@ type Kinds = [(u8, Stage, fn([u8; 3]) -> Op); 28];
 
 const KINDS: Kinds = {
     use Stage::{Objects, Promises};
-    /// Also where there are connections.
-    const CALLS: Stage = Stage::Connections;
     [
         (4, Objects, |[vat, ..]| Op::Introduce { vat }),
         (4, Objects, |[edge, cap, _]| Op::Pass { edge, cap }),
@@ -166,23 +156,27 @@ const KINDS: Kinds = {
         (1, Objects, |[edge, ..]| Op::Revoke { edge }),
         (1, Objects, |[edge, ..]| Op::Leave { edge }),
         (2, Objects, |[edge, ..]| Op::Renew { edge }),
-        (2, CALLS, |[to, cap, _]| Op::Hang { to, cap }),
-        (2, CALLS, |[to, cap, _]| Op::Wait { to, cap }),
+        (2, Promises, |[to, cap, _]| Op::Hang { to, cap }),
+        (2, Promises, |[to, cap, _]| Op::Wait { to, cap }),
         (3, Promises, |[to, cap, more]| Op::Pipeline {
             to,
             cap,
             keep: more & 1 == 1,
         }),
         (2, Promises, |[to, ..]| Op::Ask { to }),
-        (2, CALLS, |[call, ..]| Op::Cancel { call }),
-        (3, CALLS, |[vat, ..]| Op::Resolve { vat }),
+        (2, Promises, |[call, ..]| Op::Cancel { call }),
+        (3, Promises, |[vat, ..]| Op::Resolve { vat }),
         (4, Promises, |[of, cap, target]| Op::Promise {
             of,
             cap,
             target,
         }),
-        (2, CALLS, |[to, cap, bytes]| Op::Stream { to, cap, bytes }),
-        (1, CALLS, |[to, ..]| Op::Streamed { to }),
+        (2, Promises, |[to, cap, bytes]| Op::Stream {
+            to,
+            cap,
+            bytes,
+        }),
+        (1, Promises, |[to, ..]| Op::Streamed { to }),
     ]
 };
 
@@ -265,7 +259,7 @@ impl Kind {
 
 impl Op {
     fn decode([kind, rest @ ..]: [u8; SIZE], stage: Stage) -> Self {
-        let kinds = || KINDS.iter().filter(|kind| stage.has(kind.1));
+        let kinds = || KINDS.iter().filter(|kind| stage >= kind.1);
         let total: u8 = kinds().map(|kind| kind.0).sum();
         let mut left = kind % total;
         for (weight, _, make) in kinds() {

@@ -210,6 +210,37 @@ impl Model {
         }
     }
 
+    /// Is it told what comes of it when `cap` is passed through `layers`?
+    ///
+    /// A promise that has not resolved stays on its side of a connection. When its resolution is told of
+    /// depends on who waits for it at the other end, and where that is of the receiver's own, the calls made
+    /// before go to and fro (a disembargo). The promise of a pipeline that goes over a connection stays where
+    /// it is, as its capability waits for ever once its call is given up, which a membrane does when it is
+    /// revoked.
+    pub fn may_cross(&self, layers: &[Layer], cap: Id) -> bool {
+        let leads = self.graph.leads(cap);
+        !leads.waits || (!leads.far && !self.graph.is_far(layers))
+    }
+
+    /// May the oldest call be dropped for another? Not where what was taken from its pipeline is still
+    /// there, and it goes over a connection: that then waits for ever.
+    fn may_cancel(&self, at: usize) -> bool {
+        let call = &self.calls[at];
+        let Node::Call {
+            pipelined: Some(cap),
+            ..
+        } = *self.graph.node(call.end)
+        else {
+            return true;
+        };
+        !(self.graph.is_far(&call.layers) && self.graph.is_alive(cap))
+    }
+
+    /// Is there room for one more call?
+    pub(super) fn has_room(&self) -> bool {
+        self.calls.len() < HELD || self.may_cancel(0)
+    }
+
     pub(super) fn hold(&mut self, vat: Vat, cap: Id) -> Gives {
         if self.hands.len() == HANDS {
             self.hands.remove(0);
@@ -318,6 +349,9 @@ impl Model {
             }
             Op::Cancel { call } => {
                 let at = (call as usize).checked_rem(self.calls.len())?;
+                if !self.may_cancel(at) {
+                    return None;
+                }
                 let call = self.calls.remove(at);
                 if self.lie == Some(Lie::NeverCancels) {
                     self.hold(call.vat, call.end);
@@ -353,6 +387,9 @@ impl Model {
             true => (outside, Way::In),
             false => (inside, Way::Out),
         };
+        if !self.may_cross(&[(edge, way)], cap) {
+            return None;
+        }
         let crossed = self.graph.cross((edge, way), cap);
         let gives = self.hold(to, crossed);
         let op = Op::Pass {
@@ -366,6 +403,11 @@ impl Model {
     fn prepare(&mut self, to: u8, cap: u8) -> Applied {
         let to = self.pick(to)?;
         let cap = self.pick_beside(to, cap);
+        let leads = self.graph.leads(self.hands[to].cap);
+        if leads.far && leads.waits {
+            // Where such a promise breaks, `capnp-rpc` copies the request without its capabilities, and panics.
+            return None;
+        }
         let (mut layers, mut holds) = (Vec::new(), Vec::new());
         let Hand { vat, cap: mut at } = self.hands[to];
         while let Node::Wrapper { layer, target, .. } = *self.graph.node(at) {
@@ -409,6 +451,12 @@ impl Model {
             Some(reason) => Err(reason),
             None => self.object(end)?,
         };
+        if let Ok((more, _)) = &found {
+            let all = [&layers[..], more].concat();
+            if !self.may_cross(&all, self.requests[at].cap) {
+                return None;
+            }
+        }
         let request = self.requests.remove(at);
         let op = Op::Send { request: at as u8 };
         let (more, object) = match found {
@@ -425,6 +473,9 @@ impl Model {
     fn ask(&mut self, to: u8) -> Applied {
         let to = self.pick(to)?;
         let Hand { vat, cap } = self.hands[to];
+        if !self.has_room() {
+            return None;
+        }
         let Ok(Route { layers, end }) = self.graph.route(cap) else {
             return None;
         };
