@@ -245,6 +245,14 @@ impl Graph {
         self.alive.iter().map(|&id| (id, self.node(id)))
     }
 
+    /// What came over connections.
+    pub fn imports(&self) -> impl Iterator<Item = Id> {
+        let imports = self.alive().filter(
+            |(_, node)| matches!(node, Node::Wrapper { layer, .. } if self.is_connection(layer.0)),
+        );
+        imports.map(|(id, _)| id)
+    }
+
     /// A new object.
     pub fn new_object(&mut self, vat: Vat, label: String) -> Id {
         self.add(Node::Object(Object {
@@ -293,6 +301,15 @@ impl Graph {
                 Some(crossed)
             }
             _ => None,
+        }
+    }
+
+    /// A connection tells what a promise has resolved to, asked or not, and the promise is let go.
+    pub fn tell_resolutions(&mut self) {
+        for id in self.imports().collect::<Vec<_>>() {
+            if let Some(to) = self.resolution(id) {
+                *self.node_mut(id) = Node::Promise(Promise::Resolved(to));
+            }
         }
     }
 

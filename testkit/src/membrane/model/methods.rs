@@ -77,7 +77,7 @@ impl Model {
         if passed.is_some_and(|cap| !self.may_cross(&layers, cap)) {
             return None;
         }
-        if far && matches!(op, Promise { .. } | Pipeline { keep: false, .. }) {
+        if far && matches!(op, Pipeline { keep: false, .. }) {
             return None;
         }
         let param = self.hands[beside].cap;

@@ -232,6 +232,11 @@ impl Layout {
         Self { vats, edges }
     }
 
+    /// Is there a connection?
+    pub fn has_connections(&self) -> bool {
+        self.edges.iter().any(|edge| edge.2 == Kind::Connection)
+    }
+
     /// The same without an edge, and without the vats that only this one led to; `None`: it has no other.
     pub fn without(&self, edge: usize) -> Option<Self> {
         let mut edges = self.edges.clone();

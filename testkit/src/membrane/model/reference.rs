@@ -100,6 +100,10 @@ pub struct Model {
     pub(super) calls: Vec<Call>,
     introduced: usize,
     pub(super) lie: Option<Lie>,
+    /// Does a vat take what a promise has resolved to in its place? It does where there are connections:
+    /// `capnp-rpc` copies a request to a promise of its own that has resolved to what is not over the same
+    /// connection, but not the capabilities in it, and panics.
+    pub(super) settles: bool,
 }
 
 /// An operation with its choices made, and what must come of it. `None`: nothing to choose from.
@@ -128,6 +132,7 @@ impl Model {
             calls: Vec::new(),
             introduced: 0,
             lie,
+            settles: layout.has_connections(),
         }
     }
 
