@@ -219,3 +219,78 @@ fn an_original_that_comes_back_around_a_ring() {
         ],
     );
 }
+
+#[test]
+fn a_call_in_flight_that_came_over_a_connection() {
+    // Nobody holds the wrapper that it was made on, and no parameter crossed: the call alone is left.
+    agrees(
+        &[(0, 1, Kind::Connection), (2, 0, Kind::Driven)],
+        &[
+            Op::Pass { edge: 1, cap: 1 },
+            Op::Pass { edge: 0, cap: 2 },
+            Op::Wait { to: 4, cap: 1 },
+            Op::Drop { cap: 4 },
+            Op::Drop { cap: 3 },
+            Op::Leave { edge: 1 },
+            Op::Resolve { vat: 2 },
+        ],
+    );
+}
+
+#[test]
+fn a_promise_that_is_revoked_where_it_has_gone_over_a_connection() {
+    // The connection tells that it is broken, and lets go of the wrapper.
+    agrees(
+        &[(0, 1, Kind::Driven), (1, 2, Kind::Connection)],
+        &[
+            Op::Promise {
+                of: 0,
+                cap: 0,
+                target: 0,
+            },
+            Op::Pass { edge: 0, cap: 2 },
+            Op::Pass { edge: 1, cap: 2 },
+            Op::Drop { cap: 4 },
+            Op::Revoke { edge: 0 },
+            Op::Leave { edge: 0 },
+        ],
+    );
+}
+
+#[test]
+fn a_promise_over_a_connection_that_only_a_request_holds() {
+    // It resolves all the same: the connection waits for it.
+    agrees(
+        &[(0, 1, Kind::Connection)],
+        &[
+            Op::Pass { edge: 0, cap: 0 },
+            Op::Promise {
+                of: 2,
+                cap: 0,
+                target: 0,
+            },
+            Op::Prepare { to: 1, cap: 2 },
+            Op::Drop { cap: 3 },
+            Op::Resolve { vat: 0 },
+        ],
+    );
+}
+
+#[test]
+fn a_promise_that_comes_home_over_a_connection() {
+    // It was asked before: what is asked later must not overtake that (a disembargo).
+    agrees(
+        &[(0, 1, Kind::Connection), (0, 1, Kind::Plain)],
+        &[
+            Op::Pass { edge: 0, cap: 0 },
+            Op::Promise {
+                of: 2,
+                cap: 0,
+                target: 1,
+            },
+            Op::Ask { to: 3 },
+            Op::Resolve { vat: 0 },
+            Op::Store { to: 3, cap: 0 },
+        ],
+    );
+}

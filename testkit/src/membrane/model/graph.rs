@@ -49,11 +49,13 @@ pub enum Reason {
 pub enum Node {
     Object(Object),
     Promise(Promise),
-    /// `resolution`: what a promise behind it was seen to have resolved to, on this side.
+    /// `resolution`: what a promise behind it was seen to have resolved to, on this side. `promised`: was
+    /// it a promise when it went over a connection?
     Wrapper {
         layer: Layer,
         target: Id,
         resolution: Option<Id>,
+        promised: bool,
     },
     Broken(Reason),
     /// A call that an object works on.
@@ -136,6 +138,8 @@ pub struct Leads {
     pub far: bool,
     /// To a promise that has not resolved.
     pub waits: bool,
+    /// To one of a pipeline.
+    pub pipelined: bool,
 }
 
 /// Where a capability leads.
@@ -189,8 +193,9 @@ impl Graph {
                     leads.far |= self.is_connection(layer.0);
                     target
                 }
-                Node::Promise(_) => {
+                Node::Promise(ref promise) => {
                     leads.waits = true;
+                    leads.pipelined = matches!(promise, Promise::Pipelined(_));
                     return leads;
                 }
                 _ => return leads,
@@ -304,12 +309,18 @@ impl Graph {
         }
     }
 
-    /// A connection tells what a promise has resolved to, asked or not, and the promise is let go.
+    /// A connection tells what a promise has come to, asked or not, and the promise is let go.
     pub fn tell_resolutions(&mut self) {
         for id in self.imports().collect::<Vec<_>>() {
-            if let Some(to) = self.resolution(id) {
-                *self.node_mut(id) = Node::Promise(Promise::Resolved(to));
+            if !matches!(self.node(id), Node::Wrapper { promised: true, .. }) {
+                continue;
             }
+            let to = match (self.resolution(id), self.route(id)) {
+                (Some(to), _) => to,
+                (None, Err(reason)) => self.add(Node::Broken(reason)),
+                (None, Ok(_)) => continue,
+            };
+            *self.node_mut(id) = Node::Promise(Promise::Resolved(to));
         }
     }
 
@@ -346,6 +357,7 @@ impl Graph {
                 layer,
                 target: id,
                 resolution: None,
+                promised: self.is_connection(layer.0) && self.leads(id).waits,
             }),
         }
     }

@@ -18,7 +18,7 @@ impl Model {
             other => unreachable!("{other:?} is no call"),
         };
         let at = self.pick(to)?;
-        let (beside, third) = (self.pick_beside(at, cap), self.pick_beside(at, third));
+        let (beside, third) = (self.pick_beside(at, cap)?, self.pick_beside(at, third)?);
         let (to, cap) = (at as u8, beside as u8);
         let op = match op {
             Make { .. } => Make { to },
@@ -61,20 +61,6 @@ impl Model {
         };
         let keeps = matches!(op, Hang { .. } | Wait { .. } | Pipeline { keep: true, .. });
         if keeps && !self.has_room() {
-            return None;
-        }
-        let passed = match op {
-            Take { .. } => self.graph.object(object).slot,
-            Store { .. } | LoopBack { .. } | Call { .. } | Stream { .. } => {
-                Some(self.hands[beside].cap)
-            }
-            Hang { .. } | Wait { .. } | Pipeline { .. } | Promise { .. } => {
-                Some(self.hands[beside].cap)
-            }
-            Relay { .. } => Some(self.hands[third].cap),
-            _ => None,
-        };
-        if passed.is_some_and(|cap| !self.may_cross(&layers, cap)) {
             return None;
         }
         if far && matches!(op, Pipeline { keep: false, .. }) {
@@ -138,9 +124,6 @@ impl Model {
             },
             Relay { .. } => match self.object(param)? {
                 Ok((further, object)) => {
-                    if !self.may_cross(&further, third) {
-                        return None;
-                    }
                     self.graph.carry_in(&further, third);
                     let child = self.child(object);
                     let relayed = self.graph.carry_out(&further, child);

@@ -29,8 +29,10 @@ pub enum Stage {
     Promises,
     /// Any graph of membranes: one behind the other, side by side, against each other, in a ring.
     Graphs,
-    /// Any graph of membranes and connections. Promises cross connections as the model can tell: see
-    /// [`may_cross`](super::reference::Model::may_cross).
+    /// Any graph of membranes and connections. What is left out: a capability from a pipeline that goes over
+    /// a connection is not passed on, nor is its call given up, while it waits (`Model::may_pass`,
+    /// `Model::may_cancel`); no request is held for a promise that is over a connection (`Model::prepare`);
+    /// no stream over a connection fails.
     Connections,
 }
 

@@ -151,10 +151,7 @@ impl Model {
 
     /// Is nothing left that refers through a membrane?
     pub fn is_complete(&self, edge: usize) -> bool {
-        let through = |layers: &[Layer]| {
-            let mut near = self.graph.near(layers).iter();
-            near.any(|layer| layer.0 == edge)
-        };
+        let through = |layers: &[Layer]| layers.iter().any(|layer| layer.0 == edge);
         let mut messages = self.responses.iter().chain(&self.requests);
         let is_wrapper =
             |node: &Node| matches!(node, Node::Wrapper { layer, .. } if layer.0 == edge);
@@ -215,16 +212,12 @@ impl Model {
         }
     }
 
-    /// Is it told what comes of it when `cap` is passed through `layers`?
-    ///
-    /// A promise that has not resolved stays on its side of a connection. When its resolution is told of
-    /// depends on who waits for it at the other end, and where that is of the receiver's own, the calls made
-    /// before go to and fro (a disembargo). The promise of a pipeline that goes over a connection stays where
-    /// it is, as its capability waits for ever once its call is given up, which a membrane does when it is
-    /// revoked.
-    pub fn may_cross(&self, layers: &[Layer], cap: Id) -> bool {
+    /// May `cap` be passed on? Not what was taken from a pipeline that goes over a connection, before it has
+    /// resolved. Over the same connection it comes back as another capability, and who keeps it where the
+    /// call is given up, as a membrane does when it is revoked, has a promise that waits for ever.
+    fn may_pass(&self, cap: Id) -> bool {
         let leads = self.graph.leads(cap);
-        !leads.waits || (!leads.far && !self.graph.is_far(layers))
+        !(leads.far && leads.pipelined)
     }
 
     /// May the oldest call be dropped for another? Not where what was taken from its pipeline is still
@@ -258,13 +251,17 @@ impl Model {
         (choice as usize).checked_rem(self.hands.len())
     }
 
-    /// One that the same vat holds.
-    pub(super) fn pick_beside(&self, hand: usize, choice: u8) -> usize {
+    /// One that the same vat holds and may pass on.
+    pub(super) fn pick_beside(&self, hand: usize, choice: u8) -> Option<usize> {
         let vat = self.hands[hand].vat;
-        let beside: Vec<usize> = (0..self.hands.len())
-            .filter(|&at| self.hands[at].vat == vat)
-            .collect();
-        beside[choice as usize % beside.len()]
+        self.pick_of(&[vat], choice)
+    }
+
+    fn pick_of(&self, vats: &[Vat], choice: u8) -> Option<usize> {
+        let is_one = |hand: &Hand| vats.contains(&hand.vat) && self.may_pass(hand.cap);
+        let those = (0..self.hands.len()).filter(|&at| is_one(&self.hands[at]));
+        let those: Vec<usize> = those.collect();
+        Some(those[(choice as usize).checked_rem(those.len())?])
     }
 
     /// Does an operation in the model.
@@ -383,18 +380,12 @@ impl Model {
         else {
             return None;
         };
-        let near: Vec<usize> = (0..self.hands.len())
-            .filter(|&at| [inside, outside].contains(&self.hands[at].vat))
-            .collect();
-        let at = near[(choice as usize).checked_rem(near.len())?];
+        let at = self.pick_of(&[inside, outside], choice)?;
         let Hand { vat, cap } = self.hands[at];
         let (to, way) = match vat == inside {
             true => (outside, Way::In),
             false => (inside, Way::Out),
         };
-        if !self.may_cross(&[(edge, way)], cap) {
-            return None;
-        }
         let crossed = self.graph.cross((edge, way), cap);
         let gives = self.hold(to, crossed);
         let op = Op::Pass {
@@ -407,7 +398,7 @@ impl Model {
     /// A request is made for what the capability is now, whatever becomes of the membranes.
     fn prepare(&mut self, to: u8, cap: u8) -> Applied {
         let to = self.pick(to)?;
-        let cap = self.pick_beside(to, cap);
+        let cap = self.pick_beside(to, cap)?;
         let leads = self.graph.leads(self.hands[to].cap);
         if leads.far && leads.waits {
             // Where such a promise breaks, `capnp-rpc` copies the request without its capabilities, and panics.
@@ -456,12 +447,6 @@ impl Model {
             Some(reason) => Err(reason),
             None => self.object(end)?,
         };
-        if let Ok((more, _)) = &found {
-            let all = [&layers[..], more].concat();
-            if !self.may_cross(&all, self.requests[at].cap) {
-                return None;
-            }
-        }
         let request = self.requests.remove(at);
         let op = Op::Send { request: at as u8 };
         let (more, object) = match found {
