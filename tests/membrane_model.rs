@@ -56,17 +56,17 @@ fn objects() {
 
 #[test]
 fn promises() {
-    all(2_000..6_000, Stage::Promises);
+    all(2_000..5_000, Stage::Promises);
 }
 
 #[test]
 fn graphs() {
-    all(6_000..9_000, Stage::Graphs);
+    all(5_000..8_000, Stage::Graphs);
 }
 
 #[test]
 fn connections() {
-    all(9_000..10_000, Stage::Connections);
+    all(8_000..10_000, Stage::Connections);
 }
 
 #[test]

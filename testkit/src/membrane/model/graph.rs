@@ -250,12 +250,12 @@ impl Graph {
         self.alive.iter().map(|&id| (id, self.node(id)))
     }
 
-    /// What came over connections.
-    pub fn imports(&self) -> impl Iterator<Item = Id> {
-        let imports = self.alive().filter(
-            |(_, node)| matches!(node, Node::Wrapper { layer, .. } if self.is_connection(layer.0)),
-        );
-        imports.map(|(id, _)| id)
+    /// Promises that came over a connection.
+    pub fn imported_promises(&self) -> impl Iterator<Item = Id> {
+        let is_one = |node: &Node| matches!(node, Node::Wrapper { promised: true, .. });
+        self.alive()
+            .filter(move |alive| is_one(alive.1))
+            .map(|alive| alive.0)
     }
 
     /// A new object.
@@ -311,10 +311,7 @@ impl Graph {
 
     /// A connection tells what a promise has come to, asked or not, and the promise is let go.
     pub fn tell_resolutions(&mut self) {
-        for id in self.imports().collect::<Vec<_>>() {
-            if !matches!(self.node(id), Node::Wrapper { promised: true, .. }) {
-                continue;
-            }
+        for id in self.imported_promises().collect::<Vec<_>>() {
             let to = match (self.resolution(id), self.route(id)) {
                 (Some(to), _) => to,
                 (None, Err(reason)) => self.add(Node::Broken(reason)),

@@ -64,6 +64,7 @@ impl Model {
             return None;
         }
         if far && matches!(op, Pipeline { keep: false, .. }) {
+            // See `may_cancel`.
             return None;
         }
         let param = self.hands[beside].cap;

@@ -212,16 +212,16 @@ impl Model {
         }
     }
 
-    /// May `cap` be passed on? Not what was taken from a pipeline that goes over a connection, before it has
-    /// resolved. Over the same connection it comes back as another capability, and who keeps it where the
-    /// call is given up, as a membrane does when it is revoked, has a promise that waits for ever.
+    /// May `cap` be passed on? Not what was taken from a pipeline and is over a connection, before it has
+    /// resolved. Over the same connection it would come back as another capability; and whoever had it where
+    /// the call is given up, as a membrane does when it is revoked, would have a promise that waits for ever.
     fn may_pass(&self, cap: Id) -> bool {
         let leads = self.graph.leads(cap);
         !(leads.far && leads.pipelined)
     }
 
-    /// May the oldest call be dropped for another? Not where what was taken from its pipeline is still
-    /// there, and it goes over a connection: that then waits for ever.
+    /// May a call be given up? Not where it goes over a connection, and what was taken from its pipeline is
+    /// still there: with `capnp-rpc` that then waits for ever.
     fn may_cancel(&self, at: usize) -> bool {
         let call = &self.calls[at];
         let Node::Call {

@@ -56,7 +56,8 @@ impl Model {
             layers.all(|layer| self.graph.fault(layer.0).is_none())
         };
         let calls = self.calls.iter().filter(is_well).map(|call| call.end);
-        let waiting: Vec<Id> = hands.chain(calls).chain(self.graph.imports()).collect();
+        let waiting = hands.chain(calls).chain(self.graph.imported_promises());
+        let waiting: Vec<Id> = waiting.collect();
         for id in waiting {
             if let Ok(route) = self.graph.route(id) {
                 any |= self.drive(route.end);
