@@ -144,8 +144,11 @@ impl System {
                 request.get().set_cap(cap);
                 let sent = request.send();
                 let pipelined = sent.pipeline.get_cap();
-                drop(sent.pipeline);
-                let answer = async { Ok(Got::Cap(sent.promise.await?.get()?.get_cap()?)) };
+                // Without its pipeline, what was taken from it over a connection waits for ever.
+                let answer = async {
+                    let _pipeline = sent.pipeline;
+                    Ok(Got::Cap(sent.promise.await?.get()?.get_cap()?))
+                };
                 self.begin(vat, answer).map(|call| {
                     if keep {
                         push(&mut self.calls, call);

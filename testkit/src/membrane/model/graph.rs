@@ -49,11 +49,13 @@ pub enum Reason {
 pub enum Node {
     Object(Object),
     Promise(Promise),
-    /// `resolution`: what a promise behind it was seen to have resolved to, on this side.
+    /// `resolution`: what a promise behind it was seen to have resolved to, on this side. `promised`: was
+    /// it a promise when it went over a connection?
     Wrapper {
         layer: Layer,
         target: Id,
         resolution: Option<Id>,
+        promised: bool,
     },
     Broken(Reason),
     /// A call that an object works on.
@@ -129,6 +131,17 @@ pub struct Graph {
     pub never_unwraps: bool,
 }
 
+/// Where a call on a capability goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Leads {
+    /// Over a connection.
+    pub far: bool,
+    /// To a promise that has not resolved.
+    pub waits: bool,
+    /// To one of a pipeline.
+    pub pipelined: bool,
+}
+
 /// Where a capability leads.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -160,15 +173,34 @@ impl Graph {
         &layers[..far.unwrap_or(layers.len())]
     }
 
-    /// Does a call on `id` go over a connection?
-    pub fn goes_far(&self, mut id: Id) -> bool {
-        while let Node::Wrapper { layer, target, .. } = *self.node(id) {
-            if self.is_connection(layer.0) {
-                return true;
-            }
-            id = target;
+    /// Is one of these a connection?
+    pub fn is_far(&self, layers: &[Layer]) -> bool {
+        self.near(layers).len() < layers.len()
+    }
+
+    /// Where a call on `id` goes, without making known what has resolved: does it go over a connection, and
+    /// does it wait for a promise?
+    pub fn leads(&self, mut id: Id) -> Leads {
+        let mut leads = Leads::default();
+        loop {
+            id = match *self.node(id) {
+                Node::Wrapper {
+                    resolution: Some(to),
+                    ..
+                }
+                | Node::Promise(Promise::Resolved(to)) => to,
+                Node::Wrapper { layer, target, .. } => {
+                    leads.far |= self.is_connection(layer.0);
+                    target
+                }
+                Node::Promise(ref promise) => {
+                    leads.waits = true;
+                    leads.pipelined = matches!(promise, Promise::Pipelined(_));
+                    return leads;
+                }
+                _ => return leads,
+            };
         }
-        false
     }
 
     /// Why a call through this edge fails, if it does.
@@ -216,6 +248,14 @@ impl Graph {
     /// What is alive.
     pub fn alive(&self) -> impl Iterator<Item = (Id, &Node)> {
         self.alive.iter().map(|&id| (id, self.node(id)))
+    }
+
+    /// Promises that came over a connection.
+    pub fn imported_promises(&self) -> impl Iterator<Item = Id> {
+        let is_one = |node: &Node| matches!(node, Node::Wrapper { promised: true, .. });
+        self.alive()
+            .filter(move |alive| is_one(alive.1))
+            .map(|alive| alive.0)
     }
 
     /// A new object.
@@ -269,6 +309,18 @@ impl Graph {
         }
     }
 
+    /// A connection tells what a promise has come to, asked or not, and the promise is let go.
+    pub fn tell_resolutions(&mut self) {
+        for id in self.imported_promises().collect::<Vec<_>>() {
+            let to = match (self.resolution(id), self.route(id)) {
+                (Some(to), _) => to,
+                (None, Err(reason)) => self.add(Node::Broken(reason)),
+                (None, Ok(_)) => continue,
+            };
+            *self.node_mut(id) = Node::Promise(Promise::Resolved(to));
+        }
+    }
+
     /// The end of all resolutions.
     pub fn settled(&mut self, mut id: Id) -> Id {
         while let Some(resolved) = self.resolution(id) {
@@ -302,6 +354,7 @@ impl Graph {
                 layer,
                 target: id,
                 resolution: None,
+                promised: self.is_connection(layer.0) && self.leads(id).waits,
             }),
         }
     }

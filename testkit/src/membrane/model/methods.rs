@@ -18,7 +18,7 @@ impl Model {
             other => unreachable!("{other:?} is no call"),
         };
         let at = self.pick(to)?;
-        let (beside, third) = (self.pick_beside(at, cap), self.pick_beside(at, third));
+        let (beside, third) = (self.pick_beside(at, cap)?, self.pick_beside(at, third)?);
         let (to, cap) = (at as u8, beside as u8);
         let op = match op {
             Make { .. } => Make { to },
@@ -47,9 +47,10 @@ impl Model {
         };
         let Hand { vat, cap } = self.hands[at];
         let found = self.object(cap)?;
+        let far = self.graph.leads(cap).far;
         if let Stream { bytes, .. } = op
             && (found.is_err() || bytes % 16 == 0)
-            && self.graph.goes_far(cap)
+            && far
         {
             // A stream over a connection tells of an error with a later call.
             return None;
@@ -58,6 +59,14 @@ impl Model {
             Ok(found) => found,
             Err(reason) => return Some((op, Err(reason))),
         };
+        let keeps = matches!(op, Hang { .. } | Wait { .. } | Pipeline { keep: true, .. });
+        if keeps && !self.has_room() {
+            return None;
+        }
+        if far && matches!(op, Pipeline { keep: false, .. }) {
+            // See `may_cancel`.
+            return None;
+        }
         let param = self.hands[beside].cap;
         let param = self.graph.carry_in(&layers, param);
         let third = self.hands[third].cap;

@@ -27,9 +27,12 @@ pub enum Stage {
     Objects,
     /// One membrane; promises, pipelines, calls in flight and streams, too.
     Promises,
-    /// Several membranes: one behind the other, side by side, in a ring.
+    /// Any graph of membranes: one behind the other, side by side, against each other, in a ring.
     Graphs,
-    /// Membranes and connections, but no promises.
+    /// Any graph of membranes and connections. What is left out: a capability from a pipeline that goes over
+    /// a connection is not passed on, nor is its call given up, while it waits (`Model::may_pass`,
+    /// `Model::may_cancel`); no request is held for a promise that is over a connection (`Model::prepare`);
+    /// no stream over a connection fails.
     Connections,
 }
 
@@ -41,15 +44,6 @@ impl Stage {
         Self::Graphs,
         Self::Connections,
     ];
-
-    /// Is what begins at stage `from` done in this one?
-    fn has(self, from: Self) -> bool {
-        match (self, from) {
-            (Self::Connections, Self::Promises) => false,
-            (_, Self::Connections) => self >= Self::Promises,
-            _ => self >= from,
-        }
-    }
 }
 
 /// A layout, and what is done in it.
@@ -126,6 +120,9 @@ pub enum Op {
     Streamed { to: u8 },
 }
 
+/// How many bytes make a layout.
+const HEAD: usize = 6;
+
 /// How many bytes make an operation.
 const SIZE: usize = 4;
 
@@ -134,8 +131,6 @@ type Kinds = [(u8, Stage, fn([u8; 3]) -> Op); 28];
 
 const KINDS: Kinds = {
     use Stage::{Objects, Promises};
-    /// Also where there are connections.
-    const CALLS: Stage = Stage::Connections;
     [
         (4, Objects, |[vat, ..]| Op::Introduce { vat }),
         (4, Objects, |[edge, cap, _]| Op::Pass { edge, cap }),
@@ -163,32 +158,42 @@ const KINDS: Kinds = {
         (1, Objects, |[edge, ..]| Op::Revoke { edge }),
         (1, Objects, |[edge, ..]| Op::Leave { edge }),
         (2, Objects, |[edge, ..]| Op::Renew { edge }),
-        (2, CALLS, |[to, cap, _]| Op::Hang { to, cap }),
-        (2, CALLS, |[to, cap, _]| Op::Wait { to, cap }),
+        (2, Promises, |[to, cap, _]| Op::Hang { to, cap }),
+        (2, Promises, |[to, cap, _]| Op::Wait { to, cap }),
         (3, Promises, |[to, cap, more]| Op::Pipeline {
             to,
             cap,
             keep: more & 1 == 1,
         }),
         (2, Promises, |[to, ..]| Op::Ask { to }),
-        (2, CALLS, |[call, ..]| Op::Cancel { call }),
-        (3, CALLS, |[vat, ..]| Op::Resolve { vat }),
+        (2, Promises, |[call, ..]| Op::Cancel { call }),
+        (3, Promises, |[vat, ..]| Op::Resolve { vat }),
         (4, Promises, |[of, cap, target]| Op::Promise {
             of,
             cap,
             target,
         }),
-        (2, CALLS, |[to, cap, bytes]| Op::Stream { to, cap, bytes }),
-        (1, CALLS, |[to, ..]| Op::Streamed { to }),
+        (2, Promises, |[to, cap, bytes]| Op::Stream {
+            to,
+            cap,
+            bytes,
+        }),
+        (1, Promises, |[to, ..]| Op::Streamed { to }),
     ]
 };
 
 impl Sequence {
+    /// How many bytes make a layout and this many operations.
+    pub const fn size(ops: usize) -> usize {
+        HEAD + SIZE * ops
+    }
+
     /// Reads a layout and operations. Whatever the bytes are, they are some.
     pub fn decode(bytes: &[u8], stage: Stage) -> Self {
-        let (head, rest) = bytes.split_at(bytes.len().min(SIZE));
-        let byte = |at: usize| head.get(at).copied().unwrap_or(0);
-        let layout = Layout::choose([byte(0), byte(1), byte(2), byte(3)], stage);
+        let (given, rest) = bytes.split_at(bytes.len().min(HEAD));
+        let mut head = [0; HEAD];
+        head[..given.len()].copy_from_slice(given);
+        let layout = Layout::choose(head, stage);
         let ops = rest
             .chunks_exact(SIZE)
             .map(|op| Op::decode([op[0], op[1], op[2], op[3]], stage));
@@ -200,63 +205,68 @@ impl Sequence {
 }
 
 impl Layout {
-    fn choose([shape, driven, ..]: [u8; 4], stage: Stage) -> Self {
-        use Edge::{Link, Membrane};
-        let edges: &[(u8, u8, Edge)] = match (stage, shape % 6) {
-            (Stage::Objects | Stage::Promises, _) => &[(0, 1, Membrane)],
-            (Stage::Graphs, 0) => &[(0, 1, Membrane)],
-            // One behind the other.
-            (Stage::Graphs, 1) => &[(0, 1, Membrane), (1, 2, Membrane)],
-            // One inside of two.
-            (Stage::Graphs, 2) => &[(0, 1, Membrane), (0, 2, Membrane)],
-            // Side by side.
-            (Stage::Graphs, 3) => &[(0, 1, Membrane), (0, 1, Membrane)],
-            // A ring.
-            (Stage::Graphs, 4) => &[(0, 1, Membrane), (1, 2, Membrane), (2, 0, Membrane)],
-            // Against each other, and two more.
-            (Stage::Graphs, _) => &[
-                (0, 1, Membrane),
-                (1, 0, Membrane),
-                (1, 2, Membrane),
-                (2, 3, Membrane),
-            ],
-            // At the server's end, at the client's, at both.
-            (Stage::Connections, 0 | 1) => &[(0, 1, Membrane), (1, 2, Link)],
-            (Stage::Connections, 2) => &[(0, 1, Link), (1, 2, Membrane)],
-            (Stage::Connections, 3) => &[(0, 1, Membrane), (1, 2, Link), (2, 3, Membrane)],
-            // Beside one.
-            (Stage::Connections, 4) => &[(0, 1, Membrane), (0, 1, Link)],
-            // A ring.
-            (Stage::Connections, _) => &[(0, 1, Membrane), (1, 2, Link), (2, 0, Link)],
+    /// A graph in which each vat can be reached from each. Several edges may be between the same two, either
+    /// way round.
+    fn choose([size, edges @ ..]: [u8; HEAD], stage: Stage) -> Self {
+        let (vats, count) = match stage {
+            Stage::Objects | Stage::Promises => (2, 1),
+            _ => (2 + size % 3, 1 + size / 3 % 5),
         };
-        let kind = |at: usize, edge: &Edge| match edge {
-            Link => Kind::Connection,
-            Membrane if driven >> at & 1 == 1 => Kind::Driven,
-            Membrane => Kind::Plain,
-        };
-        let all = edges.iter().enumerate();
-        Self {
-            vats: 1 + edges
-                .iter()
-                .map(|edge| edge.0.max(edge.1))
-                .max()
-                .unwrap_or(0),
-            edges: all
-                .map(|(at, (inside, outside, edge))| (*inside, *outside, kind(at, edge)))
-                .collect(),
+        // First each vat is joined to one before it, then any two to each other.
+        let count = usize::from(count.max(vats - 1));
+        let edges = edges.iter().zip(1..).take(count);
+        let edges = edges.map(|(&edge, at)| {
+            let (turned, edge) = (edge & 1 == 1, edge >> 1);
+            let (kind, edge) = (Kind::choose(edge, stage), edge / 4);
+            let (one, other) = match at < vats {
+                true => (edge % at, at),
+                false => {
+                    let (one, more) = (edge % vats, edge / vats % (vats - 1));
+                    (one, (one + 1 + more) % vats)
+                }
+            };
+            match turned {
+                true => (other, one, kind),
+                false => (one, other, kind),
+            }
+        });
+        let edges = edges.collect();
+        Self { vats, edges }
+    }
+
+    /// Is there a connection?
+    pub fn has_connections(&self) -> bool {
+        self.edges.iter().any(|edge| edge.2 == Kind::Connection)
+    }
+
+    /// The same without an edge, and without the vats that only this one led to; `None`: it has no other.
+    pub fn without(&self, edge: usize) -> Option<Self> {
+        let mut edges = self.edges.clone();
+        edges.remove(edge);
+        let is_joined = |vat: &u8| edges.iter().any(|edge| edge.0 == *vat || edge.1 == *vat);
+        let joined: Vec<u8> = (0..self.vats).filter(is_joined).collect();
+        let place = |vat: u8| joined.iter().take_while(|joined| **joined < vat).count() as u8;
+        for edge in &mut edges {
+            (edge.0, edge.1) = (place(edge.0), place(edge.1));
+        }
+        let vats = joined.len() as u8;
+        (!edges.is_empty()).then_some(Self { vats, edges })
+    }
+}
+
+impl Kind {
+    fn choose(choice: u8, stage: Stage) -> Self {
+        match (choice % 4, stage) {
+            (2 | 3, Stage::Connections) => Self::Connection,
+            (0 | 2, _) => Self::Plain,
+            _ => Self::Driven,
         }
     }
 }
 
-/// A [`Kind`], but for what is chosen.
-enum Edge {
-    Membrane,
-    Link,
-}
-
 impl Op {
     fn decode([kind, rest @ ..]: [u8; SIZE], stage: Stage) -> Self {
-        let kinds = || KINDS.iter().filter(|kind| stage.has(kind.1));
+        let kinds = || KINDS.iter().filter(|kind| stage >= kind.1);
         let total: u8 = kinds().map(|kind| kind.0).sum();
         let mut left = kind % total;
         for (weight, _, make) in kinds() {

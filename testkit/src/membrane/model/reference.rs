@@ -100,6 +100,10 @@ pub struct Model {
     pub(super) calls: Vec<Call>,
     introduced: usize,
     pub(super) lie: Option<Lie>,
+    /// Does a vat take what a promise has resolved to in its place? It does where there are connections:
+    /// `capnp-rpc` copies a request to a promise of its own that has resolved to what is not over the same
+    /// connection, but not the capabilities in it, and panics.
+    pub(super) settles: bool,
 }
 
 /// An operation with its choices made, and what must come of it. `None`: nothing to choose from.
@@ -128,6 +132,7 @@ impl Model {
             calls: Vec::new(),
             introduced: 0,
             lie,
+            settles: layout.has_connections(),
         }
     }
 
@@ -146,10 +151,7 @@ impl Model {
 
     /// Is nothing left that refers through a membrane?
     pub fn is_complete(&self, edge: usize) -> bool {
-        let through = |layers: &[Layer]| {
-            let mut near = self.graph.near(layers).iter();
-            near.any(|layer| layer.0 == edge)
-        };
+        let through = |layers: &[Layer]| layers.iter().any(|layer| layer.0 == edge);
         let mut messages = self.responses.iter().chain(&self.requests);
         let is_wrapper =
             |node: &Node| matches!(node, Node::Wrapper { layer, .. } if layer.0 == edge);
@@ -210,6 +212,33 @@ impl Model {
         }
     }
 
+    /// May `cap` be passed on? Not what was taken from a pipeline and is over a connection, before it has
+    /// resolved. Over the same connection it would come back as another capability; and whoever had it where
+    /// the call is given up, as a membrane does when it is revoked, would have a promise that waits for ever.
+    fn may_pass(&self, cap: Id) -> bool {
+        let leads = self.graph.leads(cap);
+        !(leads.far && leads.pipelined)
+    }
+
+    /// May a call be given up? Not where it goes over a connection, and what was taken from its pipeline is
+    /// still there: with `capnp-rpc` that then waits for ever.
+    fn may_cancel(&self, at: usize) -> bool {
+        let call = &self.calls[at];
+        let Node::Call {
+            pipelined: Some(cap),
+            ..
+        } = *self.graph.node(call.end)
+        else {
+            return true;
+        };
+        !(self.graph.is_far(&call.layers) && self.graph.is_alive(cap))
+    }
+
+    /// Is there room for one more call?
+    pub(super) fn has_room(&self) -> bool {
+        self.calls.len() < HELD || self.may_cancel(0)
+    }
+
     pub(super) fn hold(&mut self, vat: Vat, cap: Id) -> Gives {
         if self.hands.len() == HANDS {
             self.hands.remove(0);
@@ -222,13 +251,17 @@ impl Model {
         (choice as usize).checked_rem(self.hands.len())
     }
 
-    /// One that the same vat holds.
-    pub(super) fn pick_beside(&self, hand: usize, choice: u8) -> usize {
+    /// One that the same vat holds and may pass on.
+    pub(super) fn pick_beside(&self, hand: usize, choice: u8) -> Option<usize> {
         let vat = self.hands[hand].vat;
-        let beside: Vec<usize> = (0..self.hands.len())
-            .filter(|&at| self.hands[at].vat == vat)
-            .collect();
-        beside[choice as usize % beside.len()]
+        self.pick_of(&[vat], choice)
+    }
+
+    fn pick_of(&self, vats: &[Vat], choice: u8) -> Option<usize> {
+        let is_one = |hand: &Hand| vats.contains(&hand.vat) && self.may_pass(hand.cap);
+        let those = (0..self.hands.len()).filter(|&at| is_one(&self.hands[at]));
+        let those: Vec<usize> = those.collect();
+        Some(those[(choice as usize).checked_rem(those.len())?])
     }
 
     /// Does an operation in the model.
@@ -318,6 +351,9 @@ impl Model {
             }
             Op::Cancel { call } => {
                 let at = (call as usize).checked_rem(self.calls.len())?;
+                if !self.may_cancel(at) {
+                    return None;
+                }
                 let call = self.calls.remove(at);
                 if self.lie == Some(Lie::NeverCancels) {
                     self.hold(call.vat, call.end);
@@ -344,10 +380,7 @@ impl Model {
         else {
             return None;
         };
-        let near: Vec<usize> = (0..self.hands.len())
-            .filter(|&at| [inside, outside].contains(&self.hands[at].vat))
-            .collect();
-        let at = near[(choice as usize).checked_rem(near.len())?];
+        let at = self.pick_of(&[inside, outside], choice)?;
         let Hand { vat, cap } = self.hands[at];
         let (to, way) = match vat == inside {
             true => (outside, Way::In),
@@ -365,7 +398,12 @@ impl Model {
     /// A request is made for what the capability is now, whatever becomes of the membranes.
     fn prepare(&mut self, to: u8, cap: u8) -> Applied {
         let to = self.pick(to)?;
-        let cap = self.pick_beside(to, cap);
+        let cap = self.pick_beside(to, cap)?;
+        let leads = self.graph.leads(self.hands[to].cap);
+        if leads.far && leads.waits {
+            // Where such a promise breaks, `capnp-rpc` copies the request without its capabilities, and panics.
+            return None;
+        }
         let (mut layers, mut holds) = (Vec::new(), Vec::new());
         let Hand { vat, cap: mut at } = self.hands[to];
         while let Node::Wrapper { layer, target, .. } = *self.graph.node(at) {
@@ -425,6 +463,9 @@ impl Model {
     fn ask(&mut self, to: u8) -> Applied {
         let to = self.pick(to)?;
         let Hand { vat, cap } = self.hands[to];
+        if !self.has_room() {
+            return None;
+        }
         let Ok(Route { layers, end }) = self.graph.route(cap) else {
             return None;
         };

@@ -13,10 +13,25 @@ pub fn fails(sequence: &Sequence) -> bool {
     )
 }
 
-/// A sequence for which `fails` holds still, of which no operation can be left out.
-///
-/// It is delta debugging: leaves out pieces, first half of it, then smaller ones.
+/// A sequence for which `fails` holds still, of which no operation and no edge can be left out.
 pub fn shrink(mut sequence: Sequence, fails: impl Fn(&Sequence) -> bool) -> Sequence {
+    loop {
+        sequence = fewer_ops(sequence, &fails);
+        // The operations then choose among less, and so may mean something else: it is tried.
+        let smaller = (0..sequence.layout.edges.len()).find_map(|edge| {
+            let layout = sequence.layout.without(edge)?;
+            let ops = sequence.ops.clone();
+            Some(Sequence { layout, ops }).filter(&fails)
+        });
+        match smaller {
+            Some(smaller) => sequence = smaller,
+            None => return sequence,
+        }
+    }
+}
+
+/// Delta debugging: leaves out pieces, first half of it, then smaller ones.
+fn fewer_ops(mut sequence: Sequence, fails: impl Fn(&Sequence) -> bool) -> Sequence {
     let mut piece = sequence.ops.len().div_ceil(2);
     while piece > 0 {
         let mut left_out = false;

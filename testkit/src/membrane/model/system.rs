@@ -63,6 +63,8 @@ pub struct System {
     edges: Vec<Edge>,
     worlds: Vec<World>,
     introduced: usize,
+    /// See the model's.
+    settles: bool,
     flag: Arc<Flag>,
     waker: Waker,
     tasks: Tasks,
@@ -98,6 +100,7 @@ impl System {
             edges,
             worlds: (0..layout.vats).map(|_| World::new()).collect(),
             introduced: 0,
+            settles: layout.has_connections(),
             waker: flag.clone().into(),
             flag,
             tasks,
@@ -171,6 +174,9 @@ impl System {
             let mut cx = Context::from_waker(&self.waker);
             let mut again = false;
             for hand in &mut self.hands {
+                if self.settles {
+                    hand.settle();
+                }
                 again |= hand.wait(&mut cx);
             }
             for at in 0..self.calls.len() {
@@ -311,6 +317,13 @@ impl System {
 }
 
 impl Hand {
+    fn settle(&mut self) {
+        if let Some(settled) = settled(&self.cap) {
+            self.when = None;
+            self.cap = probe::Client::new(settled);
+        }
+    }
+
     /// Waits for a promise, as somebody must. Is it to be asked again?
     fn wait(&mut self, cx: &mut Context<'_>) -> bool {
         if self.when.is_none() {

@@ -24,6 +24,12 @@ impl Model {
     /// and how.
     pub fn turn(&mut self) -> Vec<(usize, Expected)> {
         while self.drive_all() {}
+        self.graph.tell_resolutions();
+        if self.settles {
+            for hand in &mut self.hands {
+                hand.cap = self.graph.settled(hand.cap);
+            }
+        }
         let mut ended = Vec::new();
         let mut results = Vec::new();
         for at in 0..self.calls.len() {
@@ -40,7 +46,7 @@ impl Model {
         ended
     }
 
-    /// Whoever holds a promise waits for it.
+    /// Whoever holds a promise waits for it, and so does a connection over which it went.
     fn drive_all(&mut self) -> bool {
         let mut any = false;
         let hands = self.hands.iter().map(|hand| hand.cap);
@@ -50,7 +56,8 @@ impl Model {
             layers.all(|layer| self.graph.fault(layer.0).is_none())
         };
         let calls = self.calls.iter().filter(is_well).map(|call| call.end);
-        let waiting: Vec<Id> = hands.chain(calls).collect();
+        let waiting = hands.chain(calls).chain(self.graph.imported_promises());
+        let waiting: Vec<Id> = waiting.collect();
         for id in waiting {
             if let Ok(route) = self.graph.route(id) {
                 any |= self.drive(route.end);
