@@ -9,8 +9,8 @@ use capnp::any_pointer;
 use capnp::capability::{Client, FromClientHook, Promise, Request};
 use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 use capnp::traits::HasTypeId;
-use capspan::Error;
 use capspan::membrane::{Crossing, Membrane, Passage, Policy};
+use capspan::{Error, Tasks};
 use capspan_testkit::membrane::events::{soon, start};
 use capspan_testkit::membrane::raw;
 use capspan_testkit::membrane::scene::{Place, Scene, assert_revoked, at, label, typed};
@@ -378,6 +378,42 @@ fn what_was_called_on_a_promise_goes_before_what_is_called_on_what_it_was() {
         ));
         assert_eq!(*notes.0.borrow(), [2, 5, 13, 8]);
         drop((label, stored));
+    });
+}
+
+#[test]
+fn what_a_promise_resolved_to_is_let_go_by_the_driver() {
+    run(async {
+        let (inside, outside) = (World::new(), World::new());
+        let (tasks, driver) = Tasks::new();
+        tokio::task::spawn_local(driver);
+        let membrane = Membrane::builder().tasks(&tasks).build();
+        let inner = inside.probe("inner");
+        let mut request = inner.promise_request();
+        request.get().set_to(probe::Target::Given);
+        request
+            .get()
+            .set_cap(membrane.import(outside.probe("outer")));
+        let response = soon(request.send().promise).await.unwrap();
+        let promise = response.get().unwrap().get_cap().unwrap();
+        drop(response);
+        // Inside it resolves to the wrapper of something outside, and so outside to that itself.
+        let wrapper = membrane.export(promise);
+        let asked = start({
+            let wrapper = wrapper.clone();
+            async move { label(&wrapper).await }
+        });
+        idle().await;
+        inside.gate().open();
+        assert_eq!(soon(asked).await.unwrap(), "outer");
+        inside.empty();
+        idle().await;
+        assert_eq!(outside.live(), 1);
+        // Its drop may be in the middle of anything.
+        drop(wrapper);
+        assert_eq!(outside.live(), 1);
+        idle().await;
+        assert_eq!(outside.live(), 0);
     });
 }
 

@@ -1,11 +1,12 @@
 //! Policies: what becomes of calls, inbound and outbound.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use capnp::capability::{Client, FromClientHook};
+use capnp::traits::HasTypeId;
 use capspan::Error;
-use capspan::membrane::{AllowList, Call, Chain, Membrane, Policy, Verdict};
+use capspan::membrane::{AllowList, Call, Chain, Crossing, Membrane, Passage, Policy, Verdict};
 use capspan_testkit::membrane::events::{soon, start};
 use capspan_testkit::membrane::idle;
 use capspan_testkit::membrane::scene::{Scene, Worlds, label, ruled};
@@ -307,4 +308,62 @@ fn an_allow_list_refuses_what_is_not_on_it_in_both_directions() {
             assert_eq!(echo(&scene.wrapper, &outer).await.unwrap(), b"hello");
         },
     );
+}
+
+/// Prints what it is asked about.
+#[derive(Default)]
+struct Prints(Rc<RefCell<Vec<String>>>);
+
+impl Policy for Prints {
+    fn inbound_call(&self, call: &Call<'_>) -> Verdict {
+        self.0.borrow_mut().push(format!("{call:?}"));
+        Verdict::Forward
+    }
+
+    fn import_external(&self, crossing: &Crossing<'_>) -> Passage {
+        self.0.borrow_mut().push(format!("{crossing:?}"));
+        Passage::Usual
+    }
+}
+
+#[test]
+fn what_is_printed_of_a_policy_says_what_it_is_about() {
+    let printed = Rc::default();
+    ruled(
+        |_| Prints(Rc::clone(&printed)),
+        async |scene| {
+            printed.take();
+            let mut store = scene.wrapper.store_request();
+            store.get().set_cap(scene.outside.probe("cap"));
+            soon(store.send().promise).await.unwrap();
+            let printed = printed.take();
+            assert_eq!(printed.len(), 2, "{printed:?}");
+            let id = format!("interface_id: {:#x}", probe::Client::TYPE_ID);
+            let call = format!("Call {{ {id}, method_id: 4, is_inbound: true, .. }}");
+            assert!(printed.contains(&call), "{printed:?}");
+            assert!(printed.contains(&"Crossing { .. }".to_owned()));
+        },
+    );
+    let broken = || capnp_rpc::new_broken_cap(capnp::Error::failed("x".into()));
+    let refused = || Error::failed("no entry");
+    let chain = Chain::new().with(AllowList::new());
+    for (printed, expected) in [
+        (format!("{:?}", Verdict::Forward), "Forward"),
+        (format!("{:?}", Verdict::Redirect(broken())), "Redirect(..)"),
+        (format!("{:?}", Verdict::Refuse(refused())), "Refuse(Error"),
+        (format!("{:?}", Passage::Usual), "Usual"),
+        (format!("{:?}", Passage::Instead(broken())), "Instead(..)"),
+        (format!("{:?}", Passage::Refuse(refused())), "Refuse(Error"),
+        (format!("{chain:?}"), "Chain { policies: 1, .. }"),
+        (format!("{:?}", Membrane::builder()), "Builder { .. }"),
+        (format!("{:?}", Membrane::new()), "Membrane { .. }"),
+        (
+            format!("{:?}", Membrane::new().downgrade()),
+            "WeakMembrane { .. }",
+        ),
+    ] {
+        assert!(printed.starts_with(expected), "{printed}");
+    }
+    assert!(format!("{:?}", Verdict::Refuse(refused())).contains("no entry"));
+    assert!(format!("{:?}", Passage::Refuse(refused())).contains("no entry"));
 }

@@ -9,7 +9,7 @@ use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 use futures::FutureExt;
 
 use super::Direction;
-use super::call::{self, Noted, Room};
+use super::call::{self, Noted};
 use super::inspect::{IntroducedBy, Record, Wrapped};
 use super::policy::{Call, Policy, Verdict};
 use super::state::{Ref, broken};
@@ -40,7 +40,6 @@ pub(super) struct Wrapper {
     node: Rc<Node>,
     brand: usize,
     direction: Direction,
-    _room: Room<1>,
 }
 
 impl Node {
@@ -192,7 +191,6 @@ impl Wrapper {
             brand: node.membrane.brand(),
             direction: node.direction(),
             node,
-            _room: Room::NEW,
         }
     }
 }
@@ -274,7 +272,6 @@ impl ClientHook for Wrapper {
     fn add_ref(&self) -> Box<dyn ClientHook> {
         Box::new(Self {
             node: self.node.clone(),
-            _room: Room::NEW,
             ..*self
         })
     }

@@ -9,7 +9,6 @@ use capnp::any_pointer;
 use capnp::capability::{RemotePromise, Response};
 use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, ResponseHook};
 
-use super::Room;
 use super::in_flight::{Calls, Hold, Kind};
 use super::noted::Noted;
 use crate::membrane::Direction;
@@ -165,15 +164,11 @@ enum Source {
 /// The promise of a call.
 pub(super) struct Answer {
     call: Call,
-    _room: Room<1>,
 }
 
 impl Answer {
     pub(super) fn new(call: Call) -> Self {
-        Self {
-            call,
-            _room: Room::NEW,
-        }
+        Self { call }
     }
 }
 

@@ -10,7 +10,7 @@ use capnp::private::capability::{ParamsHook, ResultsHook};
 
 use super::in_flight::{Calls, Hold, InFlight, Kind};
 use super::noted::Noted;
-use super::{Room, results};
+use super::results;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
 use crate::membrane::client::Node;
@@ -73,7 +73,6 @@ pub(in crate::membrane) fn deliver(
             incoming: Incoming::new(params),
             back: direction.reverse(),
             membrane: membrane.clone(),
-            _room: Room::NEW,
         });
         if let Some(_introducing) = membrane.introducing_params(method) {
             // Looked at now, as it is known by whom. Whoever reads it sees what is wrong with it.
@@ -143,7 +142,6 @@ struct Delivered {
     hold: Hold<Received>,
     /// If not, it is among the membrane's waits.
     is_call: bool,
-    _room: Room<1>,
 }
 
 impl Delivered {
@@ -151,7 +149,6 @@ impl Delivered {
         Self {
             hold: Hold::new(membrane.clone(), noted, Received { id }),
             is_call: true,
-            _room: Room::NEW,
         }
     }
 }
@@ -180,7 +177,6 @@ struct Params {
     incoming: Incoming<Box<dyn ParamsHook>>,
     back: Direction,
     membrane: Ref,
-    _room: Room<3>,
 }
 
 impl ParamsHook for Params {

@@ -1,11 +1,11 @@
 //! A call that crosses: its request, its parameters, its results, its answer.
 //!
-//! There are two ways through. Who holds a wrapper builds a request and sends it: [`request`] lets the
-//! parameters cross when it is sent, and [`answer`] the results when they are looked at. Who forwards a
-//! call it has received hands over its parameters and results: [`delivery`] lets the parameters cross
-//! when they are looked at, and the results when they are done.
-//!
-//! What a call allocates has [`Room`], so that its blocks are of sizes that `capnp-rpc` does not use.
+//! There are three ways through. Who holds a wrapper builds a request and sends it. If what is wrapped is
+//! an object or a promise of this process, the messages are ours: [`local`]. If it is elsewhere, or a
+//! wrapper itself, the request is its own: [`request`] lets the parameters cross when it is sent, and
+//! [`answer`] the results when they are looked at. Who forwards a call it has received hands over its
+//! parameters and results: [`delivery`] lets the parameters cross when they are looked at, and [`results`]
+//! when they are done.
 //!
 //! Parameters cross the way the call goes, so calls on capabilities in them come back the other way.
 
@@ -23,21 +23,3 @@ pub(super) use in_flight::Calls;
 pub(super) use local::{Local, local_request};
 pub(super) use noted::Noted;
 pub(super) use request::{pipeline, request};
-
-use std::mem::MaybeUninit;
-
-/// Unused words that make a value larger.
-///
-/// The allocator of most Linux systems (glibc's) keeps seven free blocks of each size at hand, and takes
-/// ten times as long for the eighth. `capnp-rpc` has ten of 32, 64 and 80 bytes each in use for one call
-/// alone. So what a call allocates here is made to be larger than 64, 32 bytes, which is measured in
-/// `examples/ratios.rs`: without, a call takes a twentieth longer.
-pub(super) struct Room<const WORDS: usize> {
-    _words: [MaybeUninit<usize>; WORDS],
-}
-
-impl<const WORDS: usize> Room<WORDS> {
-    pub(super) const NEW: Self = Self {
-        _words: [const { MaybeUninit::uninit() }; WORDS],
-    };
-}

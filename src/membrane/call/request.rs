@@ -7,8 +7,8 @@ use capnp::capability::{Promise, RemotePromise, Response};
 use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, RequestHook};
 
 use super::answer::{Answer, Call};
+use super::delivery;
 use super::noted;
-use super::{Room, delivery};
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Outgoing;
 use crate::membrane::client::Node;
@@ -32,7 +32,6 @@ struct Unsent {
     target: Rc<Node>,
     interface_id: u64,
     method_id: u16,
-    _room: Room<1>,
 }
 
 /// Wraps `inner`, a request to what `target` wraps.
@@ -49,7 +48,6 @@ pub(in crate::membrane) fn request(
         target,
         interface_id,
         method_id,
-        _room: Room::NEW,
     }))
 }
 

@@ -4,7 +4,6 @@ use capnp::any_pointer;
 use capnp::capability::Promise;
 use capnp::private::capability::{PipelineHook, RequestHook, ResultsHook};
 
-use super::Room;
 use super::delivery::Ticket;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Outgoing;
@@ -18,7 +17,6 @@ struct Results {
     call: Ticket,
     // After all that belongs inside.
     membrane: Ref,
-    _room: Room<1>,
 }
 
 /// Wraps `inner`, the results of a call that goes in `direction`.
@@ -34,7 +32,6 @@ pub(super) fn results(
         direction,
         call,
         membrane: membrane.clone(),
-        _room: Room::NEW,
     })
 }
 
