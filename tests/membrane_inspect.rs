@@ -58,7 +58,9 @@ fn a_wrapper_tells_the_call_that_introduced_it_and_those_made_on_it() {
         assert_eq!(wrapped.calls(), 2);
         assert_eq!(wrapped.since(), Some(scene.clock.now()));
         assert!(wrapped.since() > Some(Timestamp::default()));
-        drop(made);
+        let by_hand = scene.membrane.export(scene.inside.probe("by hand"));
+        assert_eq!(introduced(&scene).len(), 1, "the call is over");
+        drop((made, by_hand));
         idle().await;
         assert!(introduced(&scene).is_empty());
     });

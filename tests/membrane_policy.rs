@@ -310,6 +310,49 @@ fn an_allow_list_refuses_what_is_not_on_it_in_both_directions() {
     );
 }
 
+/// Has this to say of whatever goes out.
+struct Out(Passage);
+
+impl Policy for Out {
+    fn export_internal(&self, _: &Crossing<'_>) -> Passage {
+        self.0.clone()
+    }
+}
+
+#[test]
+fn in_a_chain_the_first_refusal_of_a_capability_wins_and_then_the_first_that_hands_over_another() {
+    let worlds = Worlds::default();
+    let other = |label: &str| Out(Passage::Instead(untyped(worlds.outside.probe(label))));
+    let usual = || Out(Passage::Usual);
+    let refused = || Out(Passage::Refuse(Error::failed("no exit")));
+    let given = |chain: Chain| {
+        let membrane = Membrane::builder().policy(chain).build();
+        membrane.export(worlds.inside.probe("inner"))
+    };
+    let asked = |cap: probe::Client| {
+        let answer = capspan_testkit::membrane::run(async { label(&cap).await });
+        answer.unwrap_or_else(|error| error.extra)
+    };
+    let chain = || Chain::new().with(usual()).with(other("first"));
+    assert_eq!(asked(given(Chain::new().with(usual()))), "inner");
+    assert_eq!(asked(given(chain().with(other("second")))), "first");
+    assert_eq!(asked(given(chain().with(refused()))), "no exit");
+    assert_eq!(asked(given(chain().with(usual()))), "first");
+}
+
+#[test]
+fn a_chain_waits_for_promises_if_one_of_it_does() {
+    let waits = |waits| On {
+        waits,
+        ..On::inbound(LABEL, Verdict::Forward)
+    };
+    let chain = |first, second| Chain::new().with(waits(first)).with(waits(second));
+    for (first, second) in [(false, false), (false, true), (true, false)] {
+        let waits = chain(first, second).should_resolve_before_redirecting();
+        assert_eq!(waits, first || second);
+    }
+}
+
 /// Prints what it is asked about.
 #[derive(Default)]
 struct Prints(Rc<RefCell<Vec<String>>>);

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use capspan::membrane::{Call, CallWatch, Policy};
+use capspan::membrane::{Call, CallWatch, Chain, Policy};
 use capspan_testkit::membrane::events::{soon, start};
 use capspan_testkit::membrane::idle;
 use capspan_testkit::membrane::scene::{Scene, label, ruled};
@@ -96,6 +96,29 @@ fn a_call_out_within_a_call_in_is_told_in_between() {
         );
     });
 }
+
+#[test]
+fn each_of_a_chain_is_told() {
+    let logs = [(); 2].map(|()| Rc::new(RefCell::new(Vec::new())));
+    ruled(
+        |_| {
+            let [one, other] = logs.each_ref().map(|log| Tap { log: log.clone() });
+            Chain::new().with(one).with(AllowAll).with(other)
+        },
+        async |scene| {
+            logs.iter().for_each(|log| drop(log.take()));
+            label(&scene.wrapper).await.unwrap();
+            for log in &logs {
+                assert_eq!(log.take(), ["in 2 begins", "in 2 returned"]);
+            }
+        },
+    );
+}
+
+/// Has nothing to say.
+struct AllowAll;
+
+impl Policy for AllowAll {}
 
 #[test]
 fn a_call_that_fails_is_told_why() {
@@ -221,10 +244,24 @@ mod meter {
                     assert!(method.is_inbound);
                     calls
                 };
-                assert_eq!((counted(2).begun(), counted(2).returned()), (3, 3));
-                assert_eq!((counted(10).begun(), counted(10).failed()), (1, 1));
-                assert_eq!((counted(8).canceled(), counted(8).in_flight()), (1, 0));
-                assert_eq!(counted(9).in_flight(), 1);
+                let of = |method_id| {
+                    let calls = counted(method_id);
+                    let ended = [calls.returned(), calls.failed(), calls.canceled()];
+                    (calls.begun(), ended, calls.in_flight())
+                };
+                assert_eq!(of(2), (3, [3, 0, 0], 0));
+                assert_eq!(of(10), (1, [0, 1, 0], 0));
+                assert_eq!(of(8), (1, [0, 0, 1], 0));
+                assert_eq!(of(9), (1, [0, 0, 0], 1));
+                let latencies = |method_id| counted(method_id).latencies().map(|all| all.len());
+                assert_eq!([2, 10, 8, 9].map(latencies), [Some(3), Some(1), None, None]);
+                assert_eq!(counted(8).latency(0.5), Duration::ZERO);
+                let printed = format!("{meter:?}, {:?}", counted(2));
+                assert_eq!(
+                    printed,
+                    "Meter { .. }, Calls { begun: 3, returned: 3, failed: 0, canceled: 0, \
+                     max_latency: 1µs }"
+                );
                 scene.inside.gate().open();
                 soon(waiting).await.unwrap();
                 let took = counted(9).max_latency();
