@@ -347,6 +347,7 @@ fn a_chain_waits_for_promises_if_one_of_it_does() {
         ..On::inbound(LABEL, Verdict::Forward)
     };
     let chain = |first, second| Chain::new().with(waits(first)).with(waits(second));
+    assert!(!AllowList::new().should_resolve_before_redirecting());
     for (first, second) in [(false, false), (false, true), (true, false)] {
         let waits = chain(first, second).should_resolve_before_redirecting();
         assert_eq!(waits, first || second);
