@@ -5,13 +5,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use capnp::capability::{Client, Promise};
 use capnp::private::capability::{ClientHook, PipelineOp};
 use capnp::private::layout::CapTable;
 
 use super::bell::{Bell, Listener};
+use super::early::Early;
 use super::message::{Body, Message, capability};
 use crate::membrane::client::Node;
 
@@ -75,6 +76,9 @@ impl Work {
         let mut early = Some(Rc::new(message));
         let promises = {
             let mut progress = self.progress.borrow_mut();
+            if let Some(Err(_)) = progress.returned {
+                return;
+            }
             std::mem::swap(&mut progress.early, &mut early);
             std::mem::take(&mut progress.promises)
         };
@@ -127,7 +131,14 @@ impl Work {
             (progress.promise.take(), progress.bell.clone())
         };
         match bell {
-            None => self.poll_with(cx, promise),
+            None => {
+                let polled = self.poll_with(cx, promise);
+                // There may be several since: whoever is not listening would not be woken.
+                if polled.is_pending() && self.progress.borrow().bell.is_some() {
+                    cx.waker().wake_by_ref();
+                }
+                polled
+            }
             Some(bell) => {
                 listener.listen(&bell, cx.waker());
                 let waker = Waker::from(bell);
@@ -142,6 +153,7 @@ impl Work {
         promise: Option<Promise<(), capnp::Error>>,
     ) -> Poll<capnp::Result<()>> {
         if let Some(mut promise) = promise {
+            let panics = Panics(self);
             match Pin::new(&mut promise).poll(cx) {
                 Poll::Pending => self.progress.borrow_mut().promise = Some(promise),
                 Poll::Ready(returned) => {
@@ -154,6 +166,7 @@ impl Work {
                     self.progress.borrow_mut().returned = Some(returned);
                 }
             }
+            std::mem::forget(panics);
         }
         if self.is_over() {
             self.tell();
@@ -172,30 +185,28 @@ impl Work {
 
     /// It is over: tells all who wait for it, and before them those who have called what is in its
     /// results.
-    fn tell(&self) {
-        let (promises, bell, early) = {
+    pub(super) fn tell(&self) {
+        let (promises, bell, early, waker) = {
             let mut progress = self.progress.borrow_mut();
             let promises = std::mem::take(&mut progress.promises);
-            (promises, progress.bell.take(), progress.early.take())
+            let Progress {
+                bell, early, waker, ..
+            } = &mut *progress;
+            (promises, bell.take(), early.take(), waker.take())
         };
+        settle(promises);
         // A response that is held keeps nothing but what is in it.
         drop(early);
-        settle(promises);
         if let Some(bell) = bell {
             bell.ring();
         }
+        drop(waker);
     }
 
-    /// What is to be told when the results are there: the wrapper of a [`Promised`].
-    pub(super) fn promise_to(&self, wrapper: &Rc<Node>) {
+    /// There will be several who wait for it.
+    fn share(&self) {
         let waker = {
             let mut progress = self.progress.borrow_mut();
-            let promises = &mut progress.promises;
-            // Those that are gone go when there is no room left.
-            if promises.len() == promises.capacity() {
-                promises.retain(|promise| promise.strong_count() > 0);
-            }
-            promises.push(Rc::downgrade(wrapper));
             match progress.bell {
                 Some(_) => None,
                 // Whoever waits already is to listen from now on.
@@ -207,6 +218,35 @@ impl Work {
         };
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// What is to be told when the results are there: the wrapper of a [`Promised`].
+    pub(super) fn promise_to(&self, wrapper: &Rc<Node>) {
+        let mut progress = self.progress.borrow_mut();
+        let promises = &mut progress.promises;
+        // Those that are gone go when there is no room left.
+        if promises.len() == promises.capacity() {
+            promises.retain(|promise| promise.strong_count() > 0);
+        }
+        promises.push(Rc::downgrade(wrapper));
+    }
+}
+
+/// Its drop says that the service panicked: whoever else waits for it is not to wait for ever.
+struct Panics<'a>(&'a Work);
+
+impl Drop for Panics<'_> {
+    fn drop(&mut self) {
+        let Self(work) = self;
+        let bell = {
+            let mut progress = work.progress.borrow_mut();
+            let error = capnp::Error::failed("the service panicked".into());
+            progress.returned = Some(Err(error));
+            progress.bell.clone()
+        };
+        if let Some(bell) = bell {
+            bell.ring();
         }
     }
 }
@@ -230,6 +270,7 @@ pub(super) struct Promised {
 
 impl Promised {
     pub(super) fn new(work: Rc<Work>, ops: &[PipelineOp]) -> Self {
+        work.share();
         Self {
             work,
             ops: ops.to_vec(),
@@ -247,10 +288,18 @@ impl Future for Promised {
             ops,
             listener,
         } = self.get_mut();
+        let polled = match work.early() {
+            Some(_) => Poll::Pending,
+            None => work.poll(cx, listener),
+        };
+        // They may be given early by what was polled just now.
         let hook: Box<dyn ClientHook> = match work.early() {
-            Some(early) => capability(&early.body, &early.table, ops),
+            Some(early) => Box::new(Early {
+                inside: capability(&early.body, &early.table, ops),
+                work: work.clone(),
+            }),
             None => {
-                std::task::ready!(work.poll(cx, listener))?;
+                ready!(polled)?;
                 capability(work.body()?, &work.table.borrow(), ops)
             }
         };
