@@ -121,6 +121,42 @@ fn who_calls_what_is_given_early_lets_the_service_go_on() {
 }
 
 #[test]
+fn a_response_keeps_nothing_inside_for_who_calls_what_was_given_early() {
+    here(async |scene| {
+        let object = {
+            let world = scene.inside.clone();
+            raw::object(move |_method, _params, results| {
+                let world = world.clone();
+                Promise::from_future(async move {
+                    let mut results = Results::<swap_results::Owned>::new(results);
+                    results.get().set_cap(world.probe("early"));
+                    results.set_pipeline()?;
+                    opened(&world).await?;
+                    results.get().set_cap(world.probe("late"));
+                    Ok(())
+                })
+            })
+        };
+        let wrapper: probe::Client = scene.membrane.export(typed(object));
+        let sent = wrapper.swap_request().send();
+        let early = sent.pipeline.get_cap();
+        let hangs = early.hang_request().send().promise;
+        let answer = start(sent.promise);
+        idle().await;
+        let hangs = start(hangs);
+        idle().await;
+        scene.inside.gate().open();
+        let response = soon(answer).await.unwrap();
+        scene.revoke();
+        assert!(soon(hangs).await.is_err());
+        drop((early, sent.pipeline));
+        idle().await;
+        assert_eq!(scene.inside.live(), 0, "the response holds it");
+        drop(response);
+    });
+}
+
+#[test]
 fn who_waits_for_what_a_policy_hands_over_bare_wakes_the_caller_as_well() {
     /// Hands over all but the first as it is.
     #[derive(Default)]

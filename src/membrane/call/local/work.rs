@@ -1,6 +1,6 @@
 //! What a call of this process is inside: it knows of no membrane, and may go on when that is gone.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -23,8 +23,12 @@ pub(super) struct Work {
     progress: RefCell<Progress>,
     /// The results, when the service is done with them.
     body: OnceCell<Body>,
-    /// The capabilities in them, but for those that the caller has taken.
+    /// The capabilities in them, until they are taken.
     table: RefCell<CapTable>,
+    /// How many [`Promised`] there are, which may want them.
+    promised: Cell<usize>,
+    /// Has the caller taken the capabilities?
+    is_taken: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -111,11 +115,11 @@ impl Work {
         !self.table.borrow().is_empty()
     }
 
-    /// The capabilities in its results: moved where nobody else could want them.
-    pub(super) fn take_table(self: &Rc<Self>) -> CapTable {
-        match Rc::strong_count(self) {
-            // The call in flight, and who asks.
-            ..=2 => self.table.take(),
+    /// The capabilities in its results: moved where nobody else could want them, else kept until nobody does.
+    pub(super) fn take_table(&self) -> CapTable {
+        self.is_taken.set(true);
+        match self.promised.get() {
+            0 => self.table.take(),
             _ => self.table.borrow().clone(),
         }
     }
@@ -271,10 +275,21 @@ pub(super) struct Promised {
 impl Promised {
     pub(super) fn new(work: Rc<Work>, ops: &[PipelineOp]) -> Self {
         work.share();
+        work.promised.set(work.promised.get() + 1);
         Self {
             work,
             ops: ops.to_vec(),
             listener: Listener::default(),
+        }
+    }
+}
+
+impl Drop for Promised {
+    fn drop(&mut self) {
+        let Self { work, .. } = self;
+        work.promised.set(work.promised.get() - 1);
+        if work.promised.get() == 0 && work.is_taken.get() {
+            drop(work.table.take());
         }
     }
 }
