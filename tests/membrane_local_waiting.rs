@@ -298,6 +298,7 @@ fn a_policy_that_looks_for_results_on_their_way_is_told_so() {
         *curious.pipeline.borrow_mut() = Some(sent.pipeline.noop());
         let given = first(&sent.pipeline);
         assert_eq!(*curious.found.borrow(), [on_their_way, on_their_way]);
-        assert_eq!(label(&given).await.unwrap(), "given");
+        // As its promise has said.
+        assert_eq!(label(&given).await.unwrap_err().extra, on_their_way);
     });
 }

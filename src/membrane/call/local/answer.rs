@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use capnp::any_pointer;
 use capnp::capability::{Client, Promise, RemotePromise, Response};
@@ -72,12 +72,19 @@ pub(super) fn sent(hold: Hold<Local>, direction: Direction) -> RemotePromise<any
 }
 
 impl Call {
-    fn poll(&self, cx: &mut Context<'_>, listener: &mut Listener) -> Poll<capnp::Result<Rc<Work>>> {
+    fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        listener: &mut Listener,
+    ) -> Poll<capnp::Result<Box<dyn ResponseHook>>> {
         let Some(work) = self.hold.with(|call| call.kind.work.clone()) else {
             return self.hold.failed();
         };
         match work.poll(cx, listener) {
-            Poll::Ready(result) => Poll::Ready(self.hold.end(result).map(|()| work)),
+            Poll::Ready(result) => {
+                let response = result.and_then(|()| self.response(work));
+                Poll::Ready(self.hold.end(response))
+            }
             Poll::Pending => {
                 drop(work);
                 // For a revocation.
@@ -103,14 +110,17 @@ impl Call {
 
     /// The results, whose capabilities cross once.
     fn crossed(&self, work: Rc<Work>) -> capnp::Result<Rc<Crossed>> {
-        let begun = self.hold.with(|call| match &call.kind.results {
-            Crossing::NotBegun => {
-                call.kind.results = Crossing::UnderWay;
-                None
-            }
-            Crossing::UnderWay => Some(Err(under_way())),
-            Crossing::Done(crossed) => Some(Ok(crossed.clone())),
-        });
+        let begun = self
+            .hold
+            .with(|call| match (&call.error, &call.kind.results) {
+                (Some(error), _) => Some(Err((**error).clone())),
+                (None, Crossing::NotBegun) => {
+                    call.kind.results = Crossing::UnderWay;
+                    None
+                }
+                (None, Crossing::UnderWay) => Some(Err(under_way())),
+                (None, Crossing::Done(crossed)) => Some(Ok(crossed.clone())),
+            });
         if let Some(crossed) = begun {
             return crossed;
         }
@@ -165,8 +175,7 @@ impl Future for Answer {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { call, listener } = self.get_mut();
-        let work = ready!(call.poll(cx, listener))?;
-        Poll::Ready(call.response(work).map(Response::new))
+        call.poll(cx, listener).map_ok(Response::new)
     }
 }
 
