@@ -1,10 +1,15 @@
 //! Limits: what is beyond is refused with an error that names the limit, and counted.
 
-use capnp::capability::FromClientHook;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use capnp::capability::{FromClientHook, Promise};
+use capspan::Error;
 use capspan::membrane::{Limits, Membrane, Refused};
 use capspan_testkit::membrane::events::{soon, start};
-use capspan_testkit::membrane::scene::{Scene, Worlds, everywhere_with, label};
-use capspan_testkit::membrane::{idle, run};
+use capspan_testkit::membrane::raw;
+use capspan_testkit::membrane::scene::{Scene, Worlds, everywhere_with, label, typed};
+use capspan_testkit::membrane::{connect, idle, run};
 use capspan_testkit::probe_capnp::probe;
 
 fn limited(limits: Limits, test: impl AsyncFn(Scene)) {
@@ -169,5 +174,35 @@ fn promises_that_are_waited_for_are_no_calls() {
             soon(resolved).await.unwrap();
             label(&promise).await.unwrap();
         }
+    });
+}
+
+#[test]
+fn a_call_that_was_received_counts_until_its_service_lets_go_of_the_results() {
+    run(async {
+        let kept = Rc::new(RefCell::new(Vec::new()));
+        let object = {
+            let kept = kept.clone();
+            raw::object(move |_method, _params, results| {
+                kept.borrow_mut().push(results);
+                Promise::ok(())
+            })
+        };
+        let membrane = Membrane::builder().limits(none().calls(1)).build();
+        let connection = connect::<probe::Client>(membrane.export(typed(object)));
+        let call = || start(connection.bootstrap.swap_request().send().promise);
+        let first = call();
+        idle().await;
+        assert!(soon(call()).await.is_err());
+        assert_eq!(membrane.refused().calls, 1);
+        kept.take();
+        assert!(soon(first).await.is_ok());
+        let second = call();
+        idle().await;
+        // The same where it was revoked before.
+        membrane.revoke(Error::revoked("enough"));
+        kept.take();
+        let _ = soon(second).await;
+        assert_eq!(membrane.refused().calls, 1);
     });
 }

@@ -418,6 +418,27 @@ fn what_a_promise_resolved_to_is_let_go_by_the_driver() {
 }
 
 #[test]
+fn what_was_called_on_a_promise_goes_first_where_the_results_come_late() {
+    here(async |scene| {
+        let (object, kept) = keeps_results();
+        let wrapper = scene.membrane.export(object);
+        let mut sent = wrapper.swap_request().send();
+        let promised = sent.pipeline.get_cap();
+        assert!((&mut sent.promise).now_or_never().is_none());
+        let label = promised.label_request().send();
+        let notes = Notes::default();
+        let mut results = capnp::capability::Results::<probe::swap_results::Owned>::new(
+            kept.take().expect("it was called"),
+        );
+        results.get().set_cap(FromClientHook::new(notes.add_ref()));
+        drop(results);
+        let stored = sent.pipeline.get_cap().stored_request().send();
+        assert_eq!(*notes.0.borrow(), [2, 5]);
+        drop((label, stored));
+    });
+}
+
+#[test]
 fn a_server_is_wrapped_on_either_side() {
     here(async |scene| {
         let server = || Words("one two".into());

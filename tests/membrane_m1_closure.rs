@@ -3,13 +3,16 @@
 //! How it is proved: every capability that either side has got through the membrane is kept; then the
 //! membrane is revoked, and each of them must fail with the reason. A bare one would go on working.
 
-use capnp::capability::{Client, FromClientHook, Promise};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use capnp::capability::{Client, FromClientHook, Promise, Results};
 use capspan_testkit::membrane::events::{soon, start};
 use capspan_testkit::membrane::raw;
 use capspan_testkit::membrane::scene::{
     Place, Scene, assert_revoked, at, everywhere, identity, label, typed,
 };
-use capspan_testkit::membrane::{World, bundle as shape, idle};
+use capspan_testkit::membrane::{World, bundle as shape, connect, idle};
 use capspan_testkit::probe_capnp::{bundle, probe};
 
 /// What one side has got from the other.
@@ -382,5 +385,32 @@ fn m1_a_wrapper_is_not_what_it_wraps() {
         assert_ne!(address, identity(&bare).1);
         assert_ne!(brand, identity(&bare).0);
         assert_eq!(brand, identity(&scene.wrapper).0, "one membrane, one brand");
+    });
+}
+
+#[test]
+fn m1_results_that_are_let_go_of_after_their_call_has_returned() {
+    everywhere(async |scene| {
+        let kept = Rc::new(RefCell::new(None));
+        let object = {
+            let kept = kept.clone();
+            raw::object(move |_method, _params, results| {
+                *kept.borrow_mut() = Some(Results::<probe::swap_results::Owned>::new(results));
+                Promise::ok(())
+            })
+        };
+        // Called over a connection: so the membrane hands on what it has received.
+        let connection = connect::<probe::Client>(scene.membrane.export(typed(object)));
+        let sent = connection.bootstrap.swap_request().send();
+        let answer = start(sent.promise);
+        idle().await;
+        let mut results = kept.take().expect("it was called");
+        results.get().set_cap(scene.inside.probe("given late"));
+        drop(results);
+        let response = soon(answer).await.unwrap();
+        let given = response.get().unwrap().get_cap().unwrap();
+        assert_eq!(label(&given).await.unwrap(), "given late");
+        scene.revoke();
+        assert_revoked("what was given late", &given).await;
     });
 }

@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use capspan::membrane::{Call, CallWatch, Chain, Policy};
+use capspan::membrane::{Call, CallWatch, Chain, Limits, Membrane, Policy};
 use capspan_testkit::membrane::events::{soon, start};
-use capspan_testkit::membrane::idle;
 use capspan_testkit::membrane::scene::{Scene, label, ruled};
+use capspan_testkit::membrane::{World, idle, run};
 use capspan_testkit::probe_capnp::probe;
 
 /// Notes how calls end.
@@ -294,4 +294,22 @@ mod meter {
             assert_eq!((together.interface_id, calls.failed()), (0, 744));
         });
     }
+}
+
+#[test]
+fn a_call_whose_results_are_refused_is_told_to_fail() {
+    run(async {
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let membrane = Membrane::builder()
+            .policy(Tap { log: log.clone() })
+            .limits(Limits::default().capabilities_in_a_message(1))
+            .build();
+        let wrapper = membrane.export(World::new().probe("inner"));
+        let mut request = wrapper.many_request();
+        request.get().set_count(2);
+        assert!(soon(request.send().promise).await.is_err());
+        let log = log.take();
+        assert_eq!(log[0], "in 7 begins");
+        assert!(log[1].starts_with("in 7 failed"), "{log:?}");
+    });
 }

@@ -12,9 +12,11 @@ use crate::waiting::Waiting;
 /// Resolves once, when nothing refers through the membrane any more, in either direction.
 ///
 /// That means: no wrapper, no request that was not sent, no call in flight, no pipeline, and no
-/// message that was received is held, and what the wrappers wrapped has been let go. One message does
-/// not count: the response to a call that stayed in this process, where it has no capabilities. (Behind a
-/// second membrane: where it is nothing but a struct whose pointers lead to nothing that holds pointers.)
+/// message that was received is held, and what the wrappers wrapped has been let go. Some messages of a
+/// call that stayed in this process do not count: the parameters and the results that its service keeps
+/// for longer than the call, but for wrappers in them, and its response, where that has no capabilities.
+/// (Behind a second membrane: where it is nothing but a struct whose pointers lead to nothing that holds
+/// pointers.)
 /// It keeps nothing alive itself. Clones resolve together; one that is dropped is no loss.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]

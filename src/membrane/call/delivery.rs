@@ -22,6 +22,19 @@ use crate::membrane::turn::Turn;
 pub(in crate::membrane) struct Received {
     /// Tells its results whether it is still there. Zero is nobody's.
     id: u64,
+    results: Kept,
+}
+
+/// Who has the results of a call that was received.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Kept {
+    /// Nobody any more.
+    #[default]
+    Not,
+    /// The service, which has not returned.
+    ByService,
+    /// A service that has returned. They have a hold on the call.
+    ForLater,
 }
 
 impl Kind for Received {
@@ -29,6 +42,11 @@ impl Kind for Received {
 
     fn calls(membrane: &State) -> &Calls<Self> {
         &membrane.received
+    }
+
+    /// It holds nothing inside, and its results are to find it.
+    fn let_go(&mut self) -> Self {
+        Self::default()
     }
 }
 
@@ -51,6 +69,14 @@ impl Ticket {
             .with(self.key, |call| (call.kind.id == self.id).then(|| f(call)));
         found.flatten()
     }
+
+    /// Its results are let go of, and with them a call that has returned before.
+    pub(super) fn end(self, membrane: &State) {
+        let kept = self.with(membrane, |call| std::mem::take(&mut call.kind.results));
+        if kept == Some(Kept::ForLater) {
+            membrane.received.release(self.key);
+        }
+    }
 }
 
 /// Hands on a call of `method` on `target`: `call` gets what the other side is to see.
@@ -68,7 +94,8 @@ pub(in crate::membrane) fn deliver(
     if let Err(error) = membrane.admit_call() {
         return Promise::err(error);
     }
-    in_flight(membrane, target.call_begins(method), |ticket| {
+    let noted = target.call_begins(method);
+    in_flight(membrane, noted, Kept::ByService, |ticket| {
         let params = Box::new(Params {
             incoming: Incoming::new(params),
             back: direction.reverse(),
@@ -97,7 +124,7 @@ pub(super) fn until_revoked(
             }
             Promise::err(reason.clone())
         }
-        None => in_flight(membrane, noted, |_| promise),
+        None => in_flight(membrane, noted, Kept::Not, |_| promise),
     }
 }
 
@@ -109,7 +136,7 @@ pub(in crate::membrane) fn wait_until_revoked(
     match membrane.revoked() {
         Some(reason) => Promise::err(reason.clone()),
         None => {
-            let mut waiting = Delivered::new(membrane, None, 0);
+            let mut waiting = Delivered::new(membrane, None, Received::default());
             waiting.is_call = false;
             membrane.waits.set(membrane.waits.get() + 1);
             waiting.hold.with(|call| call.promise = Some(promise));
@@ -122,11 +149,12 @@ pub(in crate::membrane) fn wait_until_revoked(
 fn in_flight(
     membrane: &Ref,
     noted: Option<Box<Noted>>,
+    results: Kept,
     start: impl FnOnce(Ticket) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
     let id = membrane.last_received.get() + 1;
     membrane.last_received.set(id);
-    let delivered = Delivered::new(membrane, noted, id);
+    let delivered = Delivered::new(membrane, noted, Received { id, results });
     let key = delivered.hold.key();
     let mut promise = Some(start(Ticket { key, id }));
     delivered.hold.with(|call| {
@@ -145,10 +173,24 @@ struct Delivered {
 }
 
 impl Delivered {
-    fn new(membrane: &Ref, noted: Option<Box<Noted>>, id: u64) -> Self {
+    fn new(membrane: &Ref, noted: Option<Box<Noted>>, received: Received) -> Self {
         Self {
-            hold: Hold::new(membrane.clone(), noted, Received { id }),
+            hold: Hold::new(membrane.clone(), noted, received),
             is_call: true,
+        }
+    }
+
+    /// It has returned. A service that still has the results may go on to fill them: they keep the call.
+    fn leave_results(&self) {
+        let is_kept = self.hold.with(|call| {
+            let is_kept = call.kind.results == Kept::ByService;
+            if is_kept {
+                call.kind.results = Kept::ForLater;
+            }
+            is_kept
+        });
+        if is_kept {
+            self.hold.retain();
         }
     }
 }
@@ -158,13 +200,17 @@ impl Future for Delivered {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let _turn = Turn::begin(self.hold.membrane());
-        self.hold.poll(cx)
+        let polled = self.hold.poll(cx);
+        if let Poll::Ready(Ok(())) = polled {
+            self.leave_results();
+        }
+        polled
     }
 }
 
 impl Drop for Delivered {
-    /// Nobody waits any more. The call goes with its only hold. A service may keep its results for longer:
-    /// nobody is told of what becomes of them.
+    /// Nobody waits any more. The call goes with its hold, which is the only one unless it has returned. A
+    /// service may keep the results of one that was canceled: nobody is told of what becomes of them.
     fn drop(&mut self) {
         if !self.is_call {
             let waits = &self.hold.membrane().waits;

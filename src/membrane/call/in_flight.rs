@@ -26,6 +26,11 @@ pub(in crate::membrane) trait Kind: Default {
     type Output;
 
     fn calls(membrane: &State) -> &Calls<Self>;
+
+    /// What a revocation takes out of it.
+    fn let_go(&mut self) -> Self {
+        std::mem::take(self)
+    }
 }
 
 /// One call in flight.
@@ -67,7 +72,8 @@ impl<K: Kind> Calls<K> {
         self.slots.borrow_mut().get_mut(key).map(f)
     }
 
-    fn release(&self, key: usize) {
+    /// A hold on the call in a place goes.
+    pub(super) fn release(&self, key: usize) {
         let mut slots = self.slots.borrow_mut();
         let Some(call) = slots.get_mut(key) else {
             return;
@@ -89,7 +95,7 @@ impl<K: Kind> Calls<K> {
             let mut slots = self.slots.borrow_mut();
             let revoked = slots.iter_mut().map(|call| {
                 call.error.get_or_insert_with(|| Box::new(reason.clone()));
-                let inside = (call.promise.take(), std::mem::take(&mut call.kind));
+                let inside = (call.promise.take(), call.kind.let_go());
                 (inside, call.noted.take(), call.waker.take())
             });
             revoked.collect()
@@ -201,6 +207,11 @@ impl<K: Kind> Hold<K> {
         &self.membrane
     }
 
+    /// One more hold on its call, for who lets go of it by [`Calls::release`].
+    pub(super) fn retain(&self) {
+        self.with(|call| call.holds += 1);
+    }
+
     /// While it lives, what crosses is introduced by this call.
     pub(super) fn introducing(&self) -> Option<Introducing<'_>> {
         let inspection = self.membrane.inspection()?;
@@ -275,7 +286,7 @@ impl<K: Kind> Hold<K> {
 
 impl<K: Kind> Clone for Hold<K> {
     fn clone(&self) -> Self {
-        self.with(|call| call.holds += 1);
+        self.retain();
         Self::of(self.key, self.membrane.clone())
     }
 }

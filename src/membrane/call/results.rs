@@ -41,12 +41,9 @@ impl Results {
         let failed = self.call.with(&self.membrane, |call| call.error.is_some());
         failed.unwrap_or(true)
     }
-}
 
-impl Drop for Results {
-    /// The service is done with them; with the drop of `inner` they are on their way. It is also how
-    /// a canceled call ends, whose results nobody sees.
-    fn drop(&mut self) {
+    /// Lets their capabilities cross for the last time.
+    fn cross(&mut self) {
         if self.outgoing.is_flushed() || self.is_over() {
             self.outgoing.close(&self.membrane);
             return;
@@ -63,6 +60,15 @@ impl Drop for Results {
                 call.error.get_or_insert_with(|| Box::new(error));
             });
         }
+    }
+}
+
+impl Drop for Results {
+    /// The service is done with them; with the drop of `inner` they are on their way. It is also how
+    /// a canceled call ends, whose results nobody sees.
+    fn drop(&mut self) {
+        self.cross();
+        self.call.end(&self.membrane);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use capnp::any_pointer;
 use capnp::capability::{Client, Promise, RemotePromise, Response};
@@ -14,7 +14,7 @@ use super::bell::Listener;
 use super::message::{capability, read};
 use super::work::{Promised, Work};
 use crate::membrane::Direction;
-use crate::membrane::call::in_flight::{Calls, Hold, Kind};
+use crate::membrane::call::in_flight::{Calls, Hold, InFlight, Kind};
 use crate::membrane::state::{Ref, State, broken};
 
 /// What there is of a call that stays in this process.
@@ -22,8 +22,16 @@ use crate::membrane::state::{Ref, State, broken};
 pub(in crate::membrane) struct Local {
     /// Until it is revoked.
     pub(super) work: Option<Rc<Work>>,
-    /// The results, once their capabilities have crossed.
-    crossed: Option<Rc<Crossed>>,
+    results: Crossing,
+}
+
+/// How far the capabilities in the results have come.
+#[derive(Default)]
+enum Crossing {
+    #[default]
+    NotBegun,
+    UnderWay,
+    Done(Rc<Crossed>),
 }
 
 impl Kind for Local {
@@ -38,7 +46,7 @@ impl Local {
     pub(super) fn of(work: Rc<Work>) -> Self {
         Self {
             work: Some(work),
-            crossed: None,
+            results: Crossing::NotBegun,
         }
     }
 }
@@ -64,12 +72,19 @@ pub(super) fn sent(hold: Hold<Local>, direction: Direction) -> RemotePromise<any
 }
 
 impl Call {
-    fn poll(&self, cx: &mut Context<'_>, listener: &mut Listener) -> Poll<capnp::Result<Rc<Work>>> {
+    fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        listener: &mut Listener,
+    ) -> Poll<capnp::Result<Box<dyn ResponseHook>>> {
         let Some(work) = self.hold.with(|call| call.kind.work.clone()) else {
             return self.hold.failed();
         };
         match work.poll(cx, listener) {
-            Poll::Ready(result) => Poll::Ready(self.hold.end(result).map(|()| work)),
+            Poll::Ready(result) => {
+                let response = result.and_then(|()| self.response(work));
+                Poll::Ready(self.hold.end(response))
+            }
             Poll::Pending => {
                 drop(work);
                 // For a revocation.
@@ -80,7 +95,9 @@ impl Call {
     }
 
     fn response(&self, work: Rc<Work>) -> capnp::Result<Box<dyn ResponseHook>> {
-        if !work.has_capabilities() && self.hold.with(|call| call.kind.crossed.is_none()) {
+        let have_not_begun =
+            |call: &mut InFlight<Local>| matches!(call.kind.results, Crossing::NotBegun);
+        if !work.has_capabilities() && self.hold.with(have_not_begun) {
             // It is no matter of the membrane's any more.
             return Ok(Box::new(Bare(work)));
         }
@@ -93,8 +110,19 @@ impl Call {
 
     /// The results, whose capabilities cross once.
     fn crossed(&self, work: Rc<Work>) -> capnp::Result<Rc<Crossed>> {
-        if let Some(crossed) = self.hold.with(|call| call.kind.crossed.clone()) {
-            return Ok(crossed);
+        let begun = self
+            .hold
+            .with(|call| match (&call.error, &call.kind.results) {
+                (Some(error), _) => Some(Err((**error).clone())),
+                (None, Crossing::NotBegun) => {
+                    call.kind.results = Crossing::UnderWay;
+                    None
+                }
+                (None, Crossing::UnderWay) => Some(Err(under_way())),
+                (None, Crossing::Done(crossed)) => Some(Ok(crossed.clone())),
+            });
+        if let Some(crossed) = begun {
+            return crossed;
         }
         let membrane = self.hold.membrane();
         let mut table = work.take_table();
@@ -103,7 +131,7 @@ impl Call {
             let crossed = Rc::new(Crossed { work, table });
             self.hold.with(|call| {
                 if call.error.is_none() {
-                    call.kind.crossed = Some(crossed.clone());
+                    call.kind.results = Crossing::Done(crossed.clone());
                 }
             });
             crossed
@@ -147,8 +175,7 @@ impl Future for Answer {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { call, listener } = self.get_mut();
-        let work = ready!(call.poll(cx, listener))?;
-        Poll::Ready(call.response(work).map(Response::new))
+        call.poll(cx, listener).map_ok(Response::new)
     }
 }
 
@@ -178,9 +205,16 @@ impl PipelineHook for Pipeline {
         if !work.is_over() {
             return call.promised(work, ops);
         }
+        // What was called before on what is in them goes first.
+        work.tell();
         let found = work.body().map(drop).and_then(|()| call.crossed(work));
         found.map_or_else(broken, |crossed| crossed.capability(ops))
     }
+}
+
+/// A policy asks for a capability of results that it is being asked about.
+fn under_way() -> capnp::Error {
+    capnp::Error::failed("the results are on their way through the membrane".into())
 }
 
 /// A response without capabilities.

@@ -8,11 +8,13 @@
 //! - [`request`]: the request; when it is sent, the parameters.
 //! - [`results`]: results under construction.
 //! - [`work`]: what the service does, and what is promised from its results.
+//! - [`early`]: what is given before the service returns.
 //! - [`answer`]: its promise, its pipeline, its response.
 //! - [`bell`]: who waits for it, where they are several.
 
 mod answer;
 mod bell;
+mod early;
 mod message;
 mod request;
 mod results;

@@ -1,17 +1,18 @@
 //! What a call of this process is inside: it knows of no membrane, and may go on when that is gone.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use capnp::capability::{Client, Promise};
 use capnp::private::capability::{ClientHook, PipelineOp};
 use capnp::private::layout::CapTable;
 
 use super::bell::{Bell, Listener};
+use super::early::Early;
 use super::message::{Body, Message, capability};
 use crate::membrane::client::Node;
 
@@ -22,8 +23,12 @@ pub(super) struct Work {
     progress: RefCell<Progress>,
     /// The results, when the service is done with them.
     body: OnceCell<Body>,
-    /// The capabilities in them, but for those that the caller has taken.
+    /// The capabilities in them, until they are taken.
     table: RefCell<CapTable>,
+    /// How many [`Promised`] there are, which may want them.
+    promised: Cell<usize>,
+    /// Has the caller taken the capabilities?
+    is_taken: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -75,6 +80,9 @@ impl Work {
         let mut early = Some(Rc::new(message));
         let promises = {
             let mut progress = self.progress.borrow_mut();
+            if let Some(Err(_)) = progress.returned {
+                return;
+            }
             std::mem::swap(&mut progress.early, &mut early);
             std::mem::take(&mut progress.promises)
         };
@@ -107,11 +115,11 @@ impl Work {
         !self.table.borrow().is_empty()
     }
 
-    /// The capabilities in its results: moved where nobody else could want them.
-    pub(super) fn take_table(self: &Rc<Self>) -> CapTable {
-        match Rc::strong_count(self) {
-            // The call in flight, and who asks.
-            ..=2 => self.table.take(),
+    /// The capabilities in its results: moved where nobody else could want them, else kept until nobody does.
+    pub(super) fn take_table(&self) -> CapTable {
+        self.is_taken.set(true);
+        match self.promised.get() {
+            0 => self.table.take(),
             _ => self.table.borrow().clone(),
         }
     }
@@ -127,7 +135,14 @@ impl Work {
             (progress.promise.take(), progress.bell.clone())
         };
         match bell {
-            None => self.poll_with(cx, promise),
+            None => {
+                let polled = self.poll_with(cx, promise);
+                // There may be several since: whoever is not listening would not be woken.
+                if polled.is_pending() && self.progress.borrow().bell.is_some() {
+                    cx.waker().wake_by_ref();
+                }
+                polled
+            }
             Some(bell) => {
                 listener.listen(&bell, cx.waker());
                 let waker = Waker::from(bell);
@@ -142,6 +157,7 @@ impl Work {
         promise: Option<Promise<(), capnp::Error>>,
     ) -> Poll<capnp::Result<()>> {
         if let Some(mut promise) = promise {
+            let panics = Panics(self);
             match Pin::new(&mut promise).poll(cx) {
                 Poll::Pending => self.progress.borrow_mut().promise = Some(promise),
                 Poll::Ready(returned) => {
@@ -154,6 +170,7 @@ impl Work {
                     self.progress.borrow_mut().returned = Some(returned);
                 }
             }
+            std::mem::forget(panics);
         }
         if self.is_over() {
             self.tell();
@@ -172,30 +189,28 @@ impl Work {
 
     /// It is over: tells all who wait for it, and before them those who have called what is in its
     /// results.
-    fn tell(&self) {
-        let (promises, bell, early) = {
+    pub(super) fn tell(&self) {
+        let (promises, bell, early, waker) = {
             let mut progress = self.progress.borrow_mut();
             let promises = std::mem::take(&mut progress.promises);
-            (promises, progress.bell.take(), progress.early.take())
+            let Progress {
+                bell, early, waker, ..
+            } = &mut *progress;
+            (promises, bell.take(), early.take(), waker.take())
         };
+        settle(promises);
         // A response that is held keeps nothing but what is in it.
         drop(early);
-        settle(promises);
         if let Some(bell) = bell {
             bell.ring();
         }
+        drop(waker);
     }
 
-    /// What is to be told when the results are there: the wrapper of a [`Promised`].
-    pub(super) fn promise_to(&self, wrapper: &Rc<Node>) {
+    /// There will be several who wait for it.
+    fn share(&self) {
         let waker = {
             let mut progress = self.progress.borrow_mut();
-            let promises = &mut progress.promises;
-            // Those that are gone go when there is no room left.
-            if promises.len() == promises.capacity() {
-                promises.retain(|promise| promise.strong_count() > 0);
-            }
-            promises.push(Rc::downgrade(wrapper));
             match progress.bell {
                 Some(_) => None,
                 // Whoever waits already is to listen from now on.
@@ -207,6 +222,35 @@ impl Work {
         };
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// What is to be told when the results are there: the wrapper of a [`Promised`].
+    pub(super) fn promise_to(&self, wrapper: &Rc<Node>) {
+        let mut progress = self.progress.borrow_mut();
+        let promises = &mut progress.promises;
+        // Those that are gone go when there is no room left.
+        if promises.len() == promises.capacity() {
+            promises.retain(|promise| promise.strong_count() > 0);
+        }
+        promises.push(Rc::downgrade(wrapper));
+    }
+}
+
+/// Its drop says that the service panicked: whoever else waits for it is not to wait for ever.
+struct Panics<'a>(&'a Work);
+
+impl Drop for Panics<'_> {
+    fn drop(&mut self) {
+        let Self(work) = self;
+        let bell = {
+            let mut progress = work.progress.borrow_mut();
+            let error = capnp::Error::failed("the service panicked".into());
+            progress.returned = Some(Err(error));
+            progress.bell.clone()
+        };
+        if let Some(bell) = bell {
+            bell.ring();
         }
     }
 }
@@ -230,10 +274,22 @@ pub(super) struct Promised {
 
 impl Promised {
     pub(super) fn new(work: Rc<Work>, ops: &[PipelineOp]) -> Self {
+        work.share();
+        work.promised.set(work.promised.get() + 1);
         Self {
             work,
             ops: ops.to_vec(),
             listener: Listener::default(),
+        }
+    }
+}
+
+impl Drop for Promised {
+    fn drop(&mut self) {
+        let Self { work, .. } = self;
+        work.promised.set(work.promised.get() - 1);
+        if work.promised.get() == 0 && work.is_taken.get() {
+            drop(work.table.take());
         }
     }
 }
@@ -247,10 +303,18 @@ impl Future for Promised {
             ops,
             listener,
         } = self.get_mut();
+        let polled = match work.early() {
+            Some(_) => Poll::Pending,
+            None => work.poll(cx, listener),
+        };
+        // They may be given early by what was polled just now.
         let hook: Box<dyn ClientHook> = match work.early() {
-            Some(early) => capability(&early.body, &early.table, ops),
+            Some(early) => Box::new(Early {
+                inside: capability(&early.body, &early.table, ops),
+                work: work.clone(),
+            }),
             None => {
-                std::task::ready!(work.poll(cx, listener))?;
+                ready!(polled)?;
                 capability(work.body()?, &work.table.borrow(), ops)
             }
         };
