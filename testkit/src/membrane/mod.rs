@@ -14,6 +14,7 @@
 pub mod bundle;
 pub mod cap_table;
 pub mod events;
+mod gate;
 pub mod link;
 pub mod model;
 pub mod raw;
@@ -22,5 +23,6 @@ pub mod scene;
 mod server;
 
 pub use events::{idle, run};
+pub use gate::Gate;
 pub use link::{Connected, Link, connect};
-pub use server::{Gate, World};
+pub use server::World;

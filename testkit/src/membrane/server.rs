@@ -6,10 +6,10 @@ use std::rc::{Rc, Weak};
 
 use capnp::Error;
 use capnp::capability::FromClientHook;
-use futures::channel::oneshot;
 
 use super::bundle;
 use super::events::{Circle, when_over};
+use super::gate::Gate;
 use crate::probe_capnp::{cursor, probe};
 
 /// The objects of one side of a test: makes them, counts them, and sees what they see.
@@ -150,37 +150,6 @@ struct Working(World);
 impl Drop for Working {
     fn drop(&mut self) {
         self.0.shared.calls.set(self.0.calls() - 1);
-    }
-}
-
-/// Lets those go on who wait for it.
-#[derive(Default)]
-pub struct Gate {
-    waiting: RefCell<Vec<oneshot::Sender<()>>>,
-}
-
-impl Gate {
-    /// Lets those go on who wait now; who comes later waits for the next time.
-    pub fn open(&self) {
-        for waiting in self.waiting.take() {
-            // Who no longer waits need not be told.
-            let _ = waiting.send(());
-        }
-    }
-
-    /// How many wait.
-    pub fn waiting(&self) -> usize {
-        let mut waiting = self.waiting.borrow_mut();
-        waiting.retain(|waiting| !waiting.is_canceled());
-        waiting.len()
-    }
-
-    fn opened(&self) -> impl Future<Output = ()> + use<> {
-        let (opened, waits) = oneshot::channel();
-        self.waiting.borrow_mut().push(opened);
-        async {
-            let _ = waits.await;
-        }
     }
 }
 
