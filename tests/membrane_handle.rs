@@ -7,7 +7,7 @@ use std::rc::Rc;
 use capnp::capability::{FromClientHook, RemotePromise};
 use capnp::traits::HasTypeId;
 use capspan::membrane::Membrane;
-use capspan::{Error, Tasks};
+use capspan::{Driver, Error, Tasks};
 use capspan_testkit::membrane::events::soon;
 use capspan_testkit::membrane::scene::{Worlds, label, same};
 use capspan_testkit::membrane::{World, bundle as shape, idle, run};
@@ -200,5 +200,59 @@ fn a_pipeline_that_crosses_after_a_revocation_is_let_go() {
         let crossed: probe::Client = pipeline.get_pointer_field(0).as_cap().cast_to();
         let error = label(&crossed).await.unwrap_err();
         assert!(error.extra.contains("before"), "{error}");
+    });
+}
+
+/// A membrane whose driver is not polled by anybody else.
+fn driven() -> (Membrane, Driver) {
+    let (tasks, driver) = Tasks::new();
+    (Membrane::builder().tasks(&tasks).build(), driver)
+}
+
+#[test]
+fn with_a_driver_the_completion_comes_in_a_turn_of_its() {
+    let (membrane, mut driver) = driven();
+    let completion = membrane.completion();
+    drop(membrane);
+    assert!(!completion.is_complete());
+    assert!((&mut driver).now_or_never().is_some());
+    assert!(completion.is_complete());
+}
+
+#[test]
+fn a_weak_handle_does_not_lead_back_to_what_only_waits_to_be_dropped() {
+    let (membrane, mut driver) = driven();
+    let inside = World::new();
+    let wrappers = ["one", "other"].map(|label| membrane.export(inside.probe(label)));
+    let (weak, completion) = (membrane.downgrade(), membrane.completion());
+    drop(membrane);
+    assert!(weak.upgrade().is_some());
+    drop(wrappers);
+    assert_eq!(inside.live(), 2, "they wait for the driver");
+    assert!(weak.upgrade().is_none() && weak.is_unreferenced());
+    assert!(!weak.revoke(Error::revoked("too late")));
+    assert!(!completion.is_complete());
+    assert!((&mut driver).now_or_never().is_some());
+    assert!(completion.is_complete());
+    assert_eq!(inside.live(), 0);
+}
+
+#[test]
+fn what_a_service_lets_go_of_goes_at_the_end_of_its_turn() {
+    run(async {
+        let (membrane, driver) = driven();
+        let worlds = Worlds::default();
+        let wrapper = membrane.export(worlds.inside.probe("inner"));
+        // Handed on by a promise, the call is one that was received.
+        let promise: probe::Client = capnp_rpc::new_future_client(async { Ok(wrapper) });
+        let mut swap = promise.swap_request();
+        swap.get().set_cap(worlds.outside.probe("parameter"));
+        let response = soon(swap.send().promise).await.unwrap();
+        assert_eq!(
+            worlds.outside.live(),
+            0,
+            "though nobody has polled the driver"
+        );
+        drop((response, driver));
     });
 }

@@ -310,6 +310,49 @@ fn an_allow_list_refuses_what_is_not_on_it_in_both_directions() {
     );
 }
 
+#[test]
+fn as_many_redirects_as_are_allowed_lie_one_in_the_other_and_more_one_after_the_other() {
+    /// Redirects to another wrapper until it was asked that often.
+    struct Onwards {
+        left: Rc<Cell<u32>>,
+        to: Rc<RefCell<Option<Client>>>,
+    }
+
+    impl Policy for Onwards {
+        fn inbound_call(&self, _: &Call<'_>) -> Verdict {
+            let to = self.to.borrow().clone();
+            match (self.left.get().checked_sub(1), to) {
+                (Some(left), Some(to)) => {
+                    self.left.set(left);
+                    Verdict::Redirect(to)
+                }
+                _ => Verdict::Forward,
+            }
+        }
+    }
+
+    capspan_testkit::membrane::run(async {
+        let left = Rc::new(Cell::new(0));
+        let to = Rc::new(RefCell::new(None));
+        let policy = Onwards {
+            left: left.clone(),
+            to: to.clone(),
+        };
+        let membrane = Membrane::builder().policy(policy).build();
+        let inside = Worlds::default().inside;
+        let wrapper = membrane.export(inside.probe("inner"));
+        *to.borrow_mut() = Some(untyped(membrane.export(inside.probe("next"))));
+        for _ in 0..3 {
+            left.set(64);
+            assert_eq!(label(&wrapper).await.unwrap(), "next");
+        }
+        left.set(65);
+        let error = label(&wrapper).await.unwrap_err();
+        assert!(error.extra.contains("redirected 64 times"), "{error}");
+        *to.borrow_mut() = None;
+    });
+}
+
 /// Has this to say of whatever goes out.
 struct Out(Passage);
 

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::{Rc, Weak};
+
+use rustc_hash::FxBuildHasher;
 
 use super::Direction;
 use super::client::Node;
@@ -21,7 +22,8 @@ pub(super) struct Key {
 pub(super) struct Wrappers {
     /// One of them needs no allocation, and many membranes have no other.
     first: Option<(Key, Weak<Node>)>,
-    more: HashMap<Key, Weak<Node>, BuildHasherDefault<AddressHasher>>,
+    /// Keys are addresses of this process, chosen by its allocator and not by a peer: a fast hash is enough.
+    more: HashMap<Key, Weak<Node>, FxBuildHasher>,
 }
 
 impl Wrappers {
@@ -75,35 +77,6 @@ impl Wrappers {
         let first = self.first.map(|(_, node)| node);
         let all = first.into_iter().chain(self.more.into_values());
         all.filter_map(|node| node.upgrade())
-    }
-}
-
-/// Keys are addresses of this process, chosen by its allocator and not by a peer: mixing is enough.
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(byte.into());
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        // Knuth's multiplicative hashing; the rotation lets high bits count in the next round.
-        self.0 = (self.0.rotate_left(26) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-
-    fn write_isize(&mut self, word: isize) {
-        self.write_u64(word as u64);
     }
 }
 
@@ -188,6 +161,19 @@ mod tests {
                 keep.len()
             );
         }
+    }
+
+    #[test]
+    fn there_is_one_while_it_is_alive() {
+        let mut wrappers = Wrappers::default();
+        let nodes = [1, 2].map(|address| wrapped(&mut wrappers, address));
+        assert!([1, 2].iter().all(|&address| wrappers.has(&key(address))));
+        assert!(!wrappers.has(&key(3)));
+        // As their last references are gone, and their drops have not come here.
+        for node in nodes {
+            *wrappers.place(node.key()) = Weak::new();
+        }
+        assert!(![1, 2].iter().any(|&address| wrappers.has(&key(address))));
     }
 
     #[test]

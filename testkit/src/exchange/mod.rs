@@ -4,8 +4,10 @@
 //! - [`Exchange`]: a row, set up, to be done as often as is wanted.
 //! - [`Loop`]: the event loop on which it is done, in real time.
 //!
+//! - [`allocations`](fn@allocations): how much one allocates.
 //! - `sessions`: whole sessions, and the same exchange between plain servers.
 
+mod allocations;
 mod sessions;
 
 use std::future::Future;
@@ -20,6 +22,7 @@ use tokio::task::LocalSet;
 use crate::link;
 use crate::testkit_capnp::thing;
 use crate::world::World;
+pub use allocations::allocations;
 use sessions::{Plain, Spanned};
 
 /// A payload of this size is what the rows with data have.

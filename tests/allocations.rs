@@ -1,0 +1,42 @@
+//! How often a call, a membrane's life and a session allocate more than the same without us.
+//!
+//! In a process of its own: the global allocator counts for all threads.
+
+use capspan_testkit::exchange::{Exchange, Row, allocations};
+use capspan_testkit::memory::{COUNTING, Counting};
+
+#[global_allocator]
+static ALLOCATOR: Counting = COUNTING;
+
+/// At most. Where less is allocated, lower it.
+fn allowed(row: Row) -> i64 {
+    match row.path() {
+        // Our own calls: without a queue for pipelined calls, and the futures that drive it.
+        ["in_process", "none" | "mib"] => -21,
+        ["in_process", "caps" | "mib_with_cap"] => -17,
+        ["life"] => -17,
+        // Parameters, results, promise.
+        ["connection", "none" | "mib"] => 3,
+        // And the wrapper, its hook, what it wraps, and the original that goes back.
+        ["connection", "caps" | "mib_with_cap"] => 7,
+        ["session", "in_process"] => 1,
+        ["session", "connection"] => 35,
+        ["session_unobserved", "in_process"] => 14,
+        ["session_unobserved", "connection"] => 21,
+        other => panic!("how many may {other:?} have?"),
+    }
+}
+
+#[test]
+fn nothing_allocates_more_often_than_it_did() {
+    let added = |row| {
+        let [bare, ours] = [Exchange::bare, Exchange::ours].map(|way| allocations(row, way));
+        ours.unwrap().0 - bare.unwrap().0
+    };
+    let all = Row::ALL.map(|row| (row.path().join("/"), added(row), allowed(row)));
+    let more: Vec<_> = all
+        .iter()
+        .filter(|(_, added, allowed)| added > allowed)
+        .collect();
+    assert!(more.is_empty(), "more than allowed: {more:?}, of {all:?}");
+}
