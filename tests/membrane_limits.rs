@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use capnp::capability::{FromClientHook, Promise};
+use capnp::capability::{FromClientHook, Promise, Results};
 use capspan::Error;
 use capspan::membrane::{Limits, Membrane, Refused};
 use capspan_testkit::membrane::events::{soon, start};
 use capspan_testkit::membrane::raw;
 use capspan_testkit::membrane::scene::{Scene, Worlds, everywhere_with, label, typed};
-use capspan_testkit::membrane::{connect, idle, run};
+use capspan_testkit::membrane::{World, connect, idle, run};
 use capspan_testkit::probe_capnp::probe;
 
 fn limited(limits: Limits, test: impl AsyncFn(Scene)) {
@@ -204,5 +204,42 @@ fn a_call_that_was_received_counts_until_its_service_lets_go_of_the_results() {
         kept.take();
         let _ = soon(second).await;
         assert_eq!(membrane.refused().calls, 1);
+    });
+}
+
+#[test]
+fn results_of_a_canceled_call_leave_the_one_in_its_place_alone() {
+    run(async {
+        let kept = Rc::new(RefCell::new(Vec::new()));
+        let object = {
+            let kept = kept.clone();
+            raw::object(move |_method, _params, results| {
+                kept.borrow_mut().push(results);
+                match kept.borrow().len() {
+                    1 => Promise::from_future(std::future::pending()),
+                    _ => Promise::ok(()),
+                }
+            })
+        };
+        let inside = World::new();
+        let membrane = Membrane::builder().limits(none().calls(1)).build();
+        let connection = connect::<probe::Client>(membrane.export(typed(object)));
+        let call = || start(connection.bootstrap.swap_request().send().promise);
+        let canceled = call();
+        idle().await;
+        drop(canceled);
+        idle().await;
+        let next = call();
+        idle().await;
+        let mut results = kept.take().into_iter();
+        drop(results.next().expect("of the canceled call"));
+        assert!(soon(call()).await.is_err(), "the next one still counts");
+        let results = results.next().expect("of the next call");
+        let mut results = Results::<probe::swap_results::Owned>::new(results);
+        results.get().set_cap(inside.probe("given late"));
+        drop(results);
+        let response = soon(next).await.unwrap();
+        let given = response.get().unwrap().get_cap().unwrap();
+        assert_eq!(label(&given).await.unwrap(), "given late");
     });
 }
