@@ -336,43 +336,53 @@ fn m1_one_that_was_overwritten() {
 #[test]
 fn m1_results_that_change_after_they_were_given_early() {
     at(&[Place::InProcess], async |scene| {
-        let world = scene.inside.clone();
-        let inner = raw::object(move |_method, _params, results| {
-            let mut results =
-                capnp::capability::Results::<probe::early_results::Owned>::new(results);
-            for label in ["overwritten", "early"] {
-                results.get().set_cap(world.probe(label));
-            }
-            let early = results.set_pipeline();
-            let opened = world.probe("waits").wait_request().send();
-            let world = world.clone();
-            Promise::from_future(async move {
-                early?;
-                opened.promise.await?;
-                results.get().set_late(world.probe("overwritten"));
-                results.get().set_cap(world.probe("changed"));
-                results.get().set_late(world.probe("late"));
-                Ok(())
-            })
-        });
-        let wrapper = scene.membrane.export(typed(inner));
-        let sent = wrapper.early_request().send();
-        let early = sent.pipeline.get_cap();
-        assert_eq!(label(&early).await.unwrap(), "early");
-        scene.inside.gate().open();
-        let response = soon(sent.promise).await.unwrap();
-        let (changed, late) = (
-            response.get().unwrap().get_cap().unwrap(),
-            response.get().unwrap().get_late().unwrap(),
-        );
-        assert_eq!(label(&changed).await.unwrap(), "changed");
-        assert_eq!(label(&late).await.unwrap(), "late");
-        let mut got = Got::default();
-        got.add("early", early);
-        got.add("changed", changed);
-        got.add("late", late);
-        got.are_all_wrapped(&scene).await;
+        early_results_change(scene, false).await;
     });
+    at(&[Place::InProcess], async |scene| {
+        early_results_change(scene, true).await;
+    });
+}
+
+/// Whether the membrane makes the messages, or hands on what it has received.
+async fn early_results_change(scene: Scene, is_received: bool) {
+    let world = scene.inside.clone();
+    let inner = raw::object(move |_method, _params, results| {
+        let mut results = capnp::capability::Results::<probe::early_results::Owned>::new(results);
+        for label in ["overwritten", "early"] {
+            results.get().set_cap(world.probe(label));
+        }
+        let early = results.set_pipeline();
+        let opened = world.probe("waits").wait_request().send();
+        let world = world.clone();
+        Promise::from_future(async move {
+            early?;
+            opened.promise.await?;
+            results.get().set_late(world.probe("overwritten"));
+            results.get().set_cap(world.probe("changed"));
+            results.get().set_late(world.probe("late"));
+            Ok(())
+        })
+    });
+    let mut wrapper: probe::Client = scene.membrane.export(typed(inner));
+    if is_received {
+        wrapper = capnp_rpc::new_future_client(async { Ok(wrapper) });
+    }
+    let sent = wrapper.early_request().send();
+    let early = sent.pipeline.get_cap();
+    assert_eq!(label(&early).await.unwrap(), "early");
+    scene.inside.gate().open();
+    let response = soon(sent.promise).await.unwrap();
+    let (changed, late) = (
+        response.get().unwrap().get_cap().unwrap(),
+        response.get().unwrap().get_late().unwrap(),
+    );
+    assert_eq!(label(&changed).await.unwrap(), "changed");
+    assert_eq!(label(&late).await.unwrap(), "late");
+    let mut got = Got::default();
+    got.add("early", early);
+    got.add("changed", changed);
+    got.add("late", late);
+    got.are_all_wrapped(&scene).await;
 }
 
 #[test]

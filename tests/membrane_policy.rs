@@ -3,13 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use capnp::capability::{Client, FromClientHook};
+use capnp::capability::{Client, FromClientHook, Promise, Results};
 use capnp::traits::HasTypeId;
 use capspan::Error;
 use capspan::membrane::{AllowList, Call, Chain, Crossing, Membrane, Passage, Policy, Verdict};
 use capspan_testkit::membrane::events::{soon, start};
-use capspan_testkit::membrane::idle;
-use capspan_testkit::membrane::scene::{Scene, Worlds, label, ruled};
+use capspan_testkit::membrane::scene::{Scene, Worlds, label, ruled, typed};
+use capspan_testkit::membrane::{idle, raw};
 use capspan_testkit::probe_capnp::probe;
 
 const LABEL: u16 = 2;
@@ -394,6 +394,46 @@ fn a_chain_waits_for_promises_if_one_of_it_does() {
     for (first, second) in [(false, false), (false, true), (true, false)] {
         let waits = chain(first, second).should_resolve_before_redirecting();
         assert_eq!(waits, first || second);
+    }
+}
+
+#[test]
+fn nothing_is_asked_about_the_results_of_a_call_that_was_canceled() {
+    struct Asked(Rc<Cell<u32>>);
+
+    impl Policy for Asked {
+        fn export_internal(&self, _: &Crossing<'_>) -> Passage {
+            self.0.set(self.0.get() + 1);
+            Passage::Usual
+        }
+    }
+
+    for is_received in [false, true] {
+        capspan_testkit::membrane::run(async {
+            let asked = Rc::new(Cell::new(0));
+            let membrane = Membrane::builder().policy(Asked(asked.clone())).build();
+            let inside = Worlds::default().inside;
+            let world = inside.clone();
+            let object = raw::object(move |_method, _params, results| {
+                let mut results = Results::<probe::swap_results::Owned>::new(results);
+                results.get().set_cap(world.probe("nobody gets it"));
+                Promise::from_future(async move {
+                    let _results = results;
+                    std::future::pending().await
+                })
+            });
+            let mut wrapper: probe::Client = membrane.export(typed(object));
+            assert_eq!(asked.take(), 1);
+            if is_received {
+                wrapper = capnp_rpc::new_future_client(async { Ok(wrapper) });
+            }
+            let call = start(wrapper.swap_request().send().promise);
+            idle().await;
+            assert_eq!(inside.live(), 1);
+            drop(call);
+            idle().await;
+            assert_eq!((inside.live(), asked.get()), (0, 0));
+        });
     }
 }
 
