@@ -62,6 +62,21 @@ fn a_call_ends_when_its_service_lets_go_of_the_results() {
 }
 
 #[test]
+fn who_waits_last_is_woken_whoever_has_waited_before() {
+    here(async |scene| {
+        let (object, kept) = keeps_results();
+        let wrapper = scene.membrane.export(object);
+        let mut answer = wrapper.swap_request().send().promise;
+        // Here nobody is to be woken; in a task of its own it is.
+        assert!((&mut answer).now_or_never().is_none());
+        let answer = start(answer);
+        idle().await;
+        drop(kept.take());
+        assert!(soon(answer).await.is_ok());
+    });
+}
+
+#[test]
 fn results_that_are_kept_for_longer_than_their_call_do_nothing() {
     here(async |scene| {
         let (object, kept) = keeps_results();
