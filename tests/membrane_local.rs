@@ -421,7 +421,10 @@ fn what_a_promise_resolved_to_is_let_go_by_the_driver() {
         idle().await;
         inside.gate().open();
         assert_eq!(soon(asked).await.unwrap(), "outer");
+        assert_eq!(label(&wrapper).await.unwrap(), "outer");
         inside.empty();
+        // From now on nothing else holds it: what it is on this side it stays.
+        assert!(membrane.revoke(Error::revoked("enough")));
         idle().await;
         assert_eq!(outside.live(), 1);
         // Its drop may be in the middle of anything.
