@@ -50,22 +50,22 @@ fn all(seeds: std::ops::Range<u64>, stage: Stage) {
 }
 
 #[test]
-fn objects() {
+fn sequences_of_objects() {
     all(0..2_000, Stage::Objects);
 }
 
 #[test]
-fn promises() {
+fn sequences_of_promises() {
     all(2_000..5_000, Stage::Promises);
 }
 
 #[test]
-fn graphs() {
+fn sequences_over_graphs() {
     all(5_000..8_000, Stage::Graphs);
 }
 
 #[test]
-fn connections() {
+fn sequences_over_connections() {
     all(8_000..10_000, Stage::Connections);
 }
 
