@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --release --example ratios              # a table
 //! cargo run --release --example ratios -- --json    # one object
+//! cargo run --release --example ratios -- --least   # connections: what no membrane can do without
 //! cargo run --release --example ratios -- --run in_process/none ours 1000   # for a profiler
 //! ```
 //!
@@ -29,9 +30,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     match args[..] {
         [] => print_table(&measure_all()?),
         ["--json"] => println!("{}", measure_all()?),
+        ["--least"] => print_least()?,
         ["--run", row, way, times] => return run(row, way, times.parse()?),
-        ["--measure", row] => print_measured(row)?,
-        _ => return Err("usage: ratios [--json | --run ROW bare|ours TIMES]".into()),
+        ["--measure", row, way] => print_measured(row, way)?,
+        _ => {
+            return Err("usage: ratios [--json | --least | --run ROW bare|ours|least TIMES]".into());
+        }
     }
     Ok(())
 }
@@ -39,13 +43,18 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn run(row: &str, way: &str, times: usize) -> Result<(), Box<dyn Error>> {
     let row = row_named(row)?;
     let event_loop = Loop::new();
-    let exchange = event_loop.run(async {
-        match way {
-            "bare" => Exchange::bare(row),
-            _ => Exchange::ours(row),
-        }
-    });
+    let exchange = event_loop.run(async { exchange(row, way) })?;
     Ok(event_loop.run(exchange.run(times))?)
+}
+
+/// On a [`Loop`].
+fn exchange(row: Row, way: &str) -> Result<Exchange, &'static str> {
+    match way {
+        "bare" => Ok(Exchange::bare(row)),
+        "ours" => Ok(Exchange::ours(row)),
+        "least" => Exchange::least(row).ok_or("the least is known for calls over a connection"),
+        _ => Err("no such way"),
+    }
 }
 
 fn row_named(name: &str) -> Result<Row, &'static str> {
@@ -58,7 +67,7 @@ fn measure_all() -> Result<Value, Box<dyn Error>> {
     let mut report = json!({});
     let counted = count_allocations()?;
     for row in Row::ALL {
-        let measured = measure_in_processes(row)?;
+        let measured = measure_in_processes(row, "ours")?;
         put(&mut report, &[], row, round(measured.ratio, 1000.0));
         let added = round(measured.nanoseconds_added, 1.0);
         put(&mut report, &["nanoseconds_added"], row, added);
@@ -84,7 +93,7 @@ fn count_allocations() -> Result<Value, Box<dyn Error>> {
 }
 
 /// In a process of its own: one line of numbers for `measure_in_processes`.
-fn print_measured(row: &str) -> Result<(), Box<dyn Error>> {
+fn print_measured(row: &str, way: &str) -> Result<(), Box<dyn Error>> {
     // The system's allocator gives blocks like this one back to the kernel until it has seen one freed;
     // that costs more than a call with 1 MiB, and hits one way or the other by chance.
     drop(std::hint::black_box(vec![1_u8; 24 << 20]));
@@ -92,16 +101,16 @@ fn print_measured(row: &str) -> Result<(), Box<dyn Error>> {
         ratio,
         nanoseconds_bare,
         nanoseconds_added,
-    } = measure(row_named(row)?)?;
+    } = measure(row_named(row)?, way)?;
     println!("{}", json!([ratio, nanoseconds_bare, nanoseconds_added]));
     Ok(())
 }
 
-fn measure_in_processes(row: Row) -> Result<Measured, Box<dyn Error>> {
+fn measure_in_processes(row: Row, way: &str) -> Result<Measured, Box<dyn Error>> {
     let mut measured = Vec::new();
     for _ in 0..PROCESSES {
         let output = Command::new(std::env::current_exe()?)
-            .args(["--measure", &row.path().join("/")])
+            .args(["--measure", &row.path().join("/"), way])
             .stderr(Stdio::inherit())
             .output()?;
         measured.push(serde_json::from_slice::<[f64; 3]>(&output.stdout)?);
@@ -120,10 +129,10 @@ struct Measured {
     nanoseconds_added: f64,
 }
 
-fn measure(row: Row) -> Result<Measured, capnp::Error> {
+fn measure(row: Row, way: &str) -> Result<Measured, Box<dyn Error>> {
     let event_loop = Loop::new();
     let bare = event_loop.run(async { Exchange::bare(row) });
-    let ours = event_loop.run(async { Exchange::ours(row) });
+    let ours = event_loop.run(async { exchange(row, way) })?;
     let time = |exchange: &Exchange, times| {
         let began = Instant::now();
         event_loop.run(exchange.run(times))?;
@@ -171,6 +180,26 @@ fn put(report: &mut Value, part: &[&str], row: Row, number: f64) {
         place = &mut place[*name];
     }
     *place = json!(number);
+}
+
+fn print_least() -> Result<(), Box<dyn Error>> {
+    println!("| | ratio | of the least | time added, ns | by the least |");
+    println!("|---|---|---|---|---|");
+    for row in Row::ALL {
+        if matches!(row.path(), ["connection", "none" | "caps"]) {
+            let [ours, least] = ["ours", "least"].map(|way| measure_in_processes(row, way));
+            let (ours, least) = (ours?, least?);
+            println!(
+                "| {} | {:.3} | {:.3} | {:.0} | {:.0} |",
+                row.path().join(", "),
+                ours.ratio,
+                least.ratio,
+                ours.nanoseconds_added,
+                least.nanoseconds_added,
+            );
+        }
+    }
+    Ok(())
 }
 
 fn print_table(report: &Value) {

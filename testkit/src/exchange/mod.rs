@@ -5,15 +5,18 @@
 //! - [`Loop`]: the event loop on which it is done, in real time.
 //!
 //! - [`allocations`](fn@allocations): how much one allocates.
+//! - `least`: what no membrane can do without.
 //! - `sessions`: whole sessions, and the same exchange between plain servers.
 
 mod allocations;
+mod least;
 mod sessions;
 
 use std::future::Future;
 
 use capnp::Error;
 use capnp::capability::{Client, FromClientHook};
+use capnp::private::capability::ClientHook;
 use capspan::Tasks;
 use capspan::membrane::Membrane;
 use tokio::runtime::Runtime;
@@ -23,6 +26,7 @@ use crate::link;
 use crate::testkit_capnp::thing;
 use crate::world::World;
 pub use allocations::allocations;
+use least::Least;
 use sessions::{Plain, Spanned};
 
 /// A payload of this size is what the rows with data have.
@@ -146,6 +150,21 @@ impl Exchange {
             work => Kind::Calls(Calls::membraned(row.place, work)),
         };
         Self { kind }
+    }
+
+    /// Through the least that could be called a membrane, where there is such a thing: calls over a
+    /// connection. On a [`Loop`].
+    pub fn least(row: Row) -> Option<Self> {
+        let swaps = match (row.place, row.work) {
+            (Place::Connection, Work::None) => false,
+            (Place::Connection, Work::Caps) => true,
+            _ => return None,
+        };
+        let least: Box<dyn ClientHook> = Box::new(Least::new(World::new().thing(), swaps));
+        let calls = Calls::on(FromClientHook::new(least), row.place, row.work);
+        Some(Self {
+            kind: Kind::Calls(calls),
+        })
     }
 
     /// Does it `times` times, one after the other.
