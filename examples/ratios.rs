@@ -34,7 +34,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["--run", row, way, times] => return run(row, way, times.parse()?),
         ["--measure", row, way] => print_measured(row, way)?,
         _ => {
-            return Err("usage: ratios [--json | --least | --run ROW bare|ours|least TIMES]".into());
+            return Err(
+                "usage: ratios [--json | --least | --run ROW bare|ours|least TIMES]".into(),
+            );
         }
     }
     Ok(())

@@ -18,6 +18,7 @@
 # the default that is written beside it.
 
 using Cxx = import "/capnp/c++.capnp";
+using Event = import "event.capnp";
 using Trace = import "trace.capnp";
 $Cxx.namespace("capspan::pipeline");
 
@@ -82,11 +83,29 @@ interface SpanEnricher {
 }
 
 interface EventDispatcher {
-  # Takes exactly one event. A second is refused.
+  # Takes exactly one event. A second is refused. What a service does not serve it answers with an
+  # error of the kind `unimplemented` that names the kind of event.
+  #
+  # An event other than a session begins when its call arrives, and lasts until the call has returned
+  # and every capability that came of it, in either direction, has been dropped. Giving up the call
+  # cancels it. A call that fails is an event with the outcome `exception`.
 
   openSession @0 () -> (topLevel :Capability, session :RpcSession);
   # Delivers an RPC session. It lasts until `topLevel` and every capability that came of it, in
   # either direction, have been dropped, or until `session` is.
+
+  scheduled @1 (event :Event.Scheduled) -> (result :Event.RunResult);
+  # Delivers a run at a time that was set beforehand, once or again and again.
+
+  alarm @2 (event :Event.Alarm) -> (result :Event.RunResult);
+  # Delivers a run that the service itself asked for, for a certain time.
+
+  queue @3 (batch :Event.QueueBatch) -> (result :Event.QueueResult);
+  # Delivers messages of a queue. If the call fails, none of them counts as delivered.
+
+  custom @4 (name :Text, payload :AnyPointer) -> (result :AnyPointer);
+  # Delivers something that caller and callee have agreed upon. `name` tells them what, and what
+  # `payload` and `result` are; it is also what the event's span is called. Null or empty: refused.
 }
 
 interface RpcSession {

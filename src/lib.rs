@@ -71,8 +71,8 @@
 //! - [`trace`]: spans, their contexts, who is told of them.
 //! - [`guard`]: connections whose end is known.
 //! - [`enrich`], [`session`], [`pipeline`]: the rest of the tour.
-//! - [`wire`]: between these values and the messages of `schema/`; [`trace_capnp`] and
-//!   [`pipeline_capnp`] are what `capnpc` makes of those.
+//! - [`wire`]: between these values and the messages of `schema/`; [`trace_capnp`],
+//!   [`event_capnp`] and [`pipeline_capnp`] are what `capnpc` makes of those.
 
 #![forbid(unsafe_code)]
 
@@ -102,6 +102,12 @@ pub mod trace_capnp {
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod pipeline_capnp {
     include!(concat!(env!("OUT_DIR"), "/pipeline_capnp.rs"));
+}
+
+/// What `schema/event.capnp` declares, as `capnpc` makes it.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod event_capnp {
+    include!(concat!(env!("OUT_DIR"), "/event_capnp.rs"));
 }
 
 /// The README's example is compiled with the tests.

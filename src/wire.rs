@@ -5,8 +5,11 @@
 //! left out or can't be read is counted; limits on what is kept are the span's own. What is sent is cut
 //! to 1,024 elements a list and 64 KiB a text, far above what a span keeps.
 
+use std::time::Duration;
+
 use capnp::text;
 
+use crate::error::{Error, Result};
 use crate::trace::{
     Attribute, Dropped, EnrichStatus, Outcome, SpanContext, SpanEvent, SpanId, SpanStatus,
     SpanUpdate, Timestamp, TraceFlags, TraceId, Value,
@@ -171,7 +174,9 @@ pub(crate) fn write_outcome(outcome: Outcome) -> pipeline_capnp::Outcome {
 }
 
 /// Reads an outcome; one that is not known is an exception.
-pub(crate) fn read_outcome(from: Result<pipeline_capnp::Outcome, capnp::NotInSchema>) -> Outcome {
+pub(crate) fn read_outcome(
+    from: std::result::Result<pipeline_capnp::Outcome, capnp::NotInSchema>,
+) -> Outcome {
     match from {
         Ok(pipeline_capnp::Outcome::Ok) => Outcome::Ok,
         Ok(pipeline_capnp::Outcome::Exception) | Err(capnp::NotInSchema(_)) => Outcome::Exception,
@@ -186,6 +191,67 @@ pub(crate) fn read_outcome(from: Result<pipeline_capnp::Outcome, capnp::NotInSch
 /// A text that came in; `None` where it can't be read. One that is missing is empty.
 pub(crate) fn read_text(from: capnp::Result<text::Reader<'_>>) -> Option<&str> {
     from.ok()?.to_str().ok()
+}
+
+/// A text that came in, of at most `max` bytes; `None` where it is empty. One that can't be read, or is too
+/// long, is an error with the name of its `field`.
+pub(crate) fn received_text(
+    field: &str,
+    text: capnp::Result<text::Reader<'_>>,
+    max: usize,
+) -> Result<Option<Box<str>>> {
+    let text = received_str(field, text, max)?;
+    Ok((!text.is_empty()).then(|| text.into()))
+}
+
+/// The same where it lies; empty where it is missing.
+pub(crate) fn received_str<'a>(
+    field: &str,
+    text: capnp::Result<text::Reader<'a>>,
+    max: usize,
+) -> Result<&'a str> {
+    match read_text(text) {
+        Some(text) => checked_str(field, text, max),
+        None => Err(Error::malformed(format!("{field} is not a readable text"))),
+    }
+}
+
+/// A text of at most `max` bytes; `None` where it is empty. A longer one is an error with the name of its
+/// `field`.
+pub(crate) fn checked_text(field: &str, text: String, max: usize) -> Result<Option<Box<str>>> {
+    checked_str(field, &text, max)?;
+    Ok((!text.is_empty()).then(|| text.into_boxed_str()))
+}
+
+/// The same where it lies.
+pub(crate) fn checked_str<'a>(field: &str, text: &'a str, max: usize) -> Result<&'a str> {
+    match text.len() {
+        length if length > max => Err(Error::limit(format!(
+            "{field} has {length} bytes; the limit is {max}"
+        ))),
+        _ => Ok(text),
+    }
+}
+
+/// A moment; zero is none.
+pub(crate) fn read_time(unix_nanos: u64) -> Option<Timestamp> {
+    (unix_nanos != 0).then(|| Timestamp::from_unix_nanos(unix_nanos))
+}
+
+/// A moment; none is zero.
+pub(crate) fn write_time(time: Option<Timestamp>) -> u64 {
+    time.map_or(0, Timestamp::unix_nanos)
+}
+
+/// A time to wait; zero is none.
+pub(crate) fn read_delay(millis: u64) -> Option<Duration> {
+    (millis != 0).then(|| Duration::from_millis(millis))
+}
+
+/// A time to wait, in milliseconds: none is zero, and what is not whole is rounded up.
+pub(crate) fn write_delay(delay: Option<Duration>) -> u64 {
+    let Some(delay) = delay else { return 0 };
+    u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 fn write_event(event: &SpanEvent, mut to: trace_capnp::span_event::Builder<'_>) {

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, with those that it may use.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     // What capnpc makes.
     ("trace_capnp", &[]),
-    ("pipeline_capnp", &["trace_capnp"]),
+    ("event_capnp", &[]),
+    ("pipeline_capnp", &["trace_capnp", "event_capnp"]),
     ("error", &[]),
     ("clock", &["error"]),
     ("slots", &[]),
@@ -37,6 +38,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     (
         "pipeline",
         &[
+            "event_capnp",
             "pipeline_capnp",
             "error",
             "drive",

@@ -1,34 +1,19 @@
 //! The callee's side: serving events.
 
 use std::fmt;
-use std::future::Future;
 use std::rc::Rc;
 
 use capnp::capability::{Client, FromClientHook};
 
-use super::context::EventContext;
 use super::dispatcher::{Dispatcher, Started};
 use super::metadata::Metadata;
+use super::service::Service;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::guard::Ending;
 use crate::pipeline_capnp::{event_dispatcher, pipeline};
 use crate::session::Channels;
 use crate::trace::{Channel, SpanBuilder, SpanContext, SpanKind, Tracer};
-
-/// A service that takes events.
-pub trait Service: 'static {
-    /// An RPC session is delivered: returns its top-level capability.
-    ///
-    /// The session lasts until that capability and all that came of it, in either direction, are
-    /// dropped. While this runs, the session's span is the current one
-    /// ([`SpanParent::current`](crate::trace::SpanParent::current)). An error or a panic fails the
-    /// session, with the outcome `exception`; when the caller gives up, this is dropped.
-    fn open_session(
-        self: Rc<Self>,
-        event: EventContext,
-    ) -> impl Future<Output = Result<Client, capnp::Error>> + 'static;
-}
 
 /// Serves a [`Service`]: opens its events' spans, and closes them.
 pub struct Callee<S> {
@@ -39,7 +24,7 @@ pub(super) struct Shared<S> {
     pub(super) service: Rc<S>,
     tracers: Channels<Tracer>,
     joins_trace: bool,
-    session_name: Box<str>,
+    pub(super) session_name: Box<str>,
     pub(super) tasks: Tasks,
 }
 
@@ -111,10 +96,16 @@ impl<S: Service> Callee<S> {
 }
 
 impl<S> Shared<S> {
+    /// Is anybody told of events?
+    pub(super) fn is_observed(&self) -> bool {
+        self.tracers.iter().any(Tracer::is_observed)
+    }
+
     /// Opens the spans of an event that is delivered now.
     pub(super) fn open_spans(
         &self,
         parents: &Channels<Option<SpanContext>>,
+        name: &str,
     ) -> Channels<SpanBuilder> {
         self.tracers
             .as_ref()
@@ -125,7 +116,7 @@ impl<S> Shared<S> {
                     Some(caller) => tracer.linked_to(caller.clone()),
                     None => tracer.root(),
                 };
-                parent.start(&self.session_name, SpanKind::Server)
+                parent.start(name, SpanKind::Server)
             })
     }
 

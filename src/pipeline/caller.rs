@@ -1,16 +1,22 @@
 //! The caller's side: starting events.
 
 use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
 
-use capnp::capability::{Client, FromClientHook};
+use capnp::capability::{Client, FromClientHook, RemotePromise};
 
+use super::events::{
+    self, Alarm, CustomRequest, Description, QueueMessage, QueueResult, RunResult, Scheduled,
+};
 use super::metadata::Metadata;
 use crate::drive::Tasks;
 use crate::enrich;
+use crate::error::Result;
 use crate::guard::{Connection, Ending};
 use crate::pipeline_capnp::pipeline;
-use crate::session::{self, Channels, Opened, Session};
-use crate::trace::{SpanBuilder, SpanKind, SpanParent};
+use crate::session::{self, Channels, Delivery, Opened, Session};
+use crate::trace::{Clock, SpanBuilder, SpanKind, SpanParent};
 
 /// A service on which events can be started.
 #[derive(Clone)]
@@ -95,32 +101,9 @@ impl Event<'_> {
     /// It does not wait: all calls that this takes leave together, and with them whatever is called on
     /// the session's top-level capability. A failure is seen by those calls, on the session's span, and
     /// by [`SessionHandle::done`](crate::session::SessionHandle::done).
-    pub fn open_session<C: FromClientHook>(mut self) -> Session<C> {
-        let Pipeline {
-            client,
-            ending,
-            tasks,
-        } = self.pipeline;
-        let spans = self
-            .parents
-            .map(|parent| (parent.start(self.name, SpanKind::Client), parent));
-        let clock = [&spans.user.1, &spans.internal.1]
-            .into_iter()
-            .find_map(|parent| parent.tracer().clock());
-        let spans: Channels<SpanBuilder> = spans.map(|(span, _)| span);
-        self.metadata.start_time = spans.iter().rev().find_map(SpanBuilder::start_time);
-        self.metadata.parents = spans.as_ref().map(SpanBuilder::context);
-
-        let mut request = client.start_event_request();
-        // With nothing to say the parameters are not even begun.
-        if self.metadata != Metadata::default() {
-            self.metadata.write(request.get().init_metadata());
-        }
-        if spans.user.is_observed() {
-            let enricher = enrich::export(spans.user.downgrade());
-            request.get().set_enricher(enricher);
-        }
-        let start = request.send();
+    pub fn open_session<C: FromClientHook>(self) -> Session<C> {
+        let Pipeline { ending, tasks, .. } = self.pipeline;
+        let (start, spans, clock) = self.start(None);
         let dispatcher = start.pipeline.get_dispatcher();
         let open = dispatcher.open_session_request().send();
         let opened = Opened {
@@ -131,7 +114,125 @@ impl Event<'_> {
         };
         session::open(opened, spans, ending.as_ref(), clock, tasks)
     }
+
+    /// Delivers it as a run at a time that was set beforehand; gives what became of it.
+    ///
+    /// Over a connection it is sent before this returns; in process its service runs within the future.
+    /// Dropping that before it is ready cancels the event. It fails where the service does, or serves no
+    /// such events ([`Error::is_unimplemented`](crate::Error::is_unimplemented)), or where the connection is
+    /// lost.
+    pub fn scheduled(self, run: &Scheduled) -> impl Future<Output = Result<RunResult>> + use<> {
+        let delivery = self.deliver(|| run.describe());
+        let mut request = delivery.dispatcher().scheduled_request();
+        run.write(request.get().init_event());
+        let answer = delivery.answer(request.send().promise);
+        async move {
+            let answered = answer.await?;
+            let result = RunResult::read(answered.response().get()?.get_result()?)?;
+            if let Some(reason) = result.failure() {
+                answered.fail(reason);
+            }
+            Ok(result)
+        }
+    }
+
+    /// Delivers it as a run that the service itself asked for; gives what became of it. As
+    /// [`scheduled`](Self::scheduled) otherwise.
+    pub fn alarm(self, alarm: &Alarm) -> impl Future<Output = Result<RunResult>> + use<> {
+        let delivery = self.deliver(|| alarm.describe());
+        let mut request = delivery.dispatcher().alarm_request();
+        alarm.write(request.get().init_event());
+        let answer = delivery.answer(request.send().promise);
+        async move {
+            let answered = answer.await?;
+            let result = RunResult::read(answered.response().get()?.get_result()?)?;
+            if let Some(reason) = result.failure() {
+                answered.fail(reason);
+            }
+            Ok(result)
+        }
+    }
+
+    /// Delivers messages of a queue; gives which have been dealt with. As [`scheduled`](Self::scheduled)
+    /// otherwise.
+    ///
+    /// # Errors
+    ///
+    /// More than 10,000 messages, or a name of more than 1 KiB ([`Error::is_limit`](crate::Error::is_limit)):
+    /// then nothing is sent.
+    pub fn queue(
+        self,
+        queue: &str,
+        messages: &[QueueMessage<'_>],
+    ) -> Result<impl Future<Output = Result<QueueResult>> + use<>> {
+        events::queue::check(queue, messages)?;
+        let delivery = self.deliver(|| events::queue::describe(queue, messages.len()));
+        let mut request = delivery.dispatcher().queue_request();
+        events::queue::write(queue, messages, request.get().init_batch());
+        let answer = delivery.answer(request.send().promise);
+        let count = messages.len();
+        Ok(async move {
+            let answered = answer.await?;
+            QueueResult::read(answered.response().get()?.get_result()?, count)
+        })
+    }
+
+    /// Prepares to deliver something that caller and callee have agreed upon, and call `name`.
+    ///
+    /// # Errors
+    ///
+    /// A name that is empty ([`Error::is_invalid`](crate::Error::is_invalid)) or has more than 256 bytes
+    /// ([`Error::is_limit`](crate::Error::is_limit)).
+    pub fn custom(self, name: &str) -> Result<CustomRequest> {
+        let name = events::custom::check_name(name)?;
+        let delivery = self.deliver(|| events::custom::describe(name));
+        Ok(CustomRequest::new(delivery, name))
+    }
+
+    /// Starts an event that is one call.
+    fn deliver(self, describe: impl FnOnce() -> Description) -> Delivery {
+        let Pipeline { ending, tasks, .. } = self.pipeline;
+        let is_observed = self.parents.iter().any(SpanParent::is_observed);
+        let (start, spans, clock) = self.start(is_observed.then(describe).as_ref());
+        Delivery::begin(start, spans, ending.as_ref(), clock, tasks)
+    }
+
+    /// Opens its spans, and announces it.
+    fn start(mut self, described: Option<&Description>) -> Announced {
+        let spans = self
+            .parents
+            .map(|parent| (parent.start(self.name, SpanKind::Client), parent));
+        let clock = [&spans.user.1, &spans.internal.1]
+            .into_iter()
+            .find_map(|parent| parent.tracer().clock());
+        let spans: Channels<SpanBuilder> = spans.map(|(span, _)| span);
+        if let Some(described) = described {
+            for span in spans.iter().filter(|span| span.is_observed()) {
+                described.write(span);
+            }
+        }
+        self.metadata.start_time = spans.iter().rev().find_map(SpanBuilder::start_time);
+        self.metadata.parents = spans.as_ref().map(SpanBuilder::context);
+
+        let mut request = self.pipeline.client.start_event_request();
+        // With nothing to say the parameters are not even begun.
+        if self.metadata != Metadata::default() {
+            self.metadata.write(request.get().init_metadata());
+        }
+        if spans.user.is_observed() {
+            let enricher = enrich::export(spans.user.downgrade());
+            request.get().set_enricher(enricher);
+        }
+        (request.send(), spans, clock)
+    }
 }
+
+/// An event that is announced, its spans, and what tells the time.
+type Announced = (
+    RemotePromise<pipeline::start_event_results::Owned>,
+    Channels<SpanBuilder>,
+    Option<Rc<dyn Clock>>,
+);
 
 impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

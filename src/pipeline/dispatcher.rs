@@ -1,19 +1,24 @@
 //! Takes exactly one event.
 
 use std::cell::RefCell;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
-use futures::FutureExt;
+use capnp::capability::FromClientHook;
+use capnp::private::capability::{ParamsHook, ResultsHook};
+use capnp::traits::HasTypeId;
 
-use super::callee::{Service, Shared};
+use super::callee::Shared;
 use super::context::EventContext;
+use super::events::{self, CustomEvent, Description, EventKind, QueueBatch, Scheduled};
+use super::handler::{Handler, guarded};
 use super::metadata::Metadata;
+use super::service::Service;
 use crate::enrich::Enricher;
+use crate::error::Result;
 use crate::guard::Ending;
 use crate::pipeline_capnp::event_dispatcher::{self, open_session_results};
-use crate::session::{CalleeSession, Opening};
-use crate::trace::InSpan;
+use crate::session::{CalleeSession, Opening, Run};
+use crate::trace::{Outcome, SpanStatus};
 
 /// What `startEvent` announced.
 pub(super) struct Started {
@@ -37,12 +42,85 @@ impl<S> Dispatcher<S> {
         }
     }
 
-    fn take(&self) -> Result<Started, capnp::Error> {
+    fn take(&self) -> capnp::Result<Started> {
         self.started.take().ok_or_else(|| {
             capnp::Error::failed(
                 "this dispatcher has delivered its event; start another one with startEvent".into(),
             )
         })
+    }
+
+    /// What is told of an event. One that can't be read is told of by its kind; its handler says what is
+    /// wrong with it.
+    fn describe(
+        &self,
+        kind: EventKind,
+        describe: impl FnOnce() -> Result<Description>,
+    ) -> Description
+    where
+        S: Service,
+    {
+        let described = match self.shared.is_observed() {
+            true => describe().ok(),
+            false => None,
+        };
+        described.unwrap_or_else(|| Description::of_kind(kind))
+    }
+
+    /// Delivers an event that is one call. It goes to its handler through the event's membrane, as it is.
+    async fn run(
+        &self,
+        described: Description,
+        params: Box<dyn ParamsHook>,
+        results: Box<dyn ResultsHook>,
+    ) -> capnp::Result<()>
+    where
+        S: Service,
+    {
+        let Started { metadata, enricher } = self.take()?;
+        let shared = &self.shared;
+        let spans = shared.open_spans(&metadata.parents, &described.name);
+        for span in spans.iter().filter(|span| span.is_observed()) {
+            described.write(span);
+        }
+        let ending = self.ending.as_ref();
+        let (run, membrane) = Run::begin(spans, enricher, ending, shared.clock(), &shared.tasks);
+        let event = EventContext::new(metadata, run.life());
+        let handler = Handler::new(shared.service.clone(), event, run.life());
+        let handler: event_dispatcher::Client = membrane.export_server(handler);
+        drop(membrane);
+        let call = handler.into_client_hook().call(
+            event_dispatcher::Client::TYPE_ID,
+            described.kind.method(),
+            params,
+            results,
+        );
+        run.answer(call).await
+    }
+}
+
+impl<S> Drop for Dispatcher<S> {
+    /// An event that was announced and never delivered is told of, too.
+    fn drop(&mut self) {
+        let Some(Started { metadata, enricher }) = self.started.take() else {
+            return;
+        };
+        self.shared.tasks.drop_later(enricher);
+        if !self.shared.is_observed() {
+            return;
+        }
+        let lost = self.ending.as_ref().and_then(Ending::reason);
+        let (outcome, status) = match lost {
+            Some(reason) => (
+                Outcome::Disconnected,
+                Some(SpanStatus::error(reason.reason())),
+            ),
+            None => (Outcome::Canceled, None),
+        };
+        let spans = self.shared.open_spans(&metadata.parents, "event");
+        for span in spans.iter() {
+            span.conclude(outcome, status.clone(), None);
+        }
     }
 }
 
@@ -51,18 +129,16 @@ impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
         self: Rc<Self>,
         _params: event_dispatcher::OpenSessionParams,
         mut results: event_dispatcher::OpenSessionResults,
-    ) -> Result<(), capnp::Error> {
+    ) -> capnp::Result<()> {
         let Started { metadata, enricher } = self.take()?;
-        let spans = self.shared.open_spans(&metadata.parents);
+        let spans = self
+            .shared
+            .open_spans(&metadata.parents, &self.shared.session_name);
         let opening = Opening::begin(spans, enricher, self.ending.as_ref(), &self.shared.tasks);
         let event = EventContext::new(metadata, opening.life());
         let parent = event.parent().clone();
         let service = self.shared.service.clone();
-        let answer = AssertUnwindSafe(async { service.open_session(event).await }.in_span(parent))
-            .catch_unwind()
-            .await
-            // As any other failure: else it takes the connection with it, or in process all sessions.
-            .unwrap_or_else(|_panic| Err(capnp::Error::failed("the service panicked".into())));
+        let answer = guarded(parent, async { service.open_session(event).await }).await;
         match opening.answered(answer, self.shared.clock()) {
             Ok(session) => {
                 write(session, results.get());
@@ -75,6 +151,48 @@ impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
                 Err(error)
             }
         }
+    }
+
+    async fn scheduled(
+        self: Rc<Self>,
+        params: event_dispatcher::ScheduledParams,
+        results: event_dispatcher::ScheduledResults,
+    ) -> capnp::Result<()> {
+        let described = self.describe(EventKind::Scheduled, || {
+            Ok(Scheduled::read(params.get()?.get_event()?)?.describe())
+        });
+        self.run(described, params.hook, results.hook).await
+    }
+
+    async fn alarm(
+        self: Rc<Self>,
+        params: event_dispatcher::AlarmParams,
+        results: event_dispatcher::AlarmResults,
+    ) -> capnp::Result<()> {
+        let described = self.describe(EventKind::Alarm, || {
+            Ok(events::Alarm::read(params.get()?.get_event()?).describe())
+        });
+        self.run(described, params.hook, results.hook).await
+    }
+
+    async fn queue(
+        self: Rc<Self>,
+        params: event_dispatcher::QueueParams,
+        results: event_dispatcher::QueueResults,
+    ) -> capnp::Result<()> {
+        let described = self.describe(EventKind::Queue, || {
+            QueueBatch::describe(params.get()?.get_batch()?)
+        });
+        self.run(described, params.hook, results.hook).await
+    }
+
+    async fn custom(
+        self: Rc<Self>,
+        params: event_dispatcher::CustomParams,
+        results: event_dispatcher::CustomResults,
+    ) -> capnp::Result<()> {
+        let described = self.describe(EventKind::Custom, || CustomEvent::describe(params.get()?));
+        self.run(described, params.hook, results.hook).await
     }
 }
 

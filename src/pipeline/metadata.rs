@@ -1,8 +1,6 @@
 //! What travels with an event.
 
-use capnp::text;
-
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pipeline_capnp::subrequest_metadata;
 use crate::session::Channels;
 use crate::trace::{SpanContext, Timestamp};
@@ -66,22 +64,34 @@ impl Metadata {
     }
 
     /// Sets the baggage; at most 8,192 bytes, the limit of W3C Baggage. A longer one is an error
-    /// ([`Error::is_limit`]).
+    /// ([`Error::is_limit`](crate::Error::is_limit)).
     pub fn with_baggage(mut self, baggage: impl Into<String>) -> Result<Self> {
-        self.baggage = checked("baggage", baggage.into(), MAX_BAGGAGE_BYTES)?;
+        self.baggage = wire::checked_text(
+            "SubrequestMetadata.baggage",
+            baggage.into(),
+            MAX_BAGGAGE_BYTES,
+        )?;
         Ok(self)
     }
 
-    /// Sets the feature flags; at most 64 KiB. Longer ones are an error ([`Error::is_limit`]).
+    /// Sets the feature flags; at most 64 KiB. Longer ones are an error ([`Error::is_limit`](crate::Error::is_limit)).
     pub fn with_feature_flags(mut self, json: impl Into<String>) -> Result<Self> {
-        self.feature_flags = checked("featureFlags", json.into(), MAX_JSON_BYTES)?;
+        self.feature_flags = wire::checked_text(
+            "SubrequestMetadata.featureFlags",
+            json.into(),
+            MAX_JSON_BYTES,
+        )?;
         Ok(self)
     }
 
     /// Sets what the application passes along; at most 64 KiB. A longer text is an error
-    /// ([`Error::is_limit`]).
+    /// ([`Error::is_limit`](crate::Error::is_limit)).
     pub fn with_application(mut self, json: impl Into<String>) -> Result<Self> {
-        self.application = checked("application", json.into(), MAX_JSON_BYTES)?;
+        self.application = wire::checked_text(
+            "SubrequestMetadata.application",
+            json.into(),
+            MAX_JSON_BYTES,
+        )?;
         Ok(self)
     }
 
@@ -106,7 +116,7 @@ impl Metadata {
         if let Some(parent) = &self.parents.user {
             wire::write_context(parent, to.reborrow().init_user_parent());
         }
-        to.set_start_time_unix_nano(self.start_time.map_or(0, Timestamp::unix_nanos));
+        to.set_start_time_unix_nano(wire::write_time(self.start_time));
         if let Some(baggage) = self.baggage() {
             to.set_baggage(baggage);
         }
@@ -135,53 +145,35 @@ impl Metadata {
                 },
                 user: parent(from.get_user_parent()),
             },
-            start_time: match from.get_start_time_unix_nano() {
-                0 => None,
-                nanos => Some(Timestamp::from_unix_nanos(nanos)),
-            },
+            start_time: wire::read_time(from.get_start_time_unix_nano()),
             baggage: match from.has_baggage() {
-                true => received("baggage", from.get_baggage(), MAX_BAGGAGE_BYTES)?,
+                true => wire::received_text(
+                    "SubrequestMetadata.baggage",
+                    from.get_baggage(),
+                    MAX_BAGGAGE_BYTES,
+                )?,
                 false => None,
             },
             feature_flags: match from.has_feature_flags() {
-                true => received("featureFlags", from.get_feature_flags(), MAX_JSON_BYTES)?,
+                true => wire::received_text(
+                    "SubrequestMetadata.featureFlags",
+                    from.get_feature_flags(),
+                    MAX_JSON_BYTES,
+                )?,
                 false => None,
             },
             application: match from.has_application() {
-                true => received("application", from.get_application(), MAX_JSON_BYTES)?,
+                true => wire::received_text(
+                    "SubrequestMetadata.application",
+                    from.get_application(),
+                    MAX_JSON_BYTES,
+                )?,
                 false => None,
             },
             is_synthetic: origin.get_synthetic(),
             is_resent: origin.get_resent(),
         })
     }
-}
-
-fn received(
-    field: &str,
-    text: capnp::Result<text::Reader<'_>>,
-    max: usize,
-) -> Result<Option<Box<str>>> {
-    match wire::read_text(text) {
-        Some(text) => checked(field, text, max),
-        None => Err(Error::malformed(format!(
-            "SubrequestMetadata.{field} is not a readable text"
-        ))),
-    }
-}
-
-fn checked(
-    field: &str,
-    text: impl AsRef<str> + Into<Box<str>>,
-    max: usize,
-) -> Result<Option<Box<str>>> {
-    let length = text.as_ref().len();
-    if length > max {
-        return Err(Error::limit(format!(
-            "SubrequestMetadata.{field} has {length} bytes; the limit is {max}"
-        )));
-    }
-    Ok((length > 0).then(|| text.into()))
 }
 
 #[cfg(test)]

@@ -7,14 +7,24 @@
 //! - [`Pipeline`], [`Event`]: the caller's side.
 //! - [`Callee`], [`Service`], [`EventContext`]: the callee's side.
 //! - [`Metadata`]: what travels with an event.
+//! - `events`: the kinds of events other than sessions, and what each brings.
+//! - `dispatcher`, `handler`: how an event gets to its service.
 
 mod callee;
 mod caller;
 mod context;
 mod dispatcher;
+mod events;
+mod handler;
 mod metadata;
+mod service;
 
-pub use callee::{Callee, Service};
+pub use callee::Callee;
 pub use caller::{Event, Pipeline};
 pub use context::EventContext;
+pub use events::{
+    Alarm, CustomEvent, CustomRequest, CustomResponse, EventKind, QueueBatch, QueueMessage,
+    QueueResult, QueueVerdict, RunResult, Scheduled,
+};
 pub use metadata::Metadata;
+pub use service::Service;

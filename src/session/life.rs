@@ -33,6 +33,15 @@ impl SessionEnd {
         }
     }
 
+    /// Its handler has failed, or the calls that were to reach it.
+    pub(crate) fn failed(error: &Error) -> Self {
+        let outcome = match error.is_disconnected() {
+            true => Outcome::Disconnected,
+            false => Outcome::Exception,
+        };
+        Self::new(outcome, Some(error.reason()))
+    }
+
     /// How it ended.
     pub fn outcome(&self) -> Outcome {
         self.outcome
@@ -49,6 +58,8 @@ pub(crate) struct Life {
     /// Taken at the end.
     spans: RefCell<Option<Channels<SpanBuilder>>>,
     end: OnceCell<SessionEnd>,
+    /// How it is to end when it is complete, where that is known before.
+    verdict: OnceCell<SessionEnd>,
     waiting: Waiting,
     membrane: OnceCell<WeakMembrane>,
     /// The callee's way to the caller's span; cut at the end, so that nothing of the peer is held.
@@ -67,6 +78,7 @@ impl Life {
         let life = Rc::new(Self {
             spans: RefCell::new(Some(spans)),
             end: OnceCell::new(),
+            verdict: OnceCell::new(),
             waiting: Waiting::default(),
             membrane: OnceCell::new(),
             enricher,
@@ -127,6 +139,11 @@ impl Life {
         {
             membrane.revoke(error);
         }
+    }
+
+    /// When it is complete, it ends like this. Of several the first one counts.
+    pub(crate) fn will_end(&self, end: SessionEnd) {
+        let _only_the_first = self.verdict.set(end);
     }
 
     /// Is nothing left of it but what waits to be dropped?
@@ -221,7 +238,10 @@ impl Watch for Life {
     fn complete(&self, completed: Completed) {
         let end = match self.ending.as_ref().and_then(Ending::reason) {
             Some(lost) => SessionEnd::new(Outcome::Disconnected, Some(lost.reason())),
-            None => SessionEnd::new(Outcome::Ok, None),
+            None => match self.verdict.get() {
+                Some(verdict) => verdict.clone(),
+                None => SessionEnd::new(Outcome::Ok, None),
+            },
         };
         self.close(end, completed.at());
     }

@@ -6,18 +6,23 @@
 //!
 //! - [`Session`], [`SessionHandle`]: the caller's side.
 //! - `callee`: the callee's side.
+//! - `delivery`, `run`: the two sides of an event that is one call.
 //! - `life`: what both sides have in common: spans that close once.
 //! - [`Channels`]: one thing for the operator, one for the tenant.
 
 mod callee;
 mod caller;
 mod channels;
+mod delivery;
 mod life;
+mod run;
 mod settle;
 
 pub(crate) use callee::{CalleeSession, Opening};
 pub(crate) use caller::{Opened, open};
 pub use caller::{Session, SessionHandle};
 pub use channels::Channels;
+pub(crate) use delivery::{Answered, Delivery};
 pub(crate) use life::Life;
 pub use life::SessionEnd;
+pub(crate) use run::Run;

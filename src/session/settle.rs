@@ -77,12 +77,7 @@ impl Settle {
             drop(session);
         }
         if let (Some(error), Some(life)) = (self.error.take(), &self.life) {
-            let outcome = match error.kind {
-                capnp::ErrorKind::Disconnected => Outcome::Disconnected,
-                _ => Outcome::Exception,
-            };
-            let reason = Error::from(error);
-            life.abort(SessionEnd::new(outcome, Some(reason.reason())));
+            life.abort(SessionEnd::failed(&Error::from(error)));
         }
     }
 }

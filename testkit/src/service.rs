@@ -200,6 +200,24 @@ impl Pair {
     where
         F: Future<Output = Result<Client, capnp::Error>> + 'static,
     {
+        let events = Rc::default();
+        let service = |alive| Script {
+            handler: Box::new(move |event| handler(event).boxed_local()),
+            events: Rc::clone(&events),
+            _alive: alive,
+        };
+        let mut pair = Self::with_service(place, world, configure, service);
+        pair.events = events;
+        pair
+    }
+
+    /// Both observed; the callee is any service, which keeps what it is given for as long as it lives.
+    pub fn with_service<S: Service>(
+        place: Place,
+        world: World,
+        configure: impl FnOnce(Callee<S>) -> Callee<S>,
+        service: impl FnOnce(Rc<()>) -> S,
+    ) -> Self {
         let clock = ManualClock::new(Timestamp::from_unix_nanos(1_000));
         let spans = MemoryObserver::new();
         let caller_ids = Ids::default();
@@ -211,7 +229,7 @@ impl Pair {
                 .with_service(service)
         };
         let caller = tracer("caller", &caller_ids);
-        let (alive, events) = (Rc::new(()), Rc::default());
+        let alive = Rc::new(());
         let (tasks, driver) = Tasks::new();
         let mut drivers = vec![spawn_driver(driver)];
         let callee_tasks = match place {
@@ -223,12 +241,8 @@ impl Pair {
             }
         };
         let script = Rc::downgrade(&alive);
-        let service = Script {
-            handler: Box::new(move |event| handler(event).boxed_local()),
-            events: Rc::clone(&events),
-            _alive: alive,
-        };
-        let callee = Callee::new(service, &callee_tasks).tracer(tracer("callee", &callee_ids));
+        let callee =
+            Callee::new(service(alive), &callee_tasks).tracer(tracer("callee", &callee_ids));
         let callee = configure(callee);
         let mut cutter = Cutter::default();
         let mut connections = Vec::new();
@@ -261,7 +275,7 @@ impl Pair {
             caller,
             caller_ids,
             callee_ids,
-            events,
+            events: Rc::default(),
             tasks,
             script,
             cutter,

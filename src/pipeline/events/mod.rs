@@ -1,0 +1,17 @@
+//! Kinds of events, and what each brings.
+//!
+//! - [`EventKind`]: which there are.
+//! - [`Scheduled`], [`Alarm`], [`RunResult`]: runs at a certain time.
+//! - [`QueueBatch`], [`QueueMessage`], [`QueueResult`], [`QueueVerdict`]: messages of a queue.
+//! - [`CustomRequest`], [`CustomResponse`], [`CustomEvent`]: what caller and callee have agreed upon.
+
+pub(super) mod custom;
+mod kind;
+pub(super) mod queue;
+mod run;
+
+pub use custom::{CustomEvent, CustomRequest, CustomResponse};
+pub(super) use kind::Description;
+pub use kind::EventKind;
+pub use queue::{QueueBatch, QueueMessage, QueueResult, QueueVerdict};
+pub use run::{Alarm, RunResult, Scheduled};

@@ -1,0 +1,72 @@
+//! What a service does with events.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use capnp::capability::Client;
+
+use super::context::EventContext;
+use super::events::{Alarm, CustomEvent, EventKind, QueueBatch, QueueResult, RunResult, Scheduled};
+
+/// A service that takes events. It implements the kinds that it wants; the others are answered with an
+/// error of the kind `unimplemented` that names the kind of event.
+///
+/// While one of these runs, the event's span is the current one
+/// ([`SpanParent::current`](crate::trace::SpanParent::current)). An error or a panic fails the event, with the
+/// outcome `exception`; when the caller gives up, the future is dropped, and the outcome is `canceled`.
+pub trait Service: 'static {
+    /// An RPC session is delivered: returns its top-level capability.
+    ///
+    /// The session lasts until that capability and all that came of it, in either direction, are
+    /// dropped.
+    fn open_session(
+        self: Rc<Self>,
+        event: EventContext,
+    ) -> impl Future<Output = Result<Client, capnp::Error>> + 'static {
+        unimplemented(EventKind::Session, event)
+    }
+
+    /// A run is delivered at a time that was set beforehand.
+    fn scheduled(
+        self: Rc<Self>,
+        run: Scheduled,
+        event: EventContext,
+    ) -> impl Future<Output = Result<RunResult, capnp::Error>> + 'static {
+        unimplemented(EventKind::Scheduled, (run, event))
+    }
+
+    /// A run is delivered for which the service has asked.
+    fn alarm(
+        self: Rc<Self>,
+        alarm: Alarm,
+        event: EventContext,
+    ) -> impl Future<Output = Result<RunResult, capnp::Error>> + 'static {
+        unimplemented(EventKind::Alarm, (alarm, event))
+    }
+
+    /// Messages of a queue are delivered. If this fails, none of them counts as delivered.
+    fn queue(
+        self: Rc<Self>,
+        batch: QueueBatch,
+        event: EventContext,
+    ) -> impl Future<Output = Result<QueueResult, capnp::Error>> + 'static {
+        unimplemented(EventKind::Queue, (batch, event))
+    }
+
+    /// Something is delivered that caller and callee have agreed upon. What is answered is written to
+    /// [`CustomEvent::result`].
+    ///
+    /// The event lasts until this has returned and all capabilities that came of it are dropped.
+    fn custom(
+        self: Rc<Self>,
+        custom: CustomEvent,
+        event: EventContext,
+    ) -> impl Future<Output = Result<(), capnp::Error>> + 'static {
+        unimplemented(EventKind::Custom, (custom, event))
+    }
+}
+
+async fn unimplemented<T>(kind: EventKind, of: impl Sized) -> Result<T, capnp::Error> {
+    drop(of);
+    Err(kind.unimplemented().into())
+}

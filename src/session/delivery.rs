@@ -1,0 +1,168 @@
+//! An event that is one call, on the caller's side.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use capnp::capability::{Promise, RemotePromise, Response};
+use capnp::traits::Owned;
+
+use super::channels::Channels;
+use super::life::{Life, SessionEnd};
+use crate::drive::Tasks;
+use crate::enrich::Enricher;
+use crate::error::{Error, Result};
+use crate::guard::Ending;
+use crate::membrane::Membrane;
+use crate::pipeline_capnp::{event_dispatcher, pipeline};
+use crate::trace::{Clock, Outcome, SpanBuilder};
+
+type Started = RemotePromise<pipeline::start_event_results::Owned>;
+
+/// An event that is on its way. Dropping it cancels the event, unless that has been answered.
+pub(crate) struct Delivery {
+    /// Taken when it is answered.
+    start: Option<Started>,
+    dispatcher: event_dispatcher::Client,
+    /// Where the event is observed on this side, until it has been answered.
+    life: Option<Rc<Life>>,
+    tasks: Tasks,
+}
+
+impl Delivery {
+    /// Begins the caller's side.
+    pub(crate) fn begin(
+        start: Started,
+        spans: Channels<SpanBuilder>,
+        ending: Option<&Ending>,
+        clock: Option<Rc<dyn Clock>>,
+        tasks: &Tasks,
+    ) -> Self {
+        let mut dispatcher = start.pipeline.get_dispatcher();
+        let is_observed = spans.iter().any(SpanBuilder::is_observed);
+        let life = is_observed.then(|| Life::begin(spans, Enricher::none(), ending));
+        if let Some(life) = &life {
+            let membrane = Membrane::builder().tasks(tasks).clock(clock).build();
+            dispatcher = membrane.export(dispatcher);
+            membrane.watch(life.clone());
+            life.set_membrane(membrane.downgrade());
+        }
+        Self {
+            start: Some(start),
+            dispatcher,
+            life,
+            tasks: tasks.clone(),
+        }
+    }
+
+    /// What the event is delivered through.
+    pub(crate) fn dispatcher(&self) -> &event_dispatcher::Client {
+        &self.dispatcher
+    }
+
+    /// The call that delivers it has been sent.
+    pub(crate) fn answer<T: Owned>(self, call: Promise<Response<T>, capnp::Error>) -> Answer<T> {
+        Answer {
+            delivery: self,
+            call,
+            failed: None,
+        }
+    }
+
+    /// It has been answered. From now on it lasts as long as something refers to it.
+    fn answered(&mut self) -> Option<Rc<Life>> {
+        self.let_go_of_start();
+        self.life.take()
+    }
+
+    /// What is pipelined on a call needs that call until it is answered.
+    fn let_go_of_start(&mut self) {
+        if let Some(mut start) = self.start.take() {
+            self.tasks.spawn(async move {
+                let _however_it_ends = (&mut start.promise).await;
+                drop(start);
+            });
+        }
+    }
+}
+
+impl Drop for Delivery {
+    /// What is to be done comes later, as tables of `capnp-rpc` may be borrowed.
+    fn drop(&mut self) {
+        self.let_go_of_start();
+        if let Some(life) = self.life.take() {
+            self.tasks.drop_later(Cancel(life));
+        }
+    }
+}
+
+struct Cancel(Rc<Life>);
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        let reason = "the caller dropped it";
+        self.0
+            .abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
+    }
+}
+
+/// Waits for the answer to an event.
+pub(crate) struct Answer<T: Owned> {
+    // Before the call, whose drop looks like an event that is complete.
+    delivery: Delivery,
+    call: Promise<Response<T>, capnp::Error>,
+    failed: Option<capnp::Error>,
+}
+
+/// The answer to an event, which lasts at least as long as this.
+pub(crate) struct Answered<T: Owned> {
+    response: Response<T>,
+    life: Option<Rc<Life>>,
+}
+
+impl<T: Owned> Answered<T> {
+    pub(crate) fn response(&self) -> &Response<T> {
+        &self.response
+    }
+
+    /// The service says that it has failed: so ends the event, when it is complete.
+    pub(crate) fn fail(&self, reason: &str) {
+        if let Some(life) = &self.life {
+            life.will_end(SessionEnd::new(Outcome::Exception, Some(reason)));
+        }
+    }
+}
+
+impl<T: Owned> Future for Answer<T> {
+    type Output = Result<Answered<T>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if this.failed.is_none() {
+            match ready!(Pin::new(&mut this.call).poll(cx)) {
+                Ok(response) => {
+                    let life = this.delivery.answered();
+                    return Poll::Ready(Ok(Answered { response, life }));
+                }
+                Err(error) => this.failed = Some(error),
+            }
+        }
+        // Where the event could not even be started, that is why.
+        if let Some(start) = &mut this.delivery.start {
+            let started = ready!(Pin::new(&mut start.promise).poll(cx));
+            this.delivery.start = None;
+            if let Err(error) = started {
+                this.failed = Some(error);
+            }
+        }
+        let error = match this.failed.take() {
+            Some(error) => Error::from(error),
+            None => Error::ended("asked again after its answer"),
+        };
+        if let Some(life) = this.delivery.answered() {
+            life.abort(SessionEnd::failed(&error));
+        }
+        Poll::Ready(Err(error))
+    }
+}

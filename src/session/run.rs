@@ -1,0 +1,70 @@
+//! An event that is one call, on the callee's side.
+
+use std::rc::Rc;
+
+use capnp::capability::Promise;
+
+use super::channels::Channels;
+use super::life::{Life, SessionEnd};
+use crate::drive::Tasks;
+use crate::enrich::Enricher;
+use crate::error::Error;
+use crate::guard::Ending;
+use crate::membrane::Membrane;
+use crate::trace::{Clock, Outcome, SpanBuilder};
+
+/// An event that is being delivered by one call. Dropping it cancels the event, unless that has been
+/// answered.
+pub(crate) struct Run {
+    life: Rc<Life>,
+    is_answered: bool,
+}
+
+impl Run {
+    pub(crate) fn begin(
+        spans: Channels<SpanBuilder>,
+        enricher: Enricher,
+        ending: Option<&Ending>,
+        clock: Option<Rc<dyn Clock>>,
+        tasks: &Tasks,
+    ) -> (Self, Membrane) {
+        let life = Life::begin(spans, enricher, ending);
+        let membrane = Membrane::builder().tasks(tasks).clock(clock).build();
+        membrane.watch(life.clone());
+        life.set_membrane(membrane.downgrade());
+        let run = Self {
+            life,
+            is_answered: false,
+        };
+        (run, membrane)
+    }
+
+    pub(crate) fn life(&self) -> &Rc<Life> {
+        &self.life
+    }
+
+    /// Delivers it by a call through the membrane, which is on its way. Once answered it lasts as long as
+    /// something refers to it.
+    pub(crate) async fn answer(self, call: Promise<(), capnp::Error>) -> Result<(), capnp::Error> {
+        let mut call = call;
+        // After the call, so dropped before it: else it would look like an event that is complete.
+        let mut run = self;
+        let answer = (&mut call).await;
+        run.is_answered = true;
+        answer.inspect_err(|error| {
+            let error = Error::from(error.clone());
+            run.life
+                .abort(SessionEnd::new(Outcome::Exception, Some(error.reason())));
+        })
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let reason = "the caller no longer waits";
+            self.life
+                .abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
+        }
+    }
+}
