@@ -19,6 +19,7 @@
 
 using Cxx = import "/capnp/c++.capnp";
 using Event = import "event.capnp";
+using Http = import "/capnp/compat/http-over-capnp.capnp";
 using Trace = import "trace.capnp";
 $Cxx.namespace("capspan::pipeline");
 
@@ -106,6 +107,10 @@ interface EventDispatcher {
   custom @4 (name :Text, payload :AnyPointer) -> (result :AnyPointer);
   # Delivers something that caller and callee have agreed upon. `name` tells them what, and what
   # `payload` and `result` are; it is also what the event's span is called. Null or empty: refused.
+
+  fetch @5 () -> (http :Http.HttpService);
+  # Delivers one HTTP request, which is made on `http`; a second is refused. The event lasts until
+  # `http` and all that came of it have been dropped.
 }
 
 interface RpcSession {

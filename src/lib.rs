@@ -71,6 +71,7 @@
 //! - [`trace`]: spans, their contexts, who is told of them.
 //! - [`guard`]: connections whose end is known.
 //! - [`enrich`], [`session`], [`pipeline`]: the rest of the tour.
+//! - [`fetch`]: HTTP requests as events.
 //! - [`wire`]: between these values and the messages of `schema/`; [`trace_capnp`],
 //!   [`event_capnp`] and [`pipeline_capnp`] are what `capnpc` makes of those.
 
@@ -80,6 +81,7 @@ mod clock;
 mod drive;
 pub mod enrich;
 mod error;
+pub mod fetch;
 pub mod guard;
 pub mod membrane;
 pub mod pipeline;
@@ -108,6 +110,24 @@ pub mod pipeline_capnp {
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod event_capnp {
     include!(concat!(env!("OUT_DIR"), "/event_capnp.rs"));
+}
+
+/// What `schema/capnp/compat/byte-stream.capnp` declares, as `capnpc` makes it.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod byte_stream_capnp {
+    include!(concat!(
+        env!("OUT_DIR"),
+        "/capnp/compat/byte_stream_capnp.rs"
+    ));
+}
+
+/// What `schema/capnp/compat/http-over-capnp.capnp` declares, as `capnpc` makes it.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod http_over_capnp_capnp {
+    include!(concat!(
+        env!("OUT_DIR"),
+        "/capnp/compat/http_over_capnp_capnp.rs"
+    ));
 }
 
 /// The README's example is compiled with the tests.

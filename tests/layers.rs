@@ -6,11 +6,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, with those that it may use.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     // What capnpc makes.
     ("trace_capnp", &[]),
     ("event_capnp", &[]),
-    ("pipeline_capnp", &["trace_capnp", "event_capnp"]),
+    ("byte_stream_capnp", &[]),
+    ("http_over_capnp_capnp", &["byte_stream_capnp"]),
+    (
+        "pipeline_capnp",
+        &["trace_capnp", "event_capnp", "http_over_capnp_capnp"],
+    ),
     ("error", &[]),
     ("clock", &["error"]),
     ("slots", &[]),
@@ -20,6 +25,15 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("membrane", &["error", "clock", "slots", "waiting", "drive"]),
     ("guard", &["error"]),
     ("wire", &["trace_capnp", "pipeline_capnp", "error", "trace"]),
+    (
+        "fetch",
+        &[
+            "byte_stream_capnp",
+            "http_over_capnp_capnp",
+            "error",
+            "wire",
+        ],
+    ),
     ("enrich", &["pipeline_capnp", "drive", "trace", "wire"]),
     (
         "session",
@@ -39,12 +53,14 @@ const LAYERS: [(&str, &[&str]); 15] = [
         "pipeline",
         &[
             "event_capnp",
+            "http_over_capnp_capnp",
             "pipeline_capnp",
             "error",
             "drive",
             "trace",
             "guard",
             "wire",
+            "fetch",
             "enrich",
             "session",
         ],

@@ -4,15 +4,21 @@ use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 
+use ::http::StatusCode;
 use capnp::capability::{Client, FromClientHook, RemotePromise};
+use futures::FutureExt;
+use futures::future::Abortable;
 
 use super::events::{
-    self, Alarm, CustomRequest, Description, QueueMessage, QueueResult, RunResult, Scheduled,
+    self, Alarm, CustomRequest, Description, EventKind, QueueMessage, QueueResult, RunResult,
+    Scheduled,
 };
+use super::http::{describe_request, describe_status};
 use super::metadata::Metadata;
 use crate::drive::Tasks;
 use crate::enrich;
 use crate::error::Result;
+use crate::fetch::{self, Body, Exchange};
 use crate::guard::{Connection, Ending};
 use crate::pipeline_capnp::pipeline;
 use crate::session::{self, Channels, Delivery, Opened, Session};
@@ -187,6 +193,52 @@ impl Event<'_> {
         let name = events::custom::check_name(name)?;
         let delivery = self.deliver(|| events::custom::describe(name));
         Ok(CustomRequest::new(delivery, name))
+    }
+
+    /// Delivers it as an HTTP request; gives the response, whose body may still be on its way.
+    ///
+    /// It is sent before this returns. The event lasts until both bodies have been sent. Dropping the future
+    /// before it is ready, or the response's body before its end, gives up the request. It fails as
+    /// [`scheduled`](Self::scheduled) does.
+    ///
+    /// # Errors
+    ///
+    /// A URL of more than 32 KiB, more than 512 headers or 64 KiB of them
+    /// ([`Error::is_limit`](crate::Error::is_limit)); a method that `schema/` has not, a header that is not of
+    /// visible ASCII characters ([`Error::is_invalid`](crate::Error::is_invalid)): then nothing is sent.
+    pub fn fetch(
+        self,
+        request: ::http::Request<Body>,
+    ) -> Result<impl Future<Output = Result<::http::Response<Body>>> + use<>> {
+        fetch::check(&request)?;
+        let tasks = self.pipeline.tasks.clone();
+        let delivery = self.deliver(|| Description::of_kind(EventKind::Fetch));
+        let spans = delivery.spans();
+        spans.with(|span| describe_request(&request, span));
+        let sent = delivery.dispatcher().fetch_request().send();
+        let is_error = |status: &StatusCode| status.is_client_error() || status.is_server_error();
+        let Exchange {
+            response,
+            work,
+            end,
+            aborts,
+        } = Exchange::begin(&sent.pipeline.get_http(), request, move |status| {
+            spans.with(|span| describe_status(status, is_error, span));
+        })?;
+        let answer = delivery.answer(sent.promise);
+        let work = async move {
+            let mut work = work;
+            let answered = answer.await?;
+            // After the work, so dropped before it: else it would look like an event that is complete.
+            let ongoing = answered.keep();
+            let result = (&mut work).await;
+            ongoing.end(result)
+        };
+        let work = work.map(|result| {
+            let _nobody_asks = end.send(result);
+        });
+        tasks.spawn(Abortable::new(work, aborts).map(drop));
+        Ok(response)
     }
 
     /// Starts an event that is one call.

@@ -194,6 +194,15 @@ impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
         let described = self.describe(EventKind::Custom, || CustomEvent::describe(params.get()?));
         self.run(described, params.hook, results.hook).await
     }
+
+    async fn fetch(
+        self: Rc<Self>,
+        params: event_dispatcher::FetchParams,
+        results: event_dispatcher::FetchResults,
+    ) -> capnp::Result<()> {
+        let described = Description::of_kind(EventKind::Fetch);
+        self.run(described, params.hook, results.hook).await
+    }
 }
 
 /// Writes the session first: where all is released together, as it is when the call is canceled while

@@ -8,6 +8,7 @@ use futures::FutureExt;
 
 use super::context::EventContext;
 use super::events::{Alarm, CustomEvent, QueueBatch, RunResult, Scheduled};
+use super::http::HttpServer;
 use super::service::Service;
 use crate::pipeline_capnp::event_dispatcher;
 use crate::session::{Life, SessionEnd};
@@ -106,5 +107,16 @@ impl<S: Service> event_dispatcher::Server for Handler<S> {
         let custom = CustomEvent::receive(params, results)?;
         self.guarded(|service, event| service.custom(custom, event))
             .await
+    }
+
+    async fn fetch(
+        self: Rc<Self>,
+        _params: event_dispatcher::FetchParams,
+        mut results: event_dispatcher::FetchResults,
+    ) -> capnp::Result<()> {
+        let (service, event) = (self.service.clone(), self.event.clone());
+        let server = HttpServer::new(service, event, self.life.clone());
+        results.get().set_http(capnp_rpc::new_client(server));
+        Ok(())
     }
 }

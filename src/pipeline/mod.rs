@@ -8,7 +8,7 @@
 //! - [`Callee`], [`Service`], [`EventContext`]: the callee's side.
 //! - [`Metadata`]: what travels with an event.
 //! - `events`: the kinds of events other than sessions, and what each brings.
-//! - `dispatcher`, `handler`: how an event gets to its service.
+//! - `dispatcher`, `handler`, `http`: how an event gets to its service.
 
 mod callee;
 mod caller;
@@ -16,6 +16,7 @@ mod context;
 mod dispatcher;
 mod events;
 mod handler;
+mod http;
 mod metadata;
 mod service;
 

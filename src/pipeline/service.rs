@@ -7,6 +7,7 @@ use capnp::capability::Client;
 
 use super::context::EventContext;
 use super::events::{Alarm, CustomEvent, EventKind, QueueBatch, QueueResult, RunResult, Scheduled};
+use crate::fetch::Body;
 
 /// A service that takes events. It implements the kinds that it wants; the others are answered with an
 /// error of the kind `unimplemented` that names the kind of event.
@@ -63,6 +64,16 @@ pub trait Service: 'static {
         event: EventContext,
     ) -> impl Future<Output = Result<(), capnp::Error>> + 'static {
         unimplemented(EventKind::Custom, (custom, event))
+    }
+
+    /// An HTTP request is delivered. Its body may still be on its way, and so may the response's when this
+    /// returns: the event lasts until both have been sent, or given up.
+    fn fetch(
+        self: Rc<Self>,
+        request: http::Request<Body>,
+        event: EventContext,
+    ) -> impl Future<Output = Result<http::Response<Body>, capnp::Error>> + 'static {
+        unimplemented(EventKind::Fetch, (request, event))
     }
 }
 

@@ -56,6 +56,11 @@ impl Delivery {
         }
     }
 
+    /// Its open spans, for as long as they are.
+    pub(crate) fn spans(&self) -> OpenSpans {
+        OpenSpans(self.life.clone())
+    }
+
     /// What the event is delivered through.
     pub(crate) fn dispatcher(&self) -> &event_dispatcher::Client {
         &self.dispatcher
@@ -107,6 +112,47 @@ impl Drop for Cancel {
     }
 }
 
+/// The spans of an event, for as long as they are open.
+pub(crate) struct OpenSpans(Option<Rc<Life>>);
+
+impl OpenSpans {
+    /// Does something with each that is observed.
+    pub(crate) fn with(&self, f: impl Fn(&SpanBuilder)) {
+        if let Some(life) = &self.0 {
+            life.with_spans(|spans| {
+                let observed = spans.iter().filter(|span| span.is_observed());
+                observed.for_each(&f);
+            });
+        }
+    }
+}
+
+/// An event that has been answered, and that goes on. Dropping it cancels the event.
+pub(crate) struct Ongoing {
+    life: Option<Rc<Life>>,
+    tasks: Tasks,
+}
+
+impl Ongoing {
+    /// It has done its work, or failed.
+    pub(crate) fn end<T>(mut self, result: Result<T>) -> Result<T> {
+        if let Some(life) = self.life.take()
+            && let Err(error) = &result
+        {
+            life.abort(SessionEnd::failed(error));
+        }
+        result
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        if let Some(life) = self.life.take() {
+            self.tasks.drop_later(Cancel(life));
+        }
+    }
+}
+
 /// Waits for the answer to an event.
 pub(crate) struct Answer<T: Owned> {
     // Before the call, whose drop looks like an event that is complete.
@@ -119,11 +165,20 @@ pub(crate) struct Answer<T: Owned> {
 pub(crate) struct Answered<T: Owned> {
     response: Response<T>,
     life: Option<Rc<Life>>,
+    tasks: Tasks,
 }
 
 impl<T: Owned> Answered<T> {
     pub(crate) fn response(&self) -> &Response<T> {
         &self.response
+    }
+
+    /// The answer is not all of it: it goes on.
+    pub(crate) fn keep(self) -> Ongoing {
+        Ongoing {
+            life: self.life,
+            tasks: self.tasks,
+        }
     }
 
     /// The service says that it has failed: so ends the event, when it is complete.
@@ -143,7 +198,12 @@ impl<T: Owned> Future for Answer<T> {
             match ready!(Pin::new(&mut this.call).poll(cx)) {
                 Ok(response) => {
                     let life = this.delivery.answered();
-                    return Poll::Ready(Ok(Answered { response, life }));
+                    let tasks = this.delivery.tasks.clone();
+                    return Poll::Ready(Ok(Answered {
+                        response,
+                        life,
+                        tasks,
+                    }));
                 }
                 Err(error) => this.failed = Some(error),
             }

@@ -19,6 +19,8 @@ pub enum EventKind {
     Queue,
     /// What caller and callee have agreed upon.
     Custom,
+    /// An HTTP request.
+    Fetch,
 }
 
 impl EventKind {
@@ -30,6 +32,7 @@ impl EventKind {
             Self::Alarm => "alarm",
             Self::Queue => "queue",
             Self::Custom => "custom",
+            Self::Fetch => "fetch",
         }
     }
 
@@ -38,6 +41,7 @@ impl EventKind {
         match self {
             Self::Scheduled | Self::Alarm => "timer",
             Self::Queue => "pubsub",
+            Self::Fetch => "http",
             Self::Session | Self::Custom => "other",
         }
     }
@@ -50,6 +54,7 @@ impl EventKind {
             Self::Alarm => 2,
             Self::Queue => 3,
             Self::Custom => 4,
+            Self::Fetch => 5,
         }
     }
 

@@ -1,0 +1,22 @@
+//! HTTP requests as events, by `schema/capnp/compat/http-over-capnp.capnp`.
+//!
+//! Requests and responses are those of the crate [`http`](https://docs.rs/http); a [`Body`] is a stream of
+//! bytes, with back-pressure in both directions.
+//!
+//! - [`Body`]: what a request or a response brings.
+//! - `head`, `headers`: all but the body, on the wire.
+//! - `pipe`, `pump`: a body that comes in, a body that goes out.
+//! - `caller`, `callee`: one request, on either side.
+
+mod body;
+mod callee;
+mod caller;
+mod head;
+mod headers;
+mod pipe;
+mod pump;
+
+pub use body::Body;
+pub(crate) use callee::Responding;
+pub(crate) use caller::Exchange;
+pub(crate) use head::check;

@@ -1,0 +1,46 @@
+//! A body that goes out.
+
+use futures::StreamExt;
+
+use super::body::Body;
+use crate::byte_stream_capnp::byte_stream;
+use crate::error::Error;
+
+/// How much of a body is in one message.
+const PIECE: usize = 64 * 1024;
+
+/// Why a body did not come to its end.
+pub(super) enum Stopped {
+    /// It failed where it is from.
+    Source(Error),
+    /// Who was to receive it does not take more.
+    Receiver(Error),
+}
+
+/// Writes `body` to `to`, and ends it. One that is not as long as it says fails here.
+pub(super) async fn pump(mut body: Body, to: byte_stream::Client) -> Result<(), Stopped> {
+    let refused = |error: capnp::Error| Stopped::Receiver(error.into());
+    let (length, mut sent) = (body.length(), 0_u64);
+    let odd = |sent| {
+        let length = length.unwrap_or(sent);
+        let text = format!("a body was said to have {length} bytes, and has {sent}");
+        Stopped::Source(Error::invalid(text))
+    };
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes.map_err(Stopped::Source)?;
+        sent = sent.saturating_add(bytes.len() as u64);
+        if length.is_some_and(|length| sent > length) {
+            return Err(odd(sent));
+        }
+        for piece in bytes.chunks(PIECE) {
+            let mut request = to.write_request();
+            request.get().set_bytes(piece);
+            request.send().await.map_err(refused)?;
+        }
+    }
+    if length.is_some_and(|length| sent != length) {
+        return Err(odd(sent));
+    }
+    to.end_request().send().promise.await.map_err(refused)?;
+    Ok(())
+}
