@@ -414,3 +414,48 @@ impl Drop for LeavingRef {
 pub(super) fn broken(error: capnp::Error) -> Box<dyn ClientHook> {
     capnp_rpc::new_broken_cap(error).hook
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capacities(state: &State) -> Vec<usize> {
+        let spare = state.spare_tables.borrow();
+        spare.iter().map(Vec::capacity).collect()
+    }
+
+    #[test]
+    fn tables_are_kept_for_use_again_if_they_are_few_and_small() {
+        let membrane = Ref::new(Options::default());
+        membrane.recycle(CapTable::new());
+        membrane.recycle(CapTable::with_capacity(MAX_SPARE_CAPABILITIES + 1));
+        assert!(capacities(&membrane).is_empty());
+        for _ in 0..2 * MAX_SPARE_TABLES {
+            let mut table = CapTable::with_capacity(MAX_SPARE_CAPABILITIES);
+            table.push(None);
+            membrane.recycle(table);
+        }
+        assert_eq!(
+            capacities(&membrane),
+            [MAX_SPARE_CAPABILITIES; MAX_SPARE_TABLES]
+        );
+        let table = membrane.spare_table();
+        assert_eq!(table.capacity(), MAX_SPARE_CAPABILITIES);
+        assert!(table.is_empty());
+        assert_eq!(capacities(&membrane).len(), MAX_SPARE_TABLES - 1);
+    }
+
+    #[test]
+    fn parts_that_are_gone_are_forgotten() {
+        struct Forwards;
+        impl Policy for Forwards {}
+        let whole = Ref::new(Options::default());
+        let stays = whole.part(Rc::new(Forwards));
+        for _ in 0..1_000 {
+            drop(whole.part(Rc::new(Forwards)));
+        }
+        assert!(whole.parts.borrow().len() < 10);
+        whole.revoke(capnp::Error::failed("enough".into()));
+        assert!(stays.revoked().is_some());
+    }
+}
