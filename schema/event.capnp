@@ -36,7 +36,7 @@ struct RunResult {
 
   union {
     done @0 :Void;
-    # It did what it was to do.
+    # It did what it was to do. The default: a service that says nothing has done it.
 
     retry :group {
       # It could not, and is to be tried again.
@@ -86,21 +86,21 @@ struct QueueMessage {
 struct QueueResult {
   # Which messages of a batch have been dealt with.
 
-  rest @0 :Verdict;
-  # What is to become of all that `verdicts` does not name. Null: acknowledged.
+  rest @0 :Disposition;
+  # What is to become of all that `dispositions` does not name. Null: acknowledged.
 
-  verdicts @1 :List(Entry);
+  dispositions @1 :List(Entry);
   # Single messages. Of several for one message the last counts. Null: none.
 
   struct Entry {
     index @0 :UInt32;
     # Where the message stands in the batch. One that is not there is ignored.
 
-    verdict @1 :Verdict;
+    disposition @1 :Disposition;
     # Null: acknowledged.
   }
 
-  struct Verdict {
+  struct Disposition {
     # What is to become of a message.
 
     union {

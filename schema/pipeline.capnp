@@ -29,7 +29,7 @@ interface Pipeline {
   startEvent @0 (metadata :SubrequestMetadata, enricher :SpanEnricher)
              -> (dispatcher :EventDispatcher);
   # Announces one event. Nothing has begun yet: the event begins when it is delivered through
-  # `dispatcher`. A dispatcher that is dropped without an event leaves no trace.
+  # `dispatcher`. A dispatcher that is dropped without an event is an event that was canceled.
   #
   # `metadata`: who is calling, and why; null: nothing is known of the caller, and a callee that is
   # observed starts a trace of its own.

@@ -1,7 +1,8 @@
-//! The only place where generated types become values of [`trace`](crate::trace), and back.
+//! The only place where generated types become values of [`trace`](crate::trace), and back; and what
+//! other values have in common on their way, texts and times.
 //!
-//! What is read comes from a peer. Nothing here fails or panics on it, and none of it can make us
-//! allocate more than a message may hold: of each list at most 1,024 elements are looked at. What is
+//! What is read comes from a peer. Nothing here panics on it, and only a text for which there is no other way
+//! fails, with its name; none of it can make us allocate more than a message may hold: of each list at most 1,024 elements are looked at. What is
 //! left out or can't be read is counted; limits on what is kept are the span's own. What is sent is cut
 //! to 1,024 elements a list and 64 KiB a text, far above what a span keeps.
 
@@ -248,10 +249,11 @@ pub(crate) fn read_delay(millis: u64) -> Option<Duration> {
     (millis != 0).then(|| Duration::from_millis(millis))
 }
 
-/// A time to wait, in milliseconds: none is zero, and what is not whole is rounded up.
+/// A time to wait, in milliseconds: none is zero, and any other at least one, as it is rounded up.
 pub(crate) fn write_delay(delay: Option<Duration>) -> u64 {
     let Some(delay) = delay else { return 0 };
-    u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    let millis = delay.as_nanos().div_ceil(1_000_000).max(1);
+    u64::try_from(millis).unwrap_or(u64::MAX)
 }
 
 fn write_event(event: &SpanEvent, mut to: trace_capnp::span_event::Builder<'_>) {

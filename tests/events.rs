@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use capnp::capability::FromClientHook;
 use capspan::pipeline::{
-    Alarm, CustomEvent, Event, EventContext, EventKind, QueueBatch, QueueMessage, QueueResult,
-    QueueVerdict, RunResult, Scheduled, Service,
+    Alarm, CustomEvent, Event, EventContext, EventKind, QueueBatch, QueueDisposition, QueueMessage,
+    QueueResult, RunResult, Scheduled, Service,
 };
 use capspan::trace::{Outcome, SpanRecord, SpanStatus, Timestamp, Value};
 use capspan::{Error, Result};
@@ -82,11 +82,11 @@ impl Service for Events {
         batch: QueueBatch,
         event: EventContext,
     ) -> capnp::Result<QueueResult> {
-        let messages: Vec<_> = batch.messages().collect::<Result<_>>()?;
+        let messages: Vec<_> = batch.messages()?.collect::<Result<_>>()?;
         self.take(format!("{} {messages:?}", batch.queue()), &event)
             .await?;
-        let mut result = QueueResult::all(QueueVerdict::RETRY);
-        result.set(0, QueueVerdict::Acknowledge);
+        let mut result = QueueResult::all(QueueDisposition::RETRY);
+        result.set(0, QueueDisposition::Acknowledge);
         Ok(result)
     }
 
@@ -172,7 +172,7 @@ fn deliver(event: Event<'_>, kind: EventKind) -> LocalBoxFuture<'static, Result<
             let answer = event.queue("orders", &messages()).unwrap();
             async move {
                 let result = answer.await?;
-                Ok(format!("{:?}", [0, 1].map(|at| result.verdict(at))))
+                Ok(format!("{:?}", [0, 1].map(|at| result.disposition(at))))
             }
             .boxed_local()
         }

@@ -219,11 +219,13 @@ fn s7_dropping_the_handle_before_the_answer_cancels() {
             );
             match pair.spans.named("session") {
                 Some(_) => assert_both(&pair, "canceled"),
-                // The event was not delivered.
-                None => assert_eq!(
-                    pair.tree(),
-                    "request INTERNAL caller open\n  open CLIENT caller canceled\n"
-                ),
+                // The event was announced and not delivered, or not even announced.
+                None => {
+                    let caller = "request INTERNAL caller open\n  open CLIENT caller canceled\n";
+                    let tree = pair.tree();
+                    let callee = tree.strip_prefix(caller).unwrap();
+                    assert!(["", "    event SERVER callee canceled\n"].contains(&callee));
+                }
             }
             assert_eq!(pair.world.live(), 0);
             assert!(first.is_finished());

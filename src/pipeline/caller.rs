@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use ::http::StatusCode;
 use capnp::capability::{Client, FromClientHook, RemotePromise};
+use capnp::traits::Owned;
 use futures::FutureExt;
 use futures::future::Abortable;
 
@@ -21,7 +22,7 @@ use crate::error::Result;
 use crate::fetch::{self, Body, Exchange};
 use crate::guard::{Connection, Ending};
 use crate::pipeline_capnp::pipeline;
-use crate::session::{self, Channels, Delivery, Opened, Session};
+use crate::session::{self, Answered, Channels, Delivery, Opened, Session};
 use crate::trace::{Clock, SpanBuilder, SpanKind, SpanParent};
 
 /// A service on which events can be started.
@@ -134,10 +135,8 @@ impl Event<'_> {
         let answer = delivery.answer(request.send().promise);
         async move {
             let answered = answer.await?;
-            let result = RunResult::read(answered.response().get()?.get_result()?)?;
-            if let Some(reason) = result.failure() {
-                answered.fail(reason);
-            }
+            let result = answered.read(|results| RunResult::read(results.get_result()?))?;
+            note_failure(&answered, &result);
             Ok(result)
         }
     }
@@ -151,10 +150,8 @@ impl Event<'_> {
         let answer = delivery.answer(request.send().promise);
         async move {
             let answered = answer.await?;
-            let result = RunResult::read(answered.response().get()?.get_result()?)?;
-            if let Some(reason) = result.failure() {
-                answered.fail(reason);
-            }
+            let result = answered.read(|results| RunResult::read(results.get_result()?))?;
+            note_failure(&answered, &result);
             Ok(result)
         }
     }
@@ -164,8 +161,8 @@ impl Event<'_> {
     ///
     /// # Errors
     ///
-    /// More than 10,000 messages, or a name of more than 1 KiB ([`Error::is_limit`](crate::Error::is_limit)):
-    /// then nothing is sent.
+    /// More than 10,000 messages, or 32 MiB of them, or a name of more than 1 KiB
+    /// ([`Error::is_limit`](crate::Error::is_limit)): then nothing is sent.
     pub fn queue(
         self,
         queue: &str,
@@ -179,7 +176,7 @@ impl Event<'_> {
         let count = messages.len();
         Ok(async move {
             let answered = answer.await?;
-            QueueResult::read(answered.response().get()?.get_result()?, count)
+            answered.read(|results| QueueResult::read(results.get_result()?, count))
         })
     }
 
@@ -276,6 +273,13 @@ impl Event<'_> {
             request.get().set_enricher(enricher);
         }
         (request.send(), spans, clock)
+    }
+}
+
+/// A run that says that it failed is an event that has.
+fn note_failure<T: Owned>(answered: &Answered<T>, result: &RunResult) {
+    if let Some(reason) = result.failure() {
+        answered.fail(reason);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::enrich::Enricher;
 use crate::error::Result;
 use crate::guard::Ending;
 use crate::pipeline_capnp::event_dispatcher::{self, open_session_results};
-use crate::session::{CalleeSession, Opening, Run};
+use crate::session::{CalleeSession, OneCall, Opening};
 use crate::trace::{Outcome, SpanStatus};
 
 /// What `startEvent` announced.
@@ -84,7 +84,8 @@ impl<S> Dispatcher<S> {
             described.write(span);
         }
         let ending = self.ending.as_ref();
-        let (run, membrane) = Run::begin(spans, enricher, ending, shared.clock(), &shared.tasks);
+        let (run, membrane) =
+            OneCall::begin(spans, enricher, ending, shared.clock(), &shared.tasks);
         let event = EventContext::new(metadata, run.life());
         let handler = Handler::new(shared.service.clone(), event, run.life());
         let handler: event_dispatcher::Client = membrane.export_server(handler);

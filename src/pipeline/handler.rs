@@ -104,9 +104,13 @@ impl<S: Service> event_dispatcher::Server for Handler<S> {
         params: event_dispatcher::CustomParams,
         results: event_dispatcher::CustomResults,
     ) -> capnp::Result<()> {
-        let custom = CustomEvent::receive(params, results)?;
+        let (custom, gone) = CustomEvent::receive(params, results)?;
         self.guarded(|service, event| service.custom(custom, event))
-            .await
+            .await?;
+        // Not before: what a service writes to the caller's span until then is to be there first, and a
+        // caller that gives up meanwhile has canceled.
+        let _nothing_is_sent = gone.await;
+        Ok(())
     }
 
     async fn fetch(

@@ -24,8 +24,8 @@ pub use callee::Callee;
 pub use caller::{Event, Pipeline};
 pub use context::EventContext;
 pub use events::{
-    Alarm, CustomEvent, CustomRequest, CustomResponse, EventKind, QueueBatch, QueueMessage,
-    QueueResult, QueueVerdict, RunResult, Scheduled,
+    Alarm, CustomEvent, CustomRequest, CustomResponse, EventKind, QueueBatch, QueueDisposition,
+    QueueMessage, QueueResult, RunResult, Scheduled,
 };
 pub use metadata::Metadata;
 pub use service::Service;

@@ -46,7 +46,7 @@ impl Opening {
         tasks: &Tasks,
     ) -> Self {
         Self {
-            life: Life::begin(spans, enricher, ending),
+            life: Life::begin("session", spans, enricher, ending),
             tasks: tasks.clone(),
         }
     }

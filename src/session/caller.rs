@@ -185,7 +185,7 @@ pub(crate) fn open<C: FromClientHook>(
         open,
     } = opened;
     let is_observed = spans.iter().any(SpanBuilder::is_observed);
-    let life = is_observed.then(|| Life::begin(spans, Enricher::none(), ending));
+    let life = is_observed.then(|| Life::begin("session", spans, Enricher::none(), ending));
     if let Some(life) = &life {
         let membrane = Membrane::builder().tasks(tasks).clock(clock).build();
         top_level = membrane.export(top_level);

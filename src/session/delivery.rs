@@ -1,12 +1,13 @@
 //! An event that is one call, on the caller's side.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, pending};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use capnp::capability::{Promise, RemotePromise, Response};
-use capnp::traits::Owned;
+use capnp::traits::{Owned, Pipelined};
+use futures::future::select;
 
 use super::channels::Channels;
 use super::life::{Life, SessionEnd};
@@ -41,10 +42,11 @@ impl Delivery {
     ) -> Self {
         let mut dispatcher = start.pipeline.get_dispatcher();
         let is_observed = spans.iter().any(SpanBuilder::is_observed);
-        let life = is_observed.then(|| Life::begin(spans, Enricher::none(), ending));
+        let life = is_observed.then(|| Life::begin("event", spans, Enricher::none(), ending));
+        // Also where nobody sees it: what the application gets then is safe to use, whatever the peer does.
+        let membrane = Membrane::builder().tasks(tasks).clock(clock).build();
+        dispatcher = membrane.export(dispatcher);
         if let Some(life) = &life {
-            let membrane = Membrane::builder().tasks(tasks).clock(clock).build();
-            dispatcher = membrane.export(dispatcher);
             membrane.watch(life.clone());
             life.set_membrane(membrane.downgrade());
         }
@@ -71,7 +73,7 @@ impl Delivery {
         Answer {
             delivery: self,
             call,
-            failed: None,
+            start_error: None,
         }
     }
 
@@ -81,12 +83,18 @@ impl Delivery {
         self.life.take()
     }
 
-    /// What is pipelined on a call needs that call until it is answered.
+    /// What is pipelined on a call needs that call until it is answered, or the connection is lost.
     fn let_go_of_start(&mut self) {
         if let Some(mut start) = self.start.take() {
+            let life = self.life.clone();
             self.tasks.spawn(async move {
-                let _however_it_ends = (&mut start.promise).await;
-                drop(start);
+                let lost = async {
+                    match life {
+                        Some(life) => life.lost().await,
+                        None => pending().await,
+                    }
+                };
+                let _whichever_is_first = select(&mut start.promise, pin!(lost)).await;
             });
         }
     }
@@ -139,7 +147,7 @@ impl Ongoing {
         if let Some(life) = self.life.take()
             && let Err(error) = &result
         {
-            life.abort(SessionEnd::failed(error));
+            life.fail(error);
         }
         result
     }
@@ -158,7 +166,8 @@ pub(crate) struct Answer<T: Owned> {
     // Before the call, whose drop looks like an event that is complete.
     delivery: Delivery,
     call: Promise<Response<T>, capnp::Error>,
-    failed: Option<capnp::Error>,
+    /// Why it could not even be started.
+    start_error: Option<capnp::Error>,
 }
 
 /// The answer to an event, which lasts at least as long as this.
@@ -171,6 +180,19 @@ pub(crate) struct Answered<T: Owned> {
 impl<T: Owned> Answered<T> {
     pub(crate) fn response(&self) -> &Response<T> {
         &self.response
+    }
+
+    /// What the answer says. One that can't be read is an event that has failed.
+    pub(crate) fn read<R>(&self, read: impl FnOnce(T::Reader<'_>) -> Result<R>) -> Result<R>
+    where
+        T: Pipelined,
+    {
+        let content = self.response.get().map_err(Error::from);
+        content.and_then(read).inspect_err(|error| {
+            if let Some(life) = &self.life {
+                life.fail(error);
+            }
+        })
     }
 
     /// The answer is not all of it: it goes on.
@@ -194,35 +216,26 @@ impl<T: Owned> Future for Answer<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if this.failed.is_none() {
-            match ready!(Pin::new(&mut this.call).poll(cx)) {
-                Ok(response) => {
-                    let life = this.delivery.answered();
-                    let tasks = this.delivery.tasks.clone();
-                    return Poll::Ready(Ok(Answered {
-                        response,
-                        life,
-                        tasks,
-                    }));
-                }
-                Err(error) => this.failed = Some(error),
-            }
-        }
-        // Where the event could not even be started, that is why.
-        if let Some(start) = &mut this.delivery.start {
-            let started = ready!(Pin::new(&mut start.promise).poll(cx));
+        if let Some(start) = &mut this.delivery.start
+            && let Poll::Ready(started) = Pin::new(&mut start.promise).poll(cx)
+        {
             this.delivery.start = None;
-            if let Err(error) = started {
-                this.failed = Some(error);
+            this.start_error = started.err();
+        }
+        match ready!(Pin::new(&mut this.call).poll(cx)) {
+            Ok(response) => Poll::Ready(Ok(Answered {
+                response,
+                life: this.delivery.answered(),
+                tasks: this.delivery.tasks.clone(),
+            })),
+            Err(error) => {
+                // Where the event could not even be started, that is why.
+                let error = Error::from(this.start_error.take().unwrap_or(error));
+                if let Some(life) = this.delivery.answered() {
+                    life.fail(&error);
+                }
+                Poll::Ready(Err(error))
             }
         }
-        let error = match this.failed.take() {
-            Some(error) => Error::from(error),
-            None => Error::ended("asked again after its answer"),
-        };
-        if let Some(life) = this.delivery.answered() {
-            life.abort(SessionEnd::failed(&error));
-        }
-        Poll::Ready(Err(error))
     }
 }

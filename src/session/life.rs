@@ -1,7 +1,7 @@
 //! The life of one side of a session: its spans are open until it ends, once.
 
 use std::cell::{OnceCell, RefCell};
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
@@ -33,15 +33,6 @@ impl SessionEnd {
         }
     }
 
-    /// Its handler has failed, or the calls that were to reach it.
-    pub(crate) fn failed(error: &Error) -> Self {
-        let outcome = match error.is_disconnected() {
-            true => Outcome::Disconnected,
-            false => Outcome::Exception,
-        };
-        Self::new(outcome, Some(error.reason()))
-    }
-
     /// How it ended.
     pub fn outcome(&self) -> Outcome {
         self.outcome
@@ -53,13 +44,15 @@ impl SessionEnd {
     }
 }
 
-/// One side of a session.
+/// One side of a session, or of another event.
 pub(crate) struct Life {
+    /// What it is: `session`, or `event`.
+    what: &'static str,
     /// Taken at the end.
     spans: RefCell<Option<Channels<SpanBuilder>>>,
     end: OnceCell<SessionEnd>,
     /// How it is to end when it is complete, where that is known before.
-    verdict: OnceCell<SessionEnd>,
+    foreseen: OnceCell<SessionEnd>,
     waiting: Waiting,
     membrane: OnceCell<WeakMembrane>,
     /// The callee's way to the caller's span; cut at the end, so that nothing of the peer is held.
@@ -71,14 +64,16 @@ pub(crate) struct Life {
 impl Life {
     /// Begins with open spans; ends with the connection at the latest, where there is one.
     pub(crate) fn begin(
+        what: &'static str,
         spans: Channels<SpanBuilder>,
         enricher: Enricher,
         ending: Option<&Ending>,
     ) -> Rc<Self> {
         let life = Rc::new(Self {
+            what,
             spans: RefCell::new(Some(spans)),
             end: OnceCell::new(),
-            verdict: OnceCell::new(),
+            foreseen: OnceCell::new(),
             waiting: Waiting::default(),
             membrane: OnceCell::new(),
             enricher,
@@ -101,7 +96,7 @@ impl Life {
     /// What is revoked when it ends before its time. To be set once.
     pub(crate) fn set_membrane(&self, membrane: WeakMembrane) {
         if let Some(end) = self.end.get() {
-            membrane.revoke(end_error(end));
+            membrane.revoke(self.end_error(end));
         }
         let _only_once = self.membrane.set(membrane);
     }
@@ -132,7 +127,7 @@ impl Life {
     ///
     /// Only from a clean turn: what is revoked is dropped here.
     pub(crate) fn abort(&self, end: SessionEnd) {
-        let error = end_error(&end);
+        let error = self.end_error(&end);
         // The spans first: they are to say why, and not that all is complete.
         if self.close(end, None)
             && let Some(membrane) = self.membrane.get()
@@ -141,9 +136,20 @@ impl Life {
         }
     }
 
+    /// Its handler has failed, or the calls that were to reach it. Where it has a connection, that knows
+    /// whether it was lost; an error of that kind may as well be about something of the service's own.
+    pub(crate) fn fail(&self, error: &Error) {
+        let lost = self.ending.as_ref().and_then(Ending::reason);
+        let outcome = match lost {
+            Some(_) => Outcome::Disconnected,
+            None => Outcome::Exception,
+        };
+        self.abort(SessionEnd::new(outcome, Some(error.reason())));
+    }
+
     /// When it is complete, it ends like this. Of several the first one counts.
     pub(crate) fn will_end(&self, end: SessionEnd) {
-        let _only_the_first = self.verdict.set(end);
+        let _only_the_first = self.foreseen.set(end);
     }
 
     /// Is nothing left of it but what waits to be dropped?
@@ -164,6 +170,13 @@ impl Life {
             }
         })
         .await
+    }
+
+    /// Waits until the connection is lost, which does not come if it ends in another way.
+    pub(crate) async fn lost(&self) {
+        if self.ended().await.outcome() != Outcome::Disconnected {
+            pending().await
+        }
     }
 
     /// Lets `waker` be told of the end, which has not come yet.
@@ -199,6 +212,24 @@ impl Life {
             close_span(span, end, at);
         }
     }
+
+    /// What calls on its capabilities fail with afterwards.
+    fn end_error(&self, end: &SessionEnd) -> Error {
+        let outcome = end.outcome;
+        let text = format!(
+            "the {} is over: {}",
+            self.what,
+            end.reason().unwrap_or(outcome.as_str())
+        );
+        match outcome {
+            Outcome::Disconnected => Error::disconnected(text),
+            Outcome::Canceled => Error::canceled(text),
+            Outcome::Overloaded => Error::overloaded(text),
+            Outcome::Ok | Outcome::Exception | Outcome::Revoked | Outcome::Timeout => {
+                Error::revoked(text)
+            }
+        }
+    }
 }
 
 fn close_span(span: &SpanBuilder, end: &SessionEnd, at: Option<Timestamp>) {
@@ -210,23 +241,6 @@ fn close_span(span: &SpanBuilder, end: &SessionEnd, at: Option<Timestamp>) {
     span.conclude(end.outcome, status, at);
 }
 
-/// What calls on the session's capabilities fail with afterwards.
-fn end_error(end: &SessionEnd) -> Error {
-    let outcome = end.outcome;
-    let text = format!(
-        "the session is over: {}",
-        end.reason().unwrap_or(outcome.as_str())
-    );
-    match outcome {
-        Outcome::Disconnected => Error::disconnected(text),
-        Outcome::Canceled => Error::canceled(text),
-        Outcome::Overloaded => Error::overloaded(text),
-        Outcome::Ok | Outcome::Exception | Outcome::Revoked | Outcome::Timeout => {
-            Error::revoked(text)
-        }
-    }
-}
-
 impl Watch for Life {
     /// What was written before is to arrive before.
     fn before_return(&self) {
@@ -236,10 +250,12 @@ impl Watch for Life {
     /// The membrane is complete: the end that everybody wants, unless it is how a lost connection
     /// looks, which drops everything.
     fn complete(&self, completed: Completed) {
+        // Of what was written last no return has taken care.
+        self.enricher.send_pending();
         let end = match self.ending.as_ref().and_then(Ending::reason) {
             Some(lost) => SessionEnd::new(Outcome::Disconnected, Some(lost.reason())),
-            None => match self.verdict.get() {
-                Some(verdict) => verdict.clone(),
+            None => match self.foreseen.get() {
+                Some(end) => end.clone(),
                 None => SessionEnd::new(Outcome::Ok, None),
             },
         };
@@ -294,7 +310,7 @@ mod tests {
     fn who_asks_how_it_ended_and_gives_up_is_forgotten() {
         let spans = Channels::default().map(|()| Tracer::unobserved().root());
         let spans = spans.map(|parent| parent.start("x", SpanKind::Server));
-        let life = Life::begin(spans, Enricher::none(), None);
+        let life = Life::begin("session", spans, Enricher::none(), None);
         let waker = Waker::noop();
         let mut stays = Box::pin(life.ended());
         let mut cx = Context::from_waker(waker);

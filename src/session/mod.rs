@@ -6,7 +6,7 @@
 //!
 //! - [`Session`], [`SessionHandle`]: the caller's side.
 //! - `callee`: the callee's side.
-//! - `delivery`, `run`: the two sides of an event that is one call.
+//! - `delivery`, `one_call`: the two sides of an event that is one call.
 //! - `life`: what both sides have in common: spans that close once.
 //! - [`Channels`]: one thing for the operator, one for the tenant.
 
@@ -15,7 +15,7 @@ mod caller;
 mod channels;
 mod delivery;
 mod life;
-mod run;
+mod one_call;
 mod settle;
 
 pub(crate) use callee::{CalleeSession, Opening};
@@ -25,4 +25,4 @@ pub use channels::Channels;
 pub(crate) use delivery::{Answered, Delivery};
 pub(crate) use life::Life;
 pub use life::SessionEnd;
-pub(crate) use run::Run;
+pub(crate) use one_call::OneCall;

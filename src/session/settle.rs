@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use capnp::capability::{Client, RemotePromise, Response};
 
-use super::life::{Life, SessionEnd};
+use super::life::Life;
 use crate::error::Error;
 use crate::pipeline_capnp::{event_dispatcher, pipeline};
 use crate::trace::Outcome;
@@ -77,7 +77,7 @@ impl Settle {
             drop(session);
         }
         if let (Some(error), Some(life)) = (self.error.take(), &self.life) {
-            life.abort(SessionEnd::failed(&Error::from(error)));
+            life.fail(&Error::from(error));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 
 use capnp::any_pointer;
+use futures::channel::oneshot;
 
 use super::kind::{Description, EventKind};
 use crate::error::{Error, Result};
@@ -22,24 +23,31 @@ pub(in crate::pipeline) fn check_name(name: &str) -> Result<&str> {
     }
 }
 
-/// A custom event that has been received, and what is answered.
+/// A custom event that has been received, and what is answered: it is on its way when this has been dropped
+/// and the service has returned. So a service may keep it and answer later.
 pub struct CustomEvent {
     name: Box<str>,
     params: event_dispatcher::CustomParams,
     results: event_dispatcher::CustomResults,
+    // Last: all of it is gone then.
+    _is_held: oneshot::Sender<()>,
 }
 
 impl CustomEvent {
+    /// The event, and what waits until it has been let go of.
     pub(in crate::pipeline) fn receive(
         params: event_dispatcher::CustomParams,
         results: event_dispatcher::CustomResults,
-    ) -> Result<Self> {
+    ) -> Result<(Self, oneshot::Receiver<()>)> {
         let name = read_name(params.get()?)?.into();
-        Ok(Self {
+        let (is_held, gone) = oneshot::channel();
+        let event = Self {
             name,
             params,
             results,
-        })
+            _is_held: is_held,
+        };
+        Ok((event, gone))
     }
 
     /// What is told of one that has just come in.
@@ -61,7 +69,7 @@ impl CustomEvent {
 
     /// What is to be answered. The event lasts until the capabilities in it are dropped.
     pub fn result(&mut self) -> any_pointer::Builder<'_> {
-        self.results.get().init_result()
+        self.results.get().get_result()
     }
 
     /// Lets calls that the caller has pipelined on the result go to what it holds now, before it is
@@ -108,7 +116,7 @@ impl CustomRequest {
 
     /// What goes with it.
     pub fn payload(&mut self) -> any_pointer::Builder<'_> {
-        self.request.get().init_payload()
+        self.request.get().get_payload()
     }
 
     /// Delivers it. The answer may be waited for; dropping it before it is there cancels the event. What
@@ -131,8 +139,8 @@ impl CustomRequest {
     }
 }
 
-/// The answer to a custom event. The event lasts until this and all capabilities that came of it are
-/// dropped.
+/// The answer to a custom event. The event lasts until all capabilities that came of it are dropped, those
+/// in this among them.
 pub struct CustomResponse {
     answered: Answered<event_dispatcher::custom_results::Owned>,
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`EventKind`]: which there are.
 //! - [`Scheduled`], [`Alarm`], [`RunResult`]: runs at a certain time.
-//! - [`QueueBatch`], [`QueueMessage`], [`QueueResult`], [`QueueVerdict`]: messages of a queue.
+//! - [`QueueBatch`], [`QueueMessage`], [`QueueResult`], [`QueueDisposition`]: messages of a queue.
 //! - [`CustomRequest`], [`CustomResponse`], [`CustomEvent`]: what caller and callee have agreed upon.
 
 pub(super) mod custom;
@@ -13,5 +13,5 @@ mod run;
 pub use custom::{CustomEvent, CustomRequest, CustomResponse};
 pub(super) use kind::Description;
 pub use kind::EventKind;
-pub use queue::{QueueBatch, QueueMessage, QueueResult, QueueVerdict};
+pub use queue::{QueueBatch, QueueDisposition, QueueMessage, QueueResult};
 pub use run::{Alarm, RunResult, Scheduled};

@@ -14,6 +14,9 @@ use crate::wire;
 /// How many messages a batch has at most.
 const MAX_MESSAGES: u32 = 10_000;
 
+/// Bytes of all messages of a batch that is sent: half of what a receiver reads by default.
+const MAX_BATCH_BYTES: usize = 32 * 1024 * 1024;
+
 /// Bytes of the name of a queue, of a message's id and of its content type.
 const MAX_NAME_BYTES: usize = 1024;
 
@@ -33,7 +36,7 @@ pub struct QueueMessage<'a> {
 }
 
 /// Messages of one queue that have been received, in the order in which they came. They are read where
-/// they lie.
+/// they lie; the event lasts as long as this is kept.
 pub struct QueueBatch {
     params: event_dispatcher::QueueParams,
     queue: Box<str>,
@@ -79,28 +82,13 @@ impl QueueBatch {
         self.len == 0
     }
 
-    /// The message at `index`. One that can't be read is an error that names what is wrong with it; there
-    /// is none at or above [`len`](Self::len), which is an error as well ([`Error::is_invalid`]).
+    /// The messages. One that can't be read is an error that names what is wrong with it.
     ///
-    /// Reading a message counts against the limit for reading all of the batch ([`Error::is_peer_fault`]
-    /// where that is reached): read each once.
-    pub fn message(&self, index: usize) -> Result<QueueMessage<'_>> {
+    /// All that is read of a batch counts against one limit, 64 MiB by default, where it came over a
+    /// connection ([`Error::is_peer_fault`] where that is reached): go through it once.
+    pub fn messages(&self) -> Result<impl Iterator<Item = Result<QueueMessage<'_>>>> {
         let messages = self.params.get()?.get_batch()?.get_messages()?;
-        match u32::try_from(index)
-            .ok()
-            .and_then(|at| messages.try_get(at))
-        {
-            Some(message) => read_message(message),
-            None => Err(Error::invalid(format!(
-                "message {index} of a batch that has {}",
-                self.len
-            ))),
-        }
-    }
-
-    /// The messages, as [`message`](Self::message) gives them.
-    pub fn messages(&self) -> impl Iterator<Item = Result<QueueMessage<'_>>> {
-        (0..self.len).map(|index| self.message(index))
+        Ok(messages.into_iter().map(read_message))
     }
 }
 
@@ -146,6 +134,15 @@ pub(in crate::pipeline) fn check(queue: &str, messages: &[QueueMessage<'_>]) -> 
         let content_type = message.content_type;
         wire::checked_str("QueueMessage.contentType", content_type, MAX_NAME_BYTES)?;
     }
+    let sizes = messages
+        .iter()
+        .map(|message| message.id.len() + message.content_type.len() + message.body.len());
+    let bytes = sizes.fold(0, usize::saturating_add);
+    if bytes > MAX_BATCH_BYTES {
+        return Err(Error::limit(format!(
+            "a batch of {bytes} bytes; the limit is {MAX_BATCH_BYTES}"
+        )));
+    }
     Ok(())
 }
 
@@ -169,18 +166,19 @@ pub(in crate::pipeline) fn write(
 
 /// What is to become of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum QueueVerdict {
+pub enum QueueDisposition {
     /// It has been dealt with, and is never delivered again.
     #[default]
     Acknowledge,
     /// It is to be delivered again.
     Retry {
-        /// Not before this time has passed, in whole milliseconds; `None`: when the caller thinks best.
+        /// Not before this time has passed, in whole milliseconds and at least one; `None`: when the caller thinks
+        /// best.
         after: Option<Duration>,
     },
 }
 
-impl QueueVerdict {
+impl QueueDisposition {
     /// To be delivered again when the caller thinks best.
     pub const RETRY: Self = Self::Retry { after: None };
 }
@@ -188,29 +186,29 @@ impl QueueVerdict {
 /// Which messages of a batch have been dealt with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueResult {
-    rest: QueueVerdict,
-    single: BTreeMap<u32, QueueVerdict>,
+    rest: QueueDisposition,
+    single: BTreeMap<u32, QueueDisposition>,
 }
 
 impl QueueResult {
     /// All messages but those that are named afterwards.
-    pub fn all(verdict: QueueVerdict) -> Self {
+    pub fn all(disposition: QueueDisposition) -> Self {
         Self {
-            rest: verdict,
+            rest: disposition,
             single: BTreeMap::new(),
         }
     }
 
     /// What is to become of the message at `index`; the last word on it counts. An index above those of
     /// any batch changes nothing.
-    pub fn set(&mut self, index: usize, verdict: QueueVerdict) {
+    pub fn set(&mut self, index: usize, disposition: QueueDisposition) {
         if let Some(index) = u32::try_from(index).ok().filter(|at| *at < MAX_MESSAGES) {
-            self.single.insert(index, verdict);
+            self.single.insert(index, disposition);
         }
     }
 
     /// What is to become of the message at `index`.
-    pub fn verdict(&self, index: usize) -> QueueVerdict {
+    pub fn disposition(&self, index: usize) -> QueueDisposition {
         let single = u32::try_from(index)
             .ok()
             .and_then(|at| self.single.get(&at));
@@ -218,53 +216,56 @@ impl QueueResult {
     }
 
     pub(in crate::pipeline) fn write(&self, mut to: queue_result::Builder<'_>) {
-        write_verdict(self.rest, to.reborrow().init_rest());
+        write_disposition(self.rest, to.reborrow().init_rest());
         // No more than `MAX_MESSAGES`, as `set` has it.
-        let mut list = to.init_verdicts(self.single.len() as u32);
-        for (at, (&index, &verdict)) in (0..).zip(&self.single) {
+        let mut list = to.init_dispositions(self.single.len() as u32);
+        for (at, (&index, &disposition)) in (0..).zip(&self.single) {
             let mut entry = list.reborrow().get(at);
             entry.set_index(index);
-            write_verdict(verdict, entry.init_verdict());
+            write_disposition(disposition, entry.init_disposition());
         }
     }
 
-    /// Reads what became of a batch of `messages`. A verdict that is not known is to deliver again.
+    /// Reads what became of a batch of `messages`. A disposition that is not known is to deliver again.
     pub(in crate::pipeline) fn read(
         from: queue_result::Reader<'_>,
         messages: usize,
     ) -> Result<Self> {
-        let mut result = Self::all(read_verdict(from.get_rest()?));
-        let verdicts = from.get_verdicts()?;
-        let len = verdicts.len();
+        let mut result = Self::all(read_disposition(from.get_rest()?));
+        let dispositions = from.get_dispositions()?;
+        let len = dispositions.len();
         if len > MAX_MESSAGES {
             return Err(Error::limit(format!(
-                "QueueResult.verdicts has {len} elements; the limit is {MAX_MESSAGES}"
+                "QueueResult.dispositions has {len} elements; the limit is {MAX_MESSAGES}"
             )));
         }
-        for entry in verdicts {
+        for entry in dispositions {
             let index = entry.get_index() as usize;
             if index < messages {
-                result.set(index, read_verdict(entry.get_verdict()?));
+                result.set(index, read_disposition(entry.get_disposition()?));
             }
         }
         Ok(result)
     }
 }
 
-fn write_verdict(verdict: QueueVerdict, mut to: queue_result::verdict::Builder<'_>) {
-    match verdict {
-        QueueVerdict::Acknowledge => to.set_acknowledge(()),
-        QueueVerdict::Retry { after } => to.set_retry_after_millis(wire::write_delay(after)),
+fn write_disposition(
+    disposition: QueueDisposition,
+    mut to: queue_result::disposition::Builder<'_>,
+) {
+    match disposition {
+        QueueDisposition::Acknowledge => to.set_acknowledge(()),
+        QueueDisposition::Retry { after } => to.set_retry_after_millis(wire::write_delay(after)),
     }
 }
 
-fn read_verdict(from: queue_result::verdict::Reader<'_>) -> QueueVerdict {
+fn read_disposition(from: queue_result::disposition::Reader<'_>) -> QueueDisposition {
     match from.which() {
-        Ok(queue_result::verdict::Acknowledge(())) => QueueVerdict::Acknowledge,
-        Ok(queue_result::verdict::RetryAfterMillis(millis)) => QueueVerdict::Retry {
+        Ok(queue_result::disposition::Acknowledge(())) => QueueDisposition::Acknowledge,
+        Ok(queue_result::disposition::RetryAfterMillis(millis)) => QueueDisposition::Retry {
             after: wire::read_delay(millis),
         },
-        Err(capnp::NotInSchema(_)) => QueueVerdict::RETRY,
+        Err(capnp::NotInSchema(_)) => QueueDisposition::RETRY,
     }
 }
 
@@ -289,28 +290,32 @@ mod tests {
     }
 
     #[test]
-    fn verdicts_arrive() -> Result<()> {
-        let later = QueueVerdict::Retry {
+    fn dispositions_arrive() -> Result<()> {
+        let later = QueueDisposition::Retry {
             after: Some(Duration::from_secs(3)),
         };
-        let mut result = QueueResult::all(QueueVerdict::RETRY);
-        result.set(2, QueueVerdict::Acknowledge);
-        result.set(0, QueueVerdict::RETRY);
+        let mut result = QueueResult::all(QueueDisposition::RETRY);
+        result.set(2, QueueDisposition::Acknowledge);
+        result.set(0, QueueDisposition::RETRY);
         result.set(0, later);
         assert_eq!(result_through_the_wire(&result, 3)?, result);
-        let verdicts = [0, 1, 2].map(|index| result.verdict(index));
+        let dispositions = [0, 1, 2].map(|index| result.disposition(index));
         assert_eq!(
-            verdicts,
-            [later, QueueVerdict::RETRY, QueueVerdict::Acknowledge]
+            dispositions,
+            [
+                later,
+                QueueDisposition::RETRY,
+                QueueDisposition::Acknowledge
+            ]
         );
         Ok(())
     }
 
     #[test]
-    fn verdicts_on_messages_that_are_not_there_are_left_out() -> Result<()> {
+    fn dispositions_on_messages_that_are_not_there_are_left_out() -> Result<()> {
         let mut result = QueueResult::default();
-        result.set(1, QueueVerdict::RETRY);
-        result.set(usize::MAX, QueueVerdict::RETRY);
+        result.set(1, QueueDisposition::RETRY);
+        result.set(usize::MAX, QueueDisposition::RETRY);
         assert_eq!(result_through_the_wire(&result, 2)?, result);
         assert_eq!(result_through_the_wire(&result, 1)?, QueueResult::default());
         Ok(())

@@ -146,7 +146,8 @@ pub enum RunResult {
     Done,
     /// It could not, and is to be tried again.
     Retry {
-        /// Not before this time has passed, in whole milliseconds; `None`: when the caller thinks best.
+        /// Not before this time has passed, in whole milliseconds and at least one; `None`: when the caller thinks
+        /// best.
         after: Option<Duration>,
         /// It does not count against the caller's limit of tries.
         is_free: bool,

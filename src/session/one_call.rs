@@ -15,12 +15,12 @@ use crate::trace::{Clock, Outcome, SpanBuilder};
 
 /// An event that is being delivered by one call. Dropping it cancels the event, unless that has been
 /// answered.
-pub(crate) struct Run {
+pub(crate) struct OneCall {
     life: Rc<Life>,
     is_answered: bool,
 }
 
-impl Run {
+impl OneCall {
     pub(crate) fn begin(
         spans: Channels<SpanBuilder>,
         enricher: Enricher,
@@ -28,7 +28,7 @@ impl Run {
         clock: Option<Rc<dyn Clock>>,
         tasks: &Tasks,
     ) -> (Self, Membrane) {
-        let life = Life::begin(spans, enricher, ending);
+        let life = Life::begin("event", spans, enricher, ending);
         let membrane = Membrane::builder().tasks(tasks).clock(clock).build();
         membrane.watch(life.clone());
         life.set_membrane(membrane.downgrade());
@@ -59,7 +59,7 @@ impl Run {
     }
 }
 
-impl Drop for Run {
+impl Drop for OneCall {
     fn drop(&mut self) {
         if !self.is_answered {
             let reason = "the caller no longer waits";
