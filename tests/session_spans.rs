@@ -91,13 +91,14 @@ fn s2_the_callees_span_opens_when_the_event_is_delivered_and_not_when_it_is_anno
 }
 
 #[test]
-fn s2_a_dispatcher_without_an_event_leaves_no_span() {
+fn s2_a_dispatcher_without_an_event_is_a_canceled_event() {
     everywhere(async |place| {
         let pair = Pair::new(place);
         let started = pair.client.start_event_request().send().promise;
         drop(started.await.unwrap());
         pair.settle().await;
-        assert_eq!(pair.tree(), "request INTERNAL caller open\n");
+        let tree = "request INTERNAL caller open\nevent SERVER callee canceled\n";
+        assert_eq!(pair.tree(), tree);
         assert!(pair.events.borrow().is_empty());
         pair.finish().await;
     });
