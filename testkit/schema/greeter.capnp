@@ -3,4 +3,7 @@
 
 interface Greeter {
   greet @0 (name :Text) -> (text :Text);
+
+  another @1 () -> (greeter :Greeter);
+  # One more, of the same session.
 }

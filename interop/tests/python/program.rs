@@ -1,0 +1,70 @@
+//! A program in Python, in the test's hands.
+
+use std::env;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::net::UnixStream;
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _, TokioAsyncWriteCompatExt as _};
+
+/// It is killed when this is dropped.
+pub(crate) struct Program {
+    process: Child,
+    stdin: Option<ChildStdin>,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Program {
+    /// Starts `interop/python/NAME`, which is told of a socket. What it complains of is among what the test says.
+    pub(crate) fn start(name: &str, socket: &Path) -> Self {
+        let python = env::var_os("CAPSPAN_PYTHON")
+            .expect("CAPSPAN_PYTHON names a Python that has pycapnp: run .ci/interop");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+        let mut process = Command::new(python)
+            .arg("-B") // leaves nothing behind in the source tree
+            .arg(folder.join(name))
+            .arg(socket)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("Python can be started");
+        Self {
+            stdin: process.stdin.take(),
+            lines: BufReader::new(process.stdout.take().expect("it is piped")).lines(),
+            process,
+        }
+    }
+
+    /// The next line that it writes; nothing where it has ended.
+    pub(crate) async fn line(&mut self) -> String {
+        let line = self.lines.next_line().await.expect("it writes UTF-8");
+        line.unwrap_or_default()
+    }
+
+    /// Ends its standard input, and waits until it has ended, well and without another word.
+    pub(crate) async fn finish(mut self) {
+        drop(self.stdin.take());
+        assert_eq!(self.line().await, "");
+        let status = self.process.wait().await.expect("its status");
+        assert!(status.success(), "{status}");
+    }
+
+    /// Kills it. When this is done, it does nothing any more.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.expect("it can be killed");
+    }
+}
+
+/// The two directions of `stream`, as a connection wants them.
+pub(crate) fn halves(
+    stream: UnixStream,
+) -> (
+    Compat<tokio::net::unix::OwnedReadHalf>,
+    Compat<tokio::net::unix::OwnedWriteHalf>,
+) {
+    let (reader, writer) = stream.into_split();
+    (reader.compat(), writer.compat_write())
+}
