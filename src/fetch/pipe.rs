@@ -101,11 +101,11 @@ impl Reader {
             }
             return Poll::Ready(Next::Piece(piece));
         }
-        if pipe.is_ended {
-            return Poll::Ready(Next::End);
-        }
         if let Some(error) = pipe.error.clone() {
             return Poll::Ready(Next::Failed(error));
+        }
+        if pipe.is_ended {
+            return Poll::Ready(Next::End);
         }
         if pipe.is_dropped {
             return Poll::Ready(Next::Dropped);
@@ -134,8 +134,8 @@ impl Drop for Reader {
 impl Pipe {
     fn write(&mut self, piece: &[u8]) -> Result<()> {
         self.check_is_read()?;
-        if self.is_ended {
-            return Err(Error::ended("a piece of a body after its end"));
+        if piece.is_empty() {
+            return Ok(());
         }
         self.received = self.received.saturating_add(piece.len() as u64);
         if let Some(length) = self.length
@@ -145,16 +145,19 @@ impl Pipe {
                 "a body has more than the {length} bytes that it was said to have"
             )));
         }
+        if self.is_ended {
+            return self.fail(Error::malformed("a body goes on after its end"));
+        }
         if self.waiting + piece.len() > MAX_WAITING {
             return self.fail(Error::overloaded(format!(
                 "more than {MAX_WAITING} bytes of a body wait to be read, which is the limit; wait for \
                  each write to return"
             )));
         }
-        if !piece.is_empty() {
-            self.waiting += piece.len();
-            self.pieces.push_back(Bytes::copy_from_slice(piece));
-        }
+        self.waiting += piece.len();
+        self.pieces.push_back(Bytes::copy_from_slice(piece));
+        // It is whole then, whether its sender says so or not.
+        self.is_ended = self.length == Some(self.received);
         Ok(())
     }
 
