@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{LocalBoxStream, Stream, StreamExt};
@@ -22,7 +22,6 @@ use crate::error::{Error, Result};
 /// assert_eq!(body.whole(1024).await?, "Hello");
 /// # Ok::<_, capspan::Error>(()) }).unwrap();
 /// ```
-#[derive(Default)]
 pub struct Body {
     content: Content,
     length: Option<u64>,
@@ -54,7 +53,8 @@ impl Body {
         }
     }
 
-    /// Says how many bytes a stream has. The receiver refuses it if that is not so.
+    /// Says how many bytes a stream has. It fails where that turns out not to be so; of one that is said to
+    /// have none, nothing is read.
     #[must_use]
     pub fn with_length(mut self, length: u64) -> Self {
         self.length = Some(length);
@@ -94,8 +94,20 @@ impl Stream for Body {
                 self.content = Content::Nothing;
                 Poll::Ready(Some(Ok(piece)))
             }
-            Content::Stream(pieces) => pieces.as_mut().poll_next(cx),
+            Content::Stream(pieces) => {
+                let piece = ready!(pieces.as_mut().poll_next(cx));
+                if piece.is_none() {
+                    self.content = Content::Nothing;
+                }
+                Poll::Ready(piece)
+            }
         }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
     }
 }
 

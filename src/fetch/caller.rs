@@ -164,7 +164,7 @@ impl client_request_context::Server for Responder {
         let (response, length) = head::read_response(params.get()?.get_response()?)?;
         drop(params);
         let (Some(respond), Some(give_up)) = (self.respond.take(), self.give_up.upgrade()) else {
-            return Err(capnp::Error::failed(
+            return Err(capnp::Error::disconnected(
                 "nobody waits for this response: there was one before, or it was given up".into(),
             ));
         };
@@ -172,13 +172,15 @@ impl client_request_context::Server for Responder {
         (self.sees)(response.status());
         let body = if has_body(self.is_head, response.status(), length) {
             let ended = self.ended.clone();
-            let (stream, body) = pipe(length, async move {
+            let (stream, body, closer) = pipe(length, async move {
                 match ended.await {
                     Err(error) => error,
                     Ok(()) => Error::malformed("the response was left without its end"),
                 }
             });
             results.get().set_body(stream);
+            // It ends by itself, or by its reader.
+            closer.leave();
             received(body, give_up)
         } else {
             give_up.is_received.set(true);
@@ -192,15 +194,23 @@ impl client_request_context::Server for Responder {
 /// The same body, which gives up the request when it is dropped before its end.
 fn received(body: Body, give_up: Rc<GiveUp>) -> Body {
     let length = body.length();
-    let pieces = stream::unfold((body, give_up), async |(mut body, give_up)| {
+    let from = (body, give_up, length);
+    let pieces = stream::unfold(from, async |(mut body, give_up, left)| {
         match body.next().await {
-            Some(Ok(piece)) => Some((Ok(piece), (body, give_up))),
+            Some(Ok(piece)) => {
+                let left = left.map(|left| left.saturating_sub(piece.len() as u64));
+                if left == Some(0) {
+                    // Who stops reading then has all of it.
+                    give_up.is_received.set(true);
+                }
+                Some((Ok(piece), (body, give_up, left)))
+            }
             Some(Err(error)) => {
                 give_up.is_received.set(true);
                 if let Some(fail) = give_up.fail.take() {
                     let _over_already = fail.send(error.clone());
                 }
-                Some((Err(error), (body, give_up)))
+                Some((Err(error), (body, give_up, left)))
             }
             None => {
                 give_up.is_received.set(true);

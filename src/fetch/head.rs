@@ -154,9 +154,12 @@ fn check_headers(field: &str, headers: &HeaderMap) -> Result<()> {
     if bytes > MAX_HEADER_BYTES {
         return Err(too_large(field, bytes));
     }
-    match headers.values().any(|value| value.to_str().is_err()) {
+    match headers
+        .values()
+        .any(|value| str::from_utf8(value.as_bytes()).is_err())
+    {
         true => Err(Error::invalid(format!(
-            "{field} has a value that is not of visible ASCII characters"
+            "{field} has a value that is no UTF-8 text"
         ))),
         false => Ok(()),
     }
@@ -182,7 +185,7 @@ fn write_headers(headers: &HeaderMap, mut to: struct_list::Builder<'_, http_head
     for (at, (name, value)) in (0..).zip(headers) {
         let to = to.reborrow().get(at);
         // It has been checked that it is a text.
-        let value = value.to_str().unwrap_or_default();
+        let value = str::from_utf8(value.as_bytes()).unwrap_or_default();
         match headers::to_common(name) {
             Some(common) => {
                 let mut to = to.init_common();

@@ -20,3 +20,4 @@ pub use body::Body;
 pub(crate) use callee::Responding;
 pub(crate) use caller::Exchange;
 pub(crate) use head::check;
+pub(crate) use pump::Stopped;

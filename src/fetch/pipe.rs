@@ -37,24 +37,60 @@ struct Pipe {
     writers: Vec<Waker>,
 }
 
+/// Ends a body that is being received, when it is dropped: what has not been read is given up.
+pub(super) struct Closer {
+    pipe: Rc<RefCell<Pipe>>,
+    is_left: bool,
+}
+
+impl Closer {
+    /// Lets the body end as it will.
+    pub(super) fn leave(mut self) {
+        self.is_left = true;
+    }
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
+        let mut pipe = self.pipe.borrow_mut();
+        pipe.is_dropped = true;
+        let reader = pipe.reader.take();
+        drop(pipe);
+        let reading = Reader {
+            pipe: self.pipe.clone(),
+        };
+        drop(reading);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
 /// A stream for the sender of a body of `length`, and the body. If the sender drops it before its end, the
 /// body fails with what `why` gives.
 pub(super) fn pipe(
     length: Option<u64>,
     why: impl Future<Output = Error> + 'static,
-) -> (byte_stream::Client, Body) {
+) -> (byte_stream::Client, Body, Closer) {
     let pipe = Rc::new(RefCell::new(Pipe {
         length,
         is_read: true,
         ..Pipe::default()
     }));
     let writer = Writer { pipe: pipe.clone() };
+    let closer = Closer {
+        pipe: pipe.clone(),
+        is_left: false,
+    };
     let body = Body::stream(pieces(Reader { pipe }, why));
     let body = match length {
         Some(length) => body.with_length(length),
         None => body,
     };
-    (capnp_rpc::new_client(writer), body)
+    (capnp_rpc::new_client(writer), body, closer)
 }
 
 /// The sender's end.
@@ -183,7 +219,8 @@ impl Pipe {
     fn check_is_read(&self) -> Result<()> {
         match self.is_read {
             true => Ok(()),
-            false => Err(Error::canceled("nobody reads this body any more")),
+            // As if it were gone: peers take that for no fault of theirs.
+            false => Err(Error::disconnected("nobody reads this body any more")),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! A body that goes out.
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 use futures::StreamExt;
 
 use super::body::Body;
@@ -10,11 +13,23 @@ use crate::error::Error;
 const PIECE: usize = 64 * 1024;
 
 /// Why a body did not come to its end.
-pub(super) enum Stopped {
+pub(crate) enum Stopped {
     /// It failed where it is from.
     Source(Error),
     /// Who was to receive it does not take more.
     Receiver(Error),
+}
+
+async fn yield_now() {
+    let mut has_yielded = false;
+    poll_fn(|cx| match std::mem::replace(&mut has_yielded, true) {
+        true => Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// Writes `body` to `to`, and ends it. One that is not as long as it says fails here.
@@ -28,6 +43,10 @@ pub(super) async fn pump(mut body: Body, to: byte_stream::Client) -> Result<(), 
     };
     while let Some(bytes) = body.next().await {
         let bytes = bytes.map_err(Stopped::Source)?;
+        if bytes.is_empty() {
+            // Others are to have their turn, too.
+            yield_now().await;
+        }
         sent = sent.saturating_add(bytes.len() as u64);
         if length.is_some_and(|length| sent > length) {
             return Err(odd(sent));

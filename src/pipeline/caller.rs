@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use ::http::StatusCode;
 use capnp::capability::{Client, FromClientHook, RemotePromise};
 use capnp::traits::Owned;
 use futures::FutureExt;
-use futures::future::Abortable;
+use futures::future::{Abortable, Either, select};
 
 use super::events::{
     self, Alarm, CustomRequest, Description, EventKind, QueueMessage, QueueResult, RunResult,
@@ -18,7 +19,7 @@ use super::http::{describe_request, describe_status};
 use super::metadata::Metadata;
 use crate::drive::Tasks;
 use crate::enrich;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fetch::{self, Body, Exchange};
 use crate::guard::{Connection, Ending};
 use crate::pipeline_capnp::pipeline;
@@ -194,15 +195,16 @@ impl Event<'_> {
 
     /// Delivers it as an HTTP request; gives the response, whose body may still be on its way.
     ///
-    /// It is sent before this returns. The event lasts until both bodies have been sent. Dropping the future
+    /// Over a connection it is sent before this returns, and its body after that. The event lasts until the
+    /// response has been sent; what the service has not read of the request's body then is given up. Dropping the future
     /// before it is ready, or the response's body before its end, gives up the request. It fails as
     /// [`scheduled`](Self::scheduled) does.
     ///
     /// # Errors
     ///
     /// A URL of more than 32 KiB, more than 512 headers or 64 KiB of them
-    /// ([`Error::is_limit`](crate::Error::is_limit)); a method that `schema/` has not, a header that is not of
-    /// visible ASCII characters ([`Error::is_invalid`](crate::Error::is_invalid)): then nothing is sent.
+    /// ([`Error::is_limit`](crate::Error::is_limit)); a method that `schema/` has not, a header that is no
+    /// UTF-8 text ([`Error::is_invalid`](crate::Error::is_invalid)): then nothing is sent.
     pub fn fetch(
         self,
         request: ::http::Request<Body>,
@@ -224,11 +226,26 @@ impl Event<'_> {
         })?;
         let answer = delivery.answer(sent.promise);
         let work = async move {
-            let mut work = work;
-            let answered = answer.await?;
+            // What the body does is the application's.
+            let mut work = AssertUnwindSafe(work).catch_unwind().map(|result| {
+                let panicked = |_| Err(Error::failed("the request's body panicked"));
+                result.unwrap_or_else(panicked)
+            });
             // After the work, so dropped before it: else it would look like an event that is complete.
+            let mut answer = answer;
+            let (answered, worked) = match select(&mut answer, &mut work).await {
+                Either::Left((answered, _)) => (answered?, None),
+                Either::Right((Ok(()), answer)) => (answer.await?, Some(Ok(()))),
+                Either::Right((Err(error), answer)) => {
+                    answer.fail(&error);
+                    return Err(error);
+                }
+            };
             let ongoing = answered.keep();
-            let result = (&mut work).await;
+            let result = match worked {
+                Some(result) => result,
+                None => (&mut work).await,
+            };
             ongoing.end(result)
         };
         let work = work.map(|result| {

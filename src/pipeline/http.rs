@@ -8,8 +8,7 @@ use http::StatusCode;
 use super::context::EventContext;
 use super::handler::guarded;
 use super::service::Service;
-use crate::error::Result;
-use crate::fetch::Responding;
+use crate::fetch::{Responding, Stopped};
 use crate::http_over_capnp_capnp::http_service;
 use crate::session::{Life, SessionEnd};
 use crate::trace::{Outcome, SpanBuilder, SpanStatus};
@@ -36,8 +35,10 @@ impl<S: Service> HttpServer<S> {
         &self,
         params: http_service::RequestParams,
         mut results: http_service::RequestResults,
-    ) -> Result<()> {
-        let (request, responding) = Responding::receive(&params, &mut results)?;
+    ) -> Result<(), Stopped> {
+        let failed = |error: capnp::Error| Stopped::Source(error.into());
+        let received = Responding::receive(&params, &mut results);
+        let (request, responding) = received.map_err(failed)?;
         drop(params);
         self.life.with_spans(|spans| {
             for span in spans.iter().filter(|span| span.is_observed()) {
@@ -47,7 +48,10 @@ impl<S: Service> HttpServer<S> {
         });
         let (service, event) = (self.service.clone(), self.event.clone());
         let parent = event.parent().clone();
-        let response = guarded(parent, async { service.fetch(request, event).await }).await?;
+        let response = guarded(parent.clone(), async {
+            service.fetch(request, event).await
+        });
+        let response = response.await.map_err(failed)?;
         self.life.with_spans(|spans| {
             for span in spans.iter().filter(|span| span.is_observed()) {
                 describe_status(response.status(), StatusCode::is_server_error, span);
@@ -55,14 +59,28 @@ impl<S: Service> HttpServer<S> {
         });
         // What was written to the caller's span is there before the response.
         self.event.enricher().send_pending();
-        responding.respond(response).await
+        // The response's body is the service's as well.
+        let sent = guarded(parent, async { Ok(responding.respond(response).await) });
+        sent.await.map_err(failed)?
     }
 }
 
 /// Says on a span what is asked for.
 pub(super) fn describe_request<B>(request: &http::Request<B>, span: &SpanBuilder) {
     span.set_attribute("http.request.method", request.method().as_str());
-    span.set_attribute("url.full", request.uri().to_string());
+    span.set_attribute("url.full", without_credentials(request.uri()));
+}
+
+/// What stands before the host is for the server alone (https://opentelemetry.io/docs/specs/semconv/http/).
+fn without_credentials(uri: &http::Uri) -> String {
+    let full = uri.to_string();
+    let authority = uri.authority().map(http::uri::Authority::as_str);
+    match authority.and_then(|authority| Some((authority, authority.rsplit_once('@')?.1))) {
+        Some((authority, host)) => {
+            full.replacen(authority, &format!("REDACTED:REDACTED@{host}"), 1)
+        }
+        None => full,
+    }
 }
 
 /// Says on a span what was answered. Whether that is an error depends on the side.
@@ -113,14 +131,14 @@ impl<S: Service> http_service::Server for HttpServer<S> {
         };
         let answered = answer.as_mut().await;
         answering.is_answered = true;
-        Ok(answered.inspect_err(|error| {
+        let (outcome, error) = match answered {
+            Ok(()) => return Ok(()),
+            Err(Stopped::Source(error)) => (Outcome::Exception, error),
             // Who takes no more of the response has given up, and is about to say so.
-            let outcome = match error.is_canceled() {
-                true => Outcome::Canceled,
-                false => Outcome::Exception,
-            };
-            self.life
-                .will_end(SessionEnd::new(outcome, Some(error.reason())));
-        })?)
+            Err(Stopped::Receiver(error)) => (Outcome::Canceled, error),
+        };
+        self.life
+            .will_end(SessionEnd::new(outcome, Some(error.reason())));
+        Err(error.into())
     }
 }

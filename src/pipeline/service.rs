@@ -67,7 +67,8 @@ pub trait Service: 'static {
     }
 
     /// An HTTP request is delivered. Its body may still be on its way, and so may the response's when this
-    /// returns: the event lasts until both have been sent, or given up.
+    /// returns: the event lasts until the response has been sent, or given up. What has not been read of the
+    /// request's body then is given up, too.
     fn fetch(
         self: Rc<Self>,
         request: http::Request<Body>,

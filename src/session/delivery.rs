@@ -26,7 +26,7 @@ pub(crate) struct Delivery {
     /// Taken when it is answered.
     start: Option<Started>,
     dispatcher: event_dispatcher::Client,
-    /// Where the event is observed on this side, until it has been answered.
+    /// Until it has been answered.
     life: Option<Rc<Life>>,
     tasks: Tasks,
 }
@@ -41,19 +41,17 @@ impl Delivery {
         tasks: &Tasks,
     ) -> Self {
         let mut dispatcher = start.pipeline.get_dispatcher();
-        let is_observed = spans.iter().any(SpanBuilder::is_observed);
-        let life = is_observed.then(|| Life::begin("event", spans, Enricher::none(), ending));
-        // Also where nobody sees it: what the application gets then is safe to use, whatever the peer does.
+        // Also where nobody sees it: what the application gets then is safe to use, whatever the peer does,
+        // and ends with the event.
+        let life = Life::begin("event", spans, Enricher::none(), ending);
         let membrane = Membrane::builder().tasks(tasks).clock(clock).build();
         dispatcher = membrane.export(dispatcher);
-        if let Some(life) = &life {
-            membrane.watch(life.clone());
-            life.set_membrane(membrane.downgrade());
-        }
+        membrane.watch(life.clone());
+        life.set_membrane(membrane.downgrade());
         Self {
             start: Some(start),
             dispatcher,
-            life,
+            life: Some(life),
             tasks: tasks.clone(),
         }
     }
@@ -211,6 +209,15 @@ impl<T: Owned> Answered<T> {
     }
 }
 
+impl<T: Owned> Answer<T> {
+    /// It has failed before it was answered.
+    pub(crate) fn fail(&mut self, error: &Error) {
+        if let Some(life) = self.delivery.answered() {
+            life.fail(error);
+        }
+    }
+}
+
 impl<T: Owned> Future for Answer<T> {
     type Output = Result<Answered<T>>;
 
@@ -231,9 +238,7 @@ impl<T: Owned> Future for Answer<T> {
             Err(error) => {
                 // Where the event could not even be started, that is why.
                 let error = Error::from(this.start_error.take().unwrap_or(error));
-                if let Some(life) = this.delivery.answered() {
-                    life.fail(&error);
-                }
+                this.fail(&error);
                 Poll::Ready(Err(error))
             }
         }

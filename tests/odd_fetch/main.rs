@@ -1,0 +1,6 @@
+//! HTTP requests as events: what callers, services and peers do that is odd, and what comes of it.
+
+mod bodies;
+mod kept;
+mod setting;
+mod values;
