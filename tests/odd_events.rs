@@ -159,8 +159,7 @@ fn a_capability_that_is_not_in_the_result_may_be_asked_for_late() {
 }
 
 /// Keeps the first event's payload, and gives that as the second one's dispatcher.
-#[derive(Default)]
-struct LeadsBack(RefCell<Option<Client>>);
+struct LeadsBack(Rc<RefCell<Option<Client>>>);
 
 impl pipeline::Server for LeadsBack {
     async fn start_event(
@@ -194,7 +193,9 @@ impl event_dispatcher::Server for Keeps {
 #[test]
 fn a_dispatcher_that_leads_back_to_the_caller_panics_nobody() {
     at(Place::CONNECTED, async |place| {
-        let (pipeline, _tasks) = foreign(place, capnp_rpc::new_client(LeadsBack::default()));
+        let kept = Rc::default();
+        let leads_back = LeadsBack(Rc::clone(&kept));
+        let (pipeline, _tasks) = foreign(place, capnp_rpc::new_client(leads_back));
         let mut custom = pipeline.event("first").custom("first").unwrap();
         custom.payload().set_as_capability(thing());
         drop(custom.send().0.await.unwrap());
@@ -202,6 +203,9 @@ fn a_dispatcher_that_leads_back_to_the_caller_panics_nobody() {
         custom.payload().set_as_capability(thing());
         pass(LATENCY * 4).await;
         assert!(custom.send().0.await.is_err());
+        // A bootstrap capability that keeps what is the peer's is never let go.
+        kept.take();
+        pass(LATENCY * 20).await;
     });
 }
 

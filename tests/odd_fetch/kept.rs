@@ -37,6 +37,8 @@ fn a_peer_that_keeps_the_context_and_gives_no_response_unobserved() {
             let answer = pipeline.event("x").fetch(get()).unwrap();
             let error = soon(&format!("fails: {fails}"), answer).await.unwrap_err();
             eprintln!("{error}");
+            kept.take();
+            pass(LATENCY * 20).await;
         }
     });
 }
@@ -64,6 +66,7 @@ fn a_peer_that_keeps_the_context_and_gives_no_response_observed() {
                 .unwrap();
             let error = soon(&format!("fails: {fails}"), answer).await.unwrap_err();
             eprintln!("{error}");
+            kept.take();
             pass(LATENCY * 20).await;
             assert_eq!(outcome(&spans, "x"), Some(Outcome::Exception));
         }
@@ -150,6 +153,8 @@ fn tasks_driver_dropped() {
         pass(LATENCY * 10).await;
         let error = soon("response", answer).await.unwrap_err();
         eprintln!("{error}");
+        kept.take();
+        pass(LATENCY * 20).await;
     });
 }
 
