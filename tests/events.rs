@@ -119,13 +119,8 @@ fn serving(place: Place, does: Does) -> (Pair, Rc<RefCell<Vec<String>>>) {
 }
 
 async fn number(thing: &thing::Client) -> capnp::Result<u32> {
-    Ok(thing
-        .number_request()
-        .send()
-        .promise
-        .await?
-        .get()?
-        .get_number())
+    let response = thing.number_request().send().promise.await?;
+    Ok(response.get()?.get_number())
 }
 
 fn event(pair: &Pair) -> Event<'_> {
