@@ -65,6 +65,17 @@ impl<S: Service> HttpServer<S> {
     }
 }
 
+impl<S> Drop for HttpServer<S> {
+    /// Nobody can make the request any more.
+    fn drop(&mut self) {
+        if !self.is_taken.get() {
+            let reason = "no request was made";
+            self.life
+                .will_end(SessionEnd::new(Outcome::Canceled, Some(reason)));
+        }
+    }
+}
+
 /// Says on a span what is asked for.
 pub(super) fn describe_request<B>(request: &http::Request<B>, span: &SpanBuilder) {
     span.set_attribute("http.request.method", request.method().as_str());

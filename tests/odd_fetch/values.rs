@@ -365,3 +365,22 @@ fn a_header_that_came_can_be_passed_on() {
 }
 
 // ======== memory, wakers
+
+#[test]
+fn a_fetch_without_a_request_is_canceled() {
+    everywhere(async |place| {
+        let pair = serving(place, |_, _| async { ok("Hello") });
+        let dispatcher = pair
+            .client
+            .start_event_request()
+            .send()
+            .pipeline
+            .get_dispatcher();
+        let fetched = dispatcher.fetch_request().send().promise.await.unwrap();
+        drop((fetched, dispatcher));
+        pair.settle().await;
+        eprintln!("{}", pair.tree());
+        assert_eq!(outcome(&pair.spans, "fetch"), Some(Outcome::Canceled));
+        pair.finish().await;
+    });
+}
