@@ -49,8 +49,8 @@ impl Responding {
         Ok((request.map(|()| body), responding))
     }
 
-    /// Sends the response, to the end of its body.
-    /// What has not been read of the request's body then is given up.
+    /// Sends the response, to the end of its body. What has not been read of the
+    /// request's body then is given up.
     pub(crate) async fn respond(self, response: Response<Body>) -> Result<(), Stopped> {
         let (head, body) = response.into_parts();
         let has_body = has_body(self.is_head, head.status, body.length());

@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 /// How many bytes may wait to be read before whoever writes has to wait.
 const ROOM: usize = 64 * 1024;
 
-/// How many bytes may wait to be read at all: a writer that waits never has so many.
+/// How many bytes may wait to be read at all: a writer that waits never has so many. What writes have not
+/// come here yet, as `capnp-rpc` keeps them back while one waits, is not counted.
 const MAX_WAITING: usize = 16 * 1024 * 1024;
 
 /// What is between the writer of a body and its reader.

@@ -196,9 +196,9 @@ impl Event<'_> {
     /// Delivers it as an HTTP request; gives the response, whose body may still be on its way.
     ///
     /// Over a connection it is sent before this returns, and its body after that. The event lasts until the
-    /// response has been sent; what the service has not read of the request's body then is given up. Dropping the future
-    /// before it is ready, or the response's body before its end, gives up the request. It fails as
-    /// [`scheduled`](Self::scheduled) does.
+    /// response has been sent; what the service has not read of the request's body then is given up.
+    /// Dropping the future before it is ready, or the response's body before its end, gives up the request.
+    /// It fails as [`scheduled`](Self::scheduled) does.
     ///
     /// # Errors
     ///
