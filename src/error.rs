@@ -111,6 +111,11 @@ impl Error {
         Self::new(Kind::Failed, text)
     }
 
+    /// The word for its kind: `failed`, `overloaded`, `disconnected`, …
+    pub fn kind(&self) -> &'static str {
+        self.kind.word()
+    }
+
     /// What happened, without the word for its kind.
     pub fn reason(&self) -> &str {
         &self.text

@@ -10,7 +10,7 @@ use futures::FutureExt;
 
 use super::Direction;
 use super::call::{self, Noted};
-use super::inspect::{IntroducedBy, Record, Wrapped};
+use super::inspect::{IntroducedBy, Introducing, Origin, Record, Wrapped};
 use super::policy::{Call, Policy, Verdict};
 use super::state::{Ref, broken};
 use super::turn::{MAX_REDIRECTS, Redirect};
@@ -98,19 +98,22 @@ impl Node {
             method_id,
             direction: self.direction(),
             target: &|| self.target(),
+            record,
             membrane: &self.membrane,
         };
-        Box::new(Noted {
-            watch: policy.and_then(|policy| policy.call_begins(&call)),
-            introduces: record.map(|record| {
-                record.count_call();
-                IntroducedBy {
+        let watch = policy.and_then(|policy| policy.call_begins(&call));
+        let introduces = record.map(|record| {
+            record.count_call();
+            Origin {
+                by: IntroducedBy {
                     interface_id,
                     method_id,
                     in_results: true,
-                }
-            }),
-        })
+                },
+                mark: watch.as_ref().and_then(|watch| watch.mark()),
+            }
+        });
+        Box::new(Noted { watch, introduces })
     }
 
     /// What is wrapped.
@@ -153,9 +156,18 @@ impl Node {
         if self.resolving.replace(true) {
             return broken(capnp::Error::failed("a promise resolved to itself".into()));
         }
-        let crossed = self.membrane.cross(resolved, self.direction());
+        let crossed = {
+            let _introducing = self.introducing();
+            self.membrane.cross(resolved, self.direction())
+        };
         self.resolving.set(false);
         self.resolution.get_or_init(|| crossed).add_ref()
+    }
+
+    /// While it lives, what crosses is introduced by the call that has introduced this one.
+    fn introducing(&self) -> Option<Introducing<'_>> {
+        let origin = self.record.as_ref()?.origin()?.clone();
+        Some(self.membrane.inspection()?.introducing(origin))
     }
 
     /// Lets go what is wrapped: `broken` takes its place.
@@ -233,6 +245,7 @@ impl Wrapper {
             method_id,
             direction: self.direction,
             target: &|| self.node.target(),
+            record: self.node.record.as_deref(),
             membrane: &self.node.membrane,
         };
         let verdict = match self.direction {

@@ -1,6 +1,8 @@
 //! What is alive in a membrane, for who asked for it to be noted.
 
-use std::cell::Cell;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use super::Direction;
 use crate::clock::Timestamp;
@@ -31,8 +33,8 @@ impl Wrapped {
         self.is_inbound
     }
 
-    /// The call in which it crossed first; `None` where it was exported or imported by hand, or was a
-    /// promise that has resolved.
+    /// The call in which it crossed first, or the promise that it was; `None` where that was exported or
+    /// imported by hand.
     pub fn introduced_by(&self) -> Option<IntroducedBy> {
         self.introduced_by
     }
@@ -49,28 +51,39 @@ impl Wrapped {
     }
 }
 
+/// What a policy remembers a call by, and finds again in calls on what that call introduced. It is dropped
+/// with the last of them, where tables of `capnp-rpc` may be borrowed: it must not hold capabilities.
+pub type Mark = Rc<dyn Any>;
+
+/// The call in which a capability crossed, and what a policy remembers it by.
+#[derive(Clone)]
+pub(super) struct Origin {
+    pub(super) by: IntroducedBy,
+    pub(super) mark: Option<Mark>,
+}
+
 /// What a membrane notes while it is inspected.
 #[derive(Default)]
 pub(super) struct Inspection {
     /// The call whose message is crossing.
-    current: Cell<Option<IntroducedBy>>,
+    current: RefCell<Option<Origin>>,
 }
 
 /// While it lives, what crosses is introduced by a call.
 pub(super) struct Introducing<'a> {
     inspection: &'a Inspection,
-    before: Option<IntroducedBy>,
+    before: Option<Origin>,
 }
 
 /// What is noted of one wrapper.
 pub(super) struct Record {
-    introduced_by: Option<IntroducedBy>,
+    origin: Option<Origin>,
     since: Option<Timestamp>,
     calls: Cell<u64>,
 }
 
 impl Inspection {
-    pub(super) fn introducing(&self, by: IntroducedBy) -> Introducing<'_> {
+    pub(super) fn introducing(&self, by: Origin) -> Introducing<'_> {
         Introducing {
             inspection: self,
             before: self.current.replace(Some(by)),
@@ -79,7 +92,7 @@ impl Inspection {
 
     pub(super) fn record(&self, since: Option<Timestamp>) -> Record {
         Record {
-            introduced_by: self.current.get(),
+            origin: self.current.borrow().clone(),
             since,
             calls: Cell::new(0),
         }
@@ -88,7 +101,7 @@ impl Inspection {
 
 impl Drop for Introducing<'_> {
     fn drop(&mut self) {
-        self.inspection.current.set(self.before);
+        self.inspection.current.replace(self.before.take());
     }
 }
 
@@ -97,10 +110,14 @@ impl Record {
         self.calls.set(self.calls.get() + 1);
     }
 
+    pub(super) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
     pub(super) fn wrapped(&self, direction: Direction) -> Wrapped {
         Wrapped {
             is_inbound: direction == Direction::Inbound,
-            introduced_by: self.introduced_by,
+            introduced_by: self.origin.as_ref().map(|origin| origin.by),
             since: self.since,
             calls: self.calls.get(),
         }

@@ -74,12 +74,12 @@ use futures::future::{self, Either};
 
 pub use allow_list::AllowList;
 pub use completion::{Completed, Completion};
-pub use inspect::{IntroducedBy, Wrapped};
+pub use inspect::{IntroducedBy, Mark, Wrapped};
 use limits::Limited;
 pub use limits::{Limits, Refused};
 #[cfg(feature = "meter")]
 pub use meter::{Calls, Meter, Method};
-pub use policy::{Call, CallWatch, Chain, Crossing, Passage, Policy, Verdict};
+pub use policy::{Call, CallWatch, Chain, Crossing, Passage, Policy, Scope, Verdict};
 use state::{Options, Ref, State};
 
 use crate::clock::Clock;
@@ -118,6 +118,9 @@ pub struct Membrane {
 pub(crate) trait Watch {
     /// A call that crosses has ended, or a capability is let go, and the other side does not know yet.
     fn before_return(&self);
+
+    /// What the work of a call that crosses runs in, where nobody else says.
+    fn scope(self: Rc<Self>, is_inbound: bool) -> Option<Rc<dyn Scope>>;
 
     /// It is complete: told in a turn of the driver's, where there is one.
     fn complete(&self, completed: Completed);

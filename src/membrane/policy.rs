@@ -1,10 +1,12 @@
 //! Who decides about what passes through a membrane.
 
 use std::fmt;
+use std::rc::Rc;
 
 use capnp::capability::Client;
 use capnp::private::capability::ClientHook;
 
+use super::inspect::{IntroducedBy, Mark, Record};
 use super::state::Ref;
 use super::{Direction, Membrane};
 use crate::error::Error;
@@ -49,7 +51,8 @@ pub trait Policy: 'static {
         Verdict::Forward
     }
 
-    /// A call that was judged to go on is sent, or delivered. Whoever is returned is told of its end.
+    /// A call that was judged to go on is about to be sent, or delivered: the capabilities in its parameters
+    /// have not crossed yet. Whoever is returned is told of its end.
     fn call_begins(&self, call: &Call<'_>) -> Option<Box<dyn CallWatch>> {
         let _ = call;
         None
@@ -95,6 +98,24 @@ pub trait Policy: 'static {
 pub trait CallWatch {
     /// The call has returned, or has failed, also by a revocation.
     fn ended(self: Box<Self>, result: std::result::Result<(), &capnp::Error>);
+
+    /// What calls on the capabilities that this one introduces find in [`Call::mark`]: asked for when it
+    /// begins, where the membrane is [inspected](super::Builder::inspected).
+    fn mark(&self) -> Option<Mark> {
+        None
+    }
+
+    /// What the call's work runs in, where that is of this process and not itself behind a wrapper; asked
+    /// for when it begins.
+    fn scope(&self) -> Option<Rc<dyn Scope>> {
+        None
+    }
+}
+
+/// What work runs in, such as a span that is the current one meanwhile.
+pub trait Scope {
+    /// Runs `work` once, which does not block: a part of a call's work, from one wait to the next.
+    fn enter(&self, work: &mut dyn FnMut());
 }
 
 /// What becomes of a call.
@@ -131,6 +152,7 @@ pub struct Call<'a> {
     pub(super) method_id: u16,
     pub(super) direction: Direction,
     pub(super) target: &'a dyn Fn() -> Box<dyn ClientHook>,
+    pub(super) record: Option<&'a Record>,
     pub(super) membrane: &'a Ref,
 }
 
@@ -160,6 +182,17 @@ impl Call<'_> {
     /// caller's side is a hole in the membrane.
     pub fn target(&self) -> Client {
         Client::new((self.target)())
+    }
+
+    /// The call in which the target crossed, as [`Wrapped::introduced_by`](super::Wrapped::introduced_by)
+    /// has it; `None` also where the membrane is not [inspected](super::Builder::inspected).
+    pub fn introduced_by(&self) -> Option<IntroducedBy> {
+        Some(self.record?.origin()?.by)
+    }
+
+    /// What the call in which the target crossed was [marked](CallWatch::mark) with.
+    pub fn mark(&self) -> Option<&Mark> {
+        self.record?.origin()?.mark.as_ref()
     }
 
     /// The membrane, or its part, that the call crosses: for a redirect target, to copy across, or to
@@ -276,6 +309,35 @@ impl CallWatch for All {
         for watch in self.0 {
             watch.ended(result);
         }
+    }
+
+    /// That of the first that has one.
+    fn mark(&self) -> Option<Mark> {
+        self.0.iter().find_map(|watch| watch.mark())
+    }
+
+    /// All of them, one in the other.
+    fn scope(&self) -> Option<Rc<dyn Scope>> {
+        let scopes: Vec<_> = self.0.iter().filter_map(|watch| watch.scope()).collect();
+        match scopes.is_empty() {
+            true => None,
+            false => Some(Rc::new(Scopes(scopes))),
+        }
+    }
+}
+
+struct Scopes(Vec<Rc<dyn Scope>>);
+
+impl Scope for Scopes {
+    fn enter(&self, work: &mut dyn FnMut()) {
+        enter_all(&self.0, work);
+    }
+}
+
+fn enter_all(scopes: &[Rc<dyn Scope>], work: &mut dyn FnMut()) {
+    match scopes.split_first() {
+        Some((first, others)) => first.enter(&mut || enter_all(others, work)),
+        None => work(),
     }
 }
 

@@ -7,14 +7,14 @@ use std::rc::{Rc, Weak};
 use capnp::private::capability::ClientHook;
 use capnp::private::layout::CapTable;
 
-use super::Watch;
 use super::call::{Calls, Local, Received, Sent};
 use super::client::Node;
 use super::completion::{Completed, Completer, Completion};
-use super::inspect::{Inspection, IntroducedBy, Introducing, Wrapped};
+use super::inspect::{Inspection, Wrapped};
 use super::limits::{Limited, Limits};
-use super::policy::Policy;
+use super::policy::{Policy, Scope};
 use super::wrappers::Wrappers;
+use super::{Direction, Watch};
 use crate::clock::{Clock, Timestamp};
 use crate::drive::Tasks;
 
@@ -104,16 +104,6 @@ impl State {
         self.inspection.as_deref()
     }
 
-    /// While it lives, what crosses is introduced by the parameters of a call.
-    pub(super) fn introducing_params(&self, method: (u64, u16)) -> Option<Introducing<'_>> {
-        let (interface_id, method_id) = method;
-        Some(self.inspection()?.introducing(IntroducedBy {
-            interface_id,
-            method_id,
-            in_results: false,
-        }))
-    }
-
     pub(super) fn wrapped(&self) -> Vec<Wrapped> {
         let nodes: Vec<_> = self.wrappers.borrow().nodes().collect();
         nodes.iter().filter_map(|node| node.wrapped()).collect()
@@ -142,6 +132,21 @@ impl State {
 
     pub(super) fn revoked(&self) -> Option<&capnp::Error> {
         self.revoked.get()
+    }
+
+    /// What the work of a call in `direction` runs in, where nobody else says.
+    pub(super) fn scope(&self, direction: Direction) -> Option<Rc<dyn Scope>> {
+        let is_inbound = direction == Direction::Inbound;
+        self.whole().watcher.get()?.clone().scope(is_inbound)
+    }
+
+    /// Fails where it is revoked.
+    #[inline]
+    pub(super) fn check_revoked(&self) -> capnp::Result<()> {
+        match self.revoked() {
+            None => Ok(()),
+            Some(reason) => Err(reason.clone()),
+        }
     }
 
     /// Called by a wrapper that is asked for its address.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use capnp::capability::{Client, FromClientHook};
 
+use super::EventKind;
 use super::dispatcher::{Dispatcher, Started};
 use super::metadata::Metadata;
 use super::service::Service;
@@ -12,7 +13,7 @@ use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::guard::Ending;
 use crate::pipeline_capnp::{event_dispatcher, pipeline};
-use crate::session::Channels;
+use crate::session::{CallSpans, Channels, Setting};
 use crate::trace::{Channel, SpanBuilder, SpanContext, SpanKind, Tracer};
 
 /// Serves a [`Service`]: opens its events' spans, and closes them.
@@ -25,6 +26,7 @@ pub(super) struct Shared<S> {
     tracers: Channels<Tracer>,
     joins_trace: bool,
     pub(super) session_name: Box<str>,
+    call_spans: Option<CallSpans>,
     pub(super) tasks: Tasks,
 }
 
@@ -40,6 +42,7 @@ impl<S: Service> Callee<S> {
                 },
                 joins_trace: true,
                 session_name: "session".into(),
+                call_spans: None,
                 tasks: tasks.clone(),
             }),
         }
@@ -68,6 +71,12 @@ impl<S: Service> Callee<S> {
     #[must_use]
     pub fn session_name(self, name: &str) -> Self {
         self.with(|shared| shared.session_name = name.into())
+    }
+
+    /// Tells of the calls in sessions, and on what comes of custom events, as well; by default it does not.
+    #[must_use]
+    pub fn call_spans(self, calls: CallSpans) -> Self {
+        self.with(|shared| shared.call_spans = Some(calls))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Shared<S>)) -> Self {
@@ -120,9 +129,19 @@ impl<S> Shared<S> {
             })
     }
 
-    pub(super) fn clock(&self) -> Option<Rc<dyn crate::trace::Clock>> {
+    /// What its side of an event of this kind is made with.
+    pub(super) fn setting<'a>(
+        &'a self,
+        kind: EventKind,
+        ending: Option<&'a Ending>,
+    ) -> Setting<'a> {
         let Channels { internal, user } = &self.tracers;
-        user.clock().or_else(|| internal.clock())
+        Setting {
+            ending,
+            clock: user.clock().or_else(|| internal.clock()),
+            call_spans: self.call_spans.as_ref().filter(|_| kind.has_call_spans()),
+            tasks: &self.tasks,
+        }
     }
 }
 
@@ -133,6 +152,7 @@ impl<S> Clone for Shared<S> {
             tracers: self.tracers.clone(),
             joins_trace: self.joins_trace,
             session_name: self.session_name.clone(),
+            call_spans: self.call_spans.clone(),
             tasks: self.tasks.clone(),
         }
     }

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::fetch::{self, Body, Exchange};
 use crate::guard::{Connection, Ending};
 use crate::pipeline_capnp::pipeline;
-use crate::session::{self, Answered, Channels, Delivery, Opened, Session};
+use crate::session::{self, Answered, CallSpans, Channels, Delivery, Opened, Session, Setting};
 use crate::trace::{Clock, SpanBuilder, SpanKind, SpanParent};
 
 /// A service on which events can be started.
@@ -31,6 +31,7 @@ use crate::trace::{Clock, SpanBuilder, SpanKind, SpanParent};
 pub struct Pipeline {
     client: pipeline::Client,
     ending: Option<Ending>,
+    call_spans: Option<CallSpans>,
     tasks: Tasks,
 }
 
@@ -52,6 +53,7 @@ impl Pipeline {
         Self {
             client,
             ending: None,
+            call_spans: None,
             tasks: tasks.clone(),
         }
     }
@@ -61,7 +63,25 @@ impl Pipeline {
         Self {
             client: connection.bootstrap(),
             ending: Some(connection.ending().clone()),
+            call_spans: None,
             tasks: tasks.clone(),
+        }
+    }
+
+    /// Tells of the calls in sessions, and on what comes of custom events, as well; by default it does not.
+    #[must_use]
+    pub fn call_spans(mut self, calls: CallSpans) -> Self {
+        self.call_spans = Some(calls);
+        self
+    }
+
+    /// What its side of an event of this kind is made with.
+    fn setting(&self, kind: EventKind, clock: Option<Rc<dyn Clock>>) -> Setting<'_> {
+        Setting {
+            ending: self.ending.as_ref(),
+            clock,
+            call_spans: self.call_spans.as_ref().filter(|_| kind.has_call_spans()),
+            tasks: &self.tasks,
         }
     }
 
@@ -110,7 +130,7 @@ impl Event<'_> {
     /// the session's top-level capability. A failure is seen by those calls, on the session's span, and
     /// by [`SessionHandle::done`](crate::session::SessionHandle::done).
     pub fn open_session<C: FromClientHook>(self) -> Session<C> {
-        let Pipeline { ending, tasks, .. } = self.pipeline;
+        let pipeline = self.pipeline;
         let (start, spans, clock) = self.start(None);
         let dispatcher = start.pipeline.get_dispatcher();
         let open = dispatcher.open_session_request().send();
@@ -120,7 +140,8 @@ impl Event<'_> {
             start,
             open,
         };
-        session::open(opened, spans, ending.as_ref(), clock, tasks)
+        let setting = pipeline.setting(EventKind::Session, clock);
+        session::open(opened, spans, &setting)
     }
 
     /// Delivers it as a run at a time that was set beforehand; gives what became of it.
@@ -130,7 +151,7 @@ impl Event<'_> {
     /// such events ([`Error::is_unimplemented`](crate::Error::is_unimplemented)), or where the connection is
     /// lost.
     pub fn scheduled(self, run: &Scheduled) -> impl Future<Output = Result<RunResult>> + use<> {
-        let delivery = self.deliver(|| run.describe());
+        let delivery = self.deliver(EventKind::Scheduled, || run.describe());
         let mut request = delivery.dispatcher().scheduled_request();
         run.write(request.get().init_event());
         let answer = delivery.answer(request.send().promise);
@@ -145,7 +166,7 @@ impl Event<'_> {
     /// Delivers it as a run that the service itself asked for; gives what became of it. As
     /// [`scheduled`](Self::scheduled) otherwise.
     pub fn alarm(self, alarm: &Alarm) -> impl Future<Output = Result<RunResult>> + use<> {
-        let delivery = self.deliver(|| alarm.describe());
+        let delivery = self.deliver(EventKind::Alarm, || alarm.describe());
         let mut request = delivery.dispatcher().alarm_request();
         alarm.write(request.get().init_event());
         let answer = delivery.answer(request.send().promise);
@@ -170,7 +191,9 @@ impl Event<'_> {
         messages: &[QueueMessage<'_>],
     ) -> Result<impl Future<Output = Result<QueueResult>> + use<>> {
         events::queue::check(queue, messages)?;
-        let delivery = self.deliver(|| events::queue::describe(queue, messages.len()));
+        let delivery = self.deliver(EventKind::Queue, || {
+            events::queue::describe(queue, messages.len())
+        });
         let mut request = delivery.dispatcher().queue_request();
         events::queue::write(queue, messages, request.get().init_batch());
         let answer = delivery.answer(request.send().promise);
@@ -189,7 +212,7 @@ impl Event<'_> {
     /// ([`Error::is_limit`](crate::Error::is_limit)).
     pub fn custom(self, name: &str) -> Result<CustomRequest> {
         let name = events::custom::check_name(name)?;
-        let delivery = self.deliver(|| events::custom::describe(name));
+        let delivery = self.deliver(EventKind::Custom, || events::custom::describe(name));
         Ok(CustomRequest::new(delivery, name))
     }
 
@@ -211,7 +234,7 @@ impl Event<'_> {
     ) -> Result<impl Future<Output = Result<::http::Response<Body>>> + use<>> {
         fetch::check(&request)?;
         let tasks = self.pipeline.tasks.clone();
-        let delivery = self.deliver(|| Description::of_kind(EventKind::Fetch));
+        let delivery = self.deliver(EventKind::Fetch, || Description::of_kind(EventKind::Fetch));
         let spans = delivery.spans();
         spans.with(|span| describe_request(&request, span));
         let sent = delivery.dispatcher().fetch_request().send();
@@ -256,11 +279,11 @@ impl Event<'_> {
     }
 
     /// Starts an event that is one call.
-    fn deliver(self, describe: impl FnOnce() -> Description) -> Delivery {
-        let Pipeline { ending, tasks, .. } = self.pipeline;
+    fn deliver(self, kind: EventKind, describe: impl FnOnce() -> Description) -> Delivery {
+        let pipeline = self.pipeline;
         let is_observed = self.parents.iter().any(SpanParent::is_observed);
         let (start, spans, clock) = self.start(is_observed.then(describe).as_ref());
-        Delivery::begin(start, spans, ending.as_ref(), clock, tasks)
+        Delivery::begin(start, spans, &pipeline.setting(kind, clock))
     }
 
     /// Opens its spans, and announces it.

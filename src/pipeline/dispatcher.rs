@@ -83,9 +83,8 @@ impl<S> Dispatcher<S> {
         for span in spans.iter().filter(|span| span.is_observed()) {
             described.write(span);
         }
-        let ending = self.ending.as_ref();
-        let (run, membrane) =
-            OneCall::begin(spans, enricher, ending, shared.clock(), &shared.tasks);
+        let setting = shared.setting(described.kind, self.ending.as_ref());
+        let (run, membrane) = OneCall::begin(spans, enricher, &setting);
         let event = EventContext::new(metadata, run.life());
         let handler = Handler::new(shared.service.clone(), event, run.life());
         let handler: event_dispatcher::Client = membrane.export_server(handler);
@@ -135,12 +134,15 @@ impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
         let spans = self
             .shared
             .open_spans(&metadata.parents, &self.shared.session_name);
-        let opening = Opening::begin(spans, enricher, self.ending.as_ref(), &self.shared.tasks);
+        let setting = self
+            .shared
+            .setting(EventKind::Session, self.ending.as_ref());
+        let opening = Opening::begin(spans, enricher, &setting);
         let event = EventContext::new(metadata, opening.life());
         let parent = event.parent().clone();
         let service = self.shared.service.clone();
         let answer = guarded(parent, async { service.open_session(event).await }).await;
-        match opening.answered(answer, self.shared.clock()) {
+        match opening.answered(answer, &setting) {
             Ok(session) => {
                 write(session, results.get());
                 Ok(())

@@ -5,14 +5,13 @@ use std::rc::Rc;
 use capnp::capability::{Client, FromClientHook};
 
 use super::channels::Channels;
-use super::life::{Life, SessionEnd};
+use super::life::{Life, SessionEnd, Side};
+use super::setting::Setting;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::Error;
-use crate::guard::Ending;
-use crate::membrane::Membrane;
 use crate::pipeline_capnp::rpc_session;
-use crate::trace::{Clock, Outcome, SpanBuilder};
+use crate::trace::{Outcome, SpanBuilder};
 use crate::wire;
 
 /// A session whose service has not answered yet. Dropping it ends it: nobody waits any more.
@@ -42,12 +41,11 @@ impl Opening {
     pub(crate) fn begin(
         spans: Channels<SpanBuilder>,
         enricher: Enricher,
-        ending: Option<&Ending>,
-        tasks: &Tasks,
+        setting: &Setting<'_>,
     ) -> Self {
         Self {
-            life: Life::begin("session", spans, enricher, ending),
-            tasks: tasks.clone(),
+            life: Life::begin("session", Side::Callee, spans, enricher, setting.ending),
+            tasks: setting.tasks.clone(),
         }
     }
 
@@ -59,7 +57,7 @@ impl Opening {
     pub(crate) fn answered(
         self,
         answer: Result<Client, capnp::Error>,
-        clock: Option<Rc<dyn Clock>>,
+        setting: &Setting<'_>,
     ) -> Result<CalleeSession, capnp::Error> {
         self.life.enricher().send_pending();
         let inside = answer.inspect_err(|error| {
@@ -67,12 +65,8 @@ impl Opening {
             self.life
                 .abort(SessionEnd::new(Outcome::Exception, Some(reason.reason())));
         })?;
-        let membrane = Membrane::builder().tasks(&self.tasks).clock(clock).build();
-        let top_level = membrane.export(inside);
-        membrane.watch(self.life.clone());
-        self.life.set_membrane(membrane.downgrade());
         Ok(CalleeSession {
-            top_level,
+            top_level: setting.membrane(&self.life).export(inside),
             session: capnp_rpc::new_client(SessionServer {
                 life: self.life.clone(),
                 tasks: self.tasks.clone(),

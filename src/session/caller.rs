@@ -11,15 +11,14 @@ use futures::channel::oneshot;
 use futures::future::{LocalBoxFuture, Shared};
 
 use super::channels::Channels;
-use super::life::{Life, SessionEnd};
+use super::life::{Life, SessionEnd, Side};
+use super::setting::Setting;
 use super::settle::Settle;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
-use crate::guard::Ending;
-use crate::membrane::Membrane;
 use crate::pipeline_capnp::{event_dispatcher, pipeline, rpc_session};
-use crate::trace::{Clock, Outcome, SpanBuilder};
+use crate::trace::{Outcome, SpanBuilder};
 use crate::wire;
 
 /// A session that this side has opened: its top-level capability, and the session itself.
@@ -174,9 +173,7 @@ pub(crate) struct Opened {
 pub(crate) fn open<C: FromClientHook>(
     opened: Opened,
     spans: Channels<SpanBuilder>,
-    ending: Option<&Ending>,
-    clock: Option<Rc<dyn Clock>>,
-    tasks: &Tasks,
+    setting: &Setting<'_>,
 ) -> Session<C> {
     let Opened {
         mut top_level,
@@ -185,13 +182,19 @@ pub(crate) fn open<C: FromClientHook>(
         open,
     } = opened;
     let is_observed = spans.iter().any(SpanBuilder::is_observed);
-    let life = is_observed.then(|| Life::begin("session", spans, Enricher::none(), ending));
+    let life = is_observed.then(|| {
+        Life::begin(
+            "session",
+            Side::Caller,
+            spans,
+            Enricher::none(),
+            setting.ending,
+        )
+    });
     if let Some(life) = &life {
-        let membrane = Membrane::builder().tasks(tasks).clock(clock).build();
-        top_level = membrane.export(top_level);
-        membrane.watch(life.clone());
-        life.set_membrane(membrane.downgrade());
+        top_level = setting.membrane(life).export(top_level);
     }
+    let tasks = setting.tasks;
     tasks.spawn(Settle::new(start, open, life.clone()));
     Session {
         top_level: C::new(top_level.hook),

@@ -10,14 +10,13 @@ use capnp::traits::{Owned, Pipelined};
 use futures::future::select;
 
 use super::channels::Channels;
-use super::life::{Life, SessionEnd};
+use super::life::{Life, SessionEnd, Side};
+use super::setting::Setting;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
-use crate::guard::Ending;
-use crate::membrane::Membrane;
 use crate::pipeline_capnp::{event_dispatcher, pipeline};
-use crate::trace::{Clock, Outcome, SpanBuilder};
+use crate::trace::{Outcome, SpanBuilder};
 
 type Started = RemotePromise<pipeline::start_event_results::Owned>;
 
@@ -36,23 +35,23 @@ impl Delivery {
     pub(crate) fn begin(
         start: Started,
         spans: Channels<SpanBuilder>,
-        ending: Option<&Ending>,
-        clock: Option<Rc<dyn Clock>>,
-        tasks: &Tasks,
+        setting: &Setting<'_>,
     ) -> Self {
-        let mut dispatcher = start.pipeline.get_dispatcher();
         // Also where nobody sees it: what the application gets then is safe to use, whatever the peer does,
         // and ends with the event.
-        let life = Life::begin("event", spans, Enricher::none(), ending);
-        let membrane = Membrane::builder().tasks(tasks).clock(clock).build();
-        dispatcher = membrane.export(dispatcher);
-        membrane.watch(life.clone());
-        life.set_membrane(membrane.downgrade());
+        let life = Life::begin(
+            "event",
+            Side::Caller,
+            spans,
+            Enricher::none(),
+            setting.ending,
+        );
+        let membrane = setting.membrane(&life);
         Self {
+            dispatcher: membrane.export(start.pipeline.get_dispatcher()),
             start: Some(start),
-            dispatcher,
             life: Some(life),
-            tasks: tasks.clone(),
+            tasks: setting.tasks.clone(),
         }
     }
 

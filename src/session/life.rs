@@ -5,11 +5,12 @@ use std::future::{pending, poll_fn};
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
+use super::call_spans::Parents;
 use super::channels::Channels;
 use crate::enrich::Enricher;
 use crate::error::Error;
 use crate::guard::{Ending, OnEnd, Registration};
-use crate::membrane::{Completed, Watch, WeakMembrane};
+use crate::membrane::{Completed, Scope, Watch, WeakMembrane};
 use crate::trace::{Outcome, SpanBuilder, SpanStatus, Timestamp};
 use crate::waiting::Waiting;
 
@@ -44,10 +45,28 @@ impl SessionEnd {
     }
 }
 
+/// Whose side of a session it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Caller,
+    Callee,
+}
+
+impl Side {
+    /// Are calls that go this way through its membrane answered here? What the callee gives is inside, on
+    /// both sides.
+    pub(super) fn answers(self, is_inbound: bool) -> bool {
+        is_inbound == (self == Self::Callee)
+    }
+}
+
 /// One side of a session, or of another event.
 pub(crate) struct Life {
     /// What it is: `session`, or `event`.
     what: &'static str,
+    side: Side,
+    /// Of what its spans are the parents; it works after the end as well.
+    parents: Parents,
     /// Taken at the end.
     spans: RefCell<Option<Channels<SpanBuilder>>>,
     end: OnceCell<SessionEnd>,
@@ -65,12 +84,15 @@ impl Life {
     /// Begins with open spans; ends with the connection at the latest, where there is one.
     pub(crate) fn begin(
         what: &'static str,
+        side: Side,
         spans: Channels<SpanBuilder>,
         enricher: Enricher,
         ending: Option<&Ending>,
     ) -> Rc<Self> {
         let life = Rc::new(Self {
             what,
+            side,
+            parents: Parents::of(&spans),
             spans: RefCell::new(Some(spans)),
             end: OnceCell::new(),
             foreseen: OnceCell::new(),
@@ -115,6 +137,15 @@ impl Life {
         result
     }
 
+    /// Where the children of its spans stand.
+    pub(crate) fn parents(&self) -> &Parents {
+        &self.parents
+    }
+
+    pub(super) fn side(&self) -> Side {
+        self.side
+    }
+
     pub(crate) fn enricher(&self) -> &Enricher {
         &self.enricher
     }
@@ -139,12 +170,21 @@ impl Life {
     /// Its handler has failed, or the calls that were to reach it. Where it has a connection, that knows
     /// whether it was lost; an error of that kind may as well be about something of the service's own.
     pub(crate) fn fail(&self, error: &Error) {
-        let lost = self.ending.as_ref().and_then(Ending::reason);
-        let outcome = match lost {
-            Some(_) => Outcome::Disconnected,
-            None => Outcome::Exception,
+        let outcome = match self.outcome_of(error) {
+            Outcome::Disconnected => Outcome::Disconnected,
+            _ => Outcome::Exception,
         };
         self.abort(SessionEnd::new(outcome, Some(error.reason())));
+    }
+
+    /// How something that failed with `error` ended.
+    pub(super) fn outcome_of(&self, error: &Error) -> Outcome {
+        let lost = self.ending.as_ref().and_then(Ending::reason);
+        match lost {
+            Some(_) => Outcome::Disconnected,
+            None if error.is_overloaded() => Outcome::Overloaded,
+            None => Outcome::Exception,
+        }
     }
 
     /// When it is complete, it ends like this. Of several the first one counts.
@@ -247,6 +287,14 @@ impl Watch for Life {
         self.enricher.send_pending();
     }
 
+    /// What is answered here runs on behalf of it; what runs elsewhere, also in this process, does not.
+    fn scope(self: Rc<Self>, is_inbound: bool) -> Option<Rc<dyn Scope>> {
+        match self.side.answers(is_inbound) {
+            true => Some(self),
+            false => None,
+        }
+    }
+
     /// The membrane is complete: the end that everybody wants, unless it is how a lost connection
     /// looks, which drops everything.
     fn complete(&self, completed: Completed) {
@@ -260,6 +308,13 @@ impl Watch for Life {
             },
         };
         self.close(end, completed.at());
+    }
+}
+
+/// The event's span is the current one for what runs on its behalf.
+impl Scope for Life {
+    fn enter(&self, work: &mut dyn FnMut()) {
+        self.parents.enter(work);
     }
 }
 
@@ -310,7 +365,7 @@ mod tests {
     fn who_asks_how_it_ended_and_gives_up_is_forgotten() {
         let spans = Channels::default().map(|()| Tracer::unobserved().root());
         let spans = spans.map(|parent| parent.start("x", SpanKind::Server));
-        let life = Life::begin("session", spans, Enricher::none(), None);
+        let life = Life::begin("session", Side::Caller, spans, Enricher::none(), None);
         let waker = Waker::noop();
         let mut stays = Box::pin(life.ended());
         let mut cx = Context::from_waker(waker);

@@ -8,16 +8,20 @@
 //! - `callee`: the callee's side.
 //! - `delivery`, `one_call`: the two sides of an event that is one call.
 //! - `life`: what both sides have in common: spans that close once.
+//! - [`CallSpans`]: spans of the calls in a session.
 //! - [`Channels`]: one thing for the operator, one for the tenant.
 
+mod call_spans;
 mod callee;
 mod caller;
 mod channels;
 mod delivery;
 mod life;
 mod one_call;
+mod setting;
 mod settle;
 
+pub use call_spans::CallSpans;
 pub(crate) use callee::{CalleeSession, Opening};
 pub(crate) use caller::{Opened, open};
 pub use caller::{Session, SessionHandle};
@@ -26,3 +30,4 @@ pub(crate) use delivery::{Answered, Delivery};
 pub(crate) use life::Life;
 pub use life::SessionEnd;
 pub(crate) use one_call::OneCall;
+pub(crate) use setting::Setting;

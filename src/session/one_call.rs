@@ -5,13 +5,12 @@ use std::rc::Rc;
 use capnp::capability::Promise;
 
 use super::channels::Channels;
-use super::life::{Life, SessionEnd};
-use crate::drive::Tasks;
+use super::life::{Life, SessionEnd, Side};
+use super::setting::Setting;
 use crate::enrich::Enricher;
 use crate::error::Error;
-use crate::guard::Ending;
 use crate::membrane::Membrane;
-use crate::trace::{Clock, Outcome, SpanBuilder};
+use crate::trace::{Outcome, SpanBuilder};
 
 /// An event that is being delivered by one call. Dropping it cancels the event, unless that has been
 /// answered.
@@ -24,14 +23,10 @@ impl OneCall {
     pub(crate) fn begin(
         spans: Channels<SpanBuilder>,
         enricher: Enricher,
-        ending: Option<&Ending>,
-        clock: Option<Rc<dyn Clock>>,
-        tasks: &Tasks,
+        setting: &Setting<'_>,
     ) -> (Self, Membrane) {
-        let life = Life::begin("event", spans, enricher, ending);
-        let membrane = Membrane::builder().tasks(tasks).clock(clock).build();
-        membrane.watch(life.clone());
-        life.set_membrane(membrane.downgrade());
+        let life = Life::begin("event", Side::Callee, spans, enricher, setting.ending);
+        let membrane = setting.membrane(&life);
         let run = Self {
             life,
             is_answered: false,

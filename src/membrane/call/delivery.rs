@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use capnp::any_pointer;
@@ -9,11 +10,12 @@ use capnp::capability::Promise;
 use capnp::private::capability::{ParamsHook, ResultsHook};
 
 use super::in_flight::{Calls, Hold, InFlight, Kind};
-use super::noted::Noted;
+use super::noted::{self, Noted};
 use super::results;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
 use crate::membrane::client::Node;
+use crate::membrane::policy::Scope;
 use crate::membrane::state::{Ref, State};
 use crate::membrane::turn::Turn;
 
@@ -23,6 +25,16 @@ pub(in crate::membrane) struct Received {
     /// Tells its results whether it is still there. Zero is nobody's.
     id: u64,
     results: Kept,
+    /// What its work runs in.
+    scope: Option<Rc<dyn Scope>>,
+}
+
+impl Received {
+    fn of(membrane: &State, results: Kept, scope: Option<Rc<dyn Scope>>) -> Self {
+        let id = membrane.last_received.get() + 1;
+        membrane.last_received.set(id);
+        Self { id, results, scope }
+    }
 }
 
 /// Who has the results of a call that was received.
@@ -42,6 +54,10 @@ impl Kind for Received {
 
     fn calls(membrane: &State) -> &Calls<Self> {
         &membrane.received
+    }
+
+    fn scope(&self) -> Option<&Rc<dyn Scope>> {
+        self.scope.as_ref()
     }
 
     /// It holds nothing inside, and its results are to find it.
@@ -95,13 +111,17 @@ pub(in crate::membrane) fn deliver(
         return Promise::err(error);
     }
     let noted = target.call_begins(method);
-    in_flight(membrane, noted, Kept::ByService, |ticket| {
+    let introduces = noted.as_ref().and_then(|noted| noted.origin(false));
+    let scope = noted::scope(noted.as_deref(), target);
+    let received = Received::of(membrane, Kept::ByService, scope);
+    in_flight(membrane, noted, received, |ticket| {
         let params = Box::new(Params {
             incoming: Incoming::new(params),
             back: direction.reverse(),
             membrane: membrane.clone(),
         });
-        if let Some(_introducing) = membrane.introducing_params(method) {
+        if let (Some(inspection), Some(by)) = (membrane.inspection(), introduces) {
+            let _introducing = inspection.introducing(by);
             // Looked at now, as it is known by whom. Whoever reads it sees what is wrong with it.
             let _ = params.get();
         }
@@ -124,7 +144,10 @@ pub(super) fn until_revoked(
             }
             Promise::err(reason.clone())
         }
-        None => in_flight(membrane, noted, Kept::Not, |_| promise),
+        None => {
+            let received = Received::of(membrane, Kept::Not, None);
+            in_flight(membrane, noted, received, |_| promise)
+        }
     }
 }
 
@@ -149,12 +172,11 @@ pub(in crate::membrane) fn wait_until_revoked(
 fn in_flight(
     membrane: &Ref,
     noted: Option<Box<Noted>>,
-    results: Kept,
+    received: Received,
     start: impl FnOnce(Ticket) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
-    let id = membrane.last_received.get() + 1;
-    membrane.last_received.set(id);
-    let delivered = Delivered::new(membrane, noted, Received { id, results });
+    let id = received.id;
+    let delivered = Delivered::new(membrane, noted, received);
     let key = delivered.hold.key();
     let mut promise = Some(start(Ticket { key, id }));
     delivered.hold.with(|call| {

@@ -5,13 +5,14 @@
 
 use std::cell::RefCell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use capnp::capability::Promise;
 
-use super::noted::Noted;
+use super::noted::{self, Noted};
 use crate::membrane::inspect::Introducing;
-use crate::membrane::policy::CallWatch;
+use crate::membrane::policy::{CallWatch, Scope};
 use crate::membrane::state::{Ref, State};
 use crate::slots::Slots;
 
@@ -26,6 +27,11 @@ pub(in crate::membrane) trait Kind: Default {
     type Output;
 
     fn calls(membrane: &State) -> &Calls<Self>;
+
+    /// What its work runs in.
+    fn scope(&self) -> Option<&Rc<dyn Scope>> {
+        None
+    }
 
     /// What a revocation takes out of it.
     fn let_go(&mut self) -> Self {
@@ -215,7 +221,7 @@ impl<K: Kind> Hold<K> {
     /// While it lives, what crosses is introduced by this call.
     pub(super) fn introducing(&self) -> Option<Introducing<'_>> {
         let inspection = self.membrane.inspection()?;
-        let by = self.with(|call| call.noted.as_ref()?.introduces)?;
+        let by = self.with(|call| call.noted.as_ref()?.origin(true))?;
         Some(inspection.introducing(by))
     }
 
@@ -228,10 +234,12 @@ impl<K: Kind> Hold<K> {
 
     /// Lets the call go on. It ends once, and its promise is gone then.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<K::Output, capnp::Error>> {
-        let Some(mut promise) = self.with(|call| call.promise.take()) else {
+        let taken = self.with(|call| Some((call.promise.take()?, call.kind.scope().cloned())));
+        let Some((mut promise, scope)) = taken else {
             return self.failed();
         };
-        match Pin::new(&mut promise).poll(cx) {
+        let polled = noted::within(scope.as_ref(), cx, |cx| Pin::new(&mut promise).poll(cx));
+        match polled {
             Poll::Ready(result) => Poll::Ready(self.end(result)),
             Poll::Pending => {
                 // What does not go back is dropped here, where nothing is borrowed.

@@ -8,7 +8,7 @@ use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, RequestHo
 
 use super::answer::{Answer, Call};
 use super::delivery;
-use super::noted;
+use super::noted::{self, Noted};
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Outgoing;
 use crate::membrane::client::Node;
@@ -32,6 +32,13 @@ struct Unsent {
     target: Rc<Node>,
     interface_id: u64,
     method_id: u16,
+}
+
+/// What is to be sent.
+enum Begun {
+    This(Option<Box<Noted>>),
+    /// In its place.
+    Other(Box<dyn RequestHook>),
 }
 
 /// Wraps `inner`, a request to what `target` wraps.
@@ -98,54 +105,48 @@ impl Unsent {
         Ok(Some(request))
     }
 
-    /// Makes it ready to be sent. If there is another one, that is to be sent in its place.
-    fn prepare(&mut self) -> capnp::Result<Option<Box<dyn RequestHook>>> {
-        let other = self.redirected()?;
-        if other.is_none() {
-            self.cross()?;
+    /// Makes it ready to be sent: tells of it, and lets the capabilities in the parameters cross.
+    fn begin(&mut self) -> capnp::Result<Begun> {
+        let method = (self.interface_id, self.method_id);
+        if self.is_ready() {
+            return noted::begin(&self.target, method, || Ok(())).map(Begun::This);
         }
-        Ok(other)
-    }
-
-    /// Lets the capabilities in the parameters cross.
-    fn cross(&mut self) -> capnp::Result<()> {
-        let membrane = self.target.membrane();
-        if let Some(reason) = membrane.revoked() {
-            return Err(reason.clone());
+        if let Some(other) = self.redirected()? {
+            return Ok(Begun::Other(other));
         }
-        membrane.admit_call()?;
-        if self.outgoing.is_flushed() {
-            self.outgoing.close(membrane);
-            return Ok(());
-        }
-        let back = self.target.direction().reverse();
-        let _introducing = membrane.introducing_params((self.interface_id, self.method_id));
-        self.outgoing.finish(self.inner.get(), membrane, back)
+        let Self {
+            outgoing,
+            inner,
+            target,
+            ..
+        } = self;
+        let (membrane, back) = (target.membrane(), target.direction().reverse());
+        let begun = noted::begin(target, method, || match outgoing.is_flushed() {
+            true => {
+                outgoing.close(membrane);
+                Ok(())
+            }
+            false => outgoing.finish(inner.get(), membrane, back),
+        });
+        begun.map(Begun::This)
     }
 }
 
 impl Request {
-    /// Sends what is prepared; what was the request is the call's pipeline then.
-    fn sent(&mut self) -> Promise<Response<any_pointer::Owned>, capnp::Error> {
+    /// Sends what has begun; what was the request is the call's pipeline then.
+    fn sent(
+        &mut self,
+        noted: Option<Box<Noted>>,
+    ) -> Promise<Response<any_pointer::Owned>, capnp::Error> {
         // Taken out of its allocation, which waits for what comes of it.
         let Self::Unsent(Unsent {
             inner,
             target,
             is_local,
-            interface_id,
-            method_id,
             ..
         }) = std::mem::replace(self, Self::Sending)
         else {
             return Promise::err(sent_already());
-        };
-        let noted = match noted::begin(&target, (interface_id, method_id)) {
-            Ok(noted) => noted,
-            Err(error) => {
-                *self = Self::Failed(error.clone());
-                drop(inner);
-                return Promise::err(error);
-            }
         };
         let [promise, pipeline] = Call::pair(inner.send(), noted, is_local, &target);
         *self = Self::Sent(pipeline);
@@ -181,14 +182,9 @@ impl RequestHook for Request {
     }
 
     fn send(mut self: Box<Self>) -> RemotePromise<any_pointer::Owned> {
-        let unsent = self.unsent();
-        let prepared = match unsent.is_ready() {
-            true => Ok(None),
-            false => unsent.prepare(),
-        };
-        let promise = match prepared {
-            Ok(None) => self.sent(),
-            Ok(Some(other)) => return other.send(),
+        let promise = match self.unsent().begin() {
+            Ok(Begun::This(noted)) => self.sent(noted),
+            Ok(Begun::Other(other)) => return other.send(),
             Err(error) => {
                 *self = Self::Failed(error.clone());
                 Promise::err(error)
@@ -201,27 +197,15 @@ impl RequestHook for Request {
     }
 
     fn send_streaming(mut self: Box<Self>) -> Promise<(), capnp::Error> {
-        match self.unsent().prepare() {
-            Ok(None) => {}
-            Ok(Some(other)) => return other.send_streaming(),
+        let noted = match self.unsent().begin() {
+            Ok(Begun::This(noted)) => noted,
+            Ok(Begun::Other(other)) => return other.send_streaming(),
             Err(error) => return Promise::err(error),
-        }
+        };
         match *self {
-            Self::Unsent(Unsent {
-                inner,
-                target,
-                interface_id,
-                method_id,
-                ..
-            }) => match noted::begin(&target, (interface_id, method_id)) {
-                Ok(noted) => {
-                    delivery::until_revoked(target.membrane(), noted, inner.send_streaming())
-                }
-                Err(error) => {
-                    drop(inner);
-                    Promise::err(error)
-                }
-            },
+            Self::Unsent(Unsent { inner, target, .. }) => {
+                delivery::until_revoked(target.membrane(), noted, inner.send_streaming())
+            }
             Self::Sending | Self::Sent(_) | Self::Failed(_) => Promise::err(sent_already()),
         }
     }

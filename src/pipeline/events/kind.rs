@@ -46,6 +46,11 @@ impl EventKind {
         }
     }
 
+    /// Are the calls in it told of? Those of an HTTP request only bring its parts.
+    pub(in crate::pipeline) const fn has_call_spans(self) -> bool {
+        matches!(self, Self::Session | Self::Custom)
+    }
+
     /// The number of its method on a dispatcher, in `schema/pipeline.capnp`.
     pub(in crate::pipeline) const fn method(self) -> u16 {
         match self {

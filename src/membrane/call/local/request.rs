@@ -40,17 +40,13 @@ pub(in crate::membrane) fn local_request(
 impl Request {
     /// Lets the capabilities in the parameters cross.
     fn cross(&mut self, target: &Node) -> capnp::Result<()> {
-        let membrane = target.membrane();
-        if let Some(reason) = membrane.revoked() {
-            return Err(reason.clone());
-        }
-        membrane.admit_call()?;
         let table = &mut self.message.table;
-        if table.is_empty() {
-            return Ok(());
+        match table.is_empty() {
+            true => Ok(()),
+            false => target
+                .membrane()
+                .cross_table(table, target.direction().reverse()),
         }
-        let _introducing = membrane.introducing_params((self.interface_id, self.method_id));
-        membrane.cross_table(table, target.direction().reverse())
     }
 }
 
@@ -68,13 +64,12 @@ impl RequestHook for Request {
             return request::failed(request::sent_already());
         };
         let (interface_id, method_id) = (self.interface_id, self.method_id);
-        let noted = self
-            .cross(&target)
-            .and_then(|()| noted::begin(&target, (interface_id, method_id)));
-        let noted = match noted {
+        let begun = noted::begin(&target, (interface_id, method_id), || self.cross(&target));
+        let noted = match begun {
             Ok(noted) => noted,
             Err(error) => return request::failed(error),
         };
+        let scope = noted::scope(noted.as_deref(), &target);
         let work = Rc::new(Work::default());
         let results = Box::new(Results::of(&work));
         // Before it begins, which may come to a revocation.
@@ -82,7 +77,7 @@ impl RequestHook for Request {
         let hold = Hold::new(target.membrane().clone(), noted, call);
         let promise =
             target.with_target(|target| target.call(interface_id, method_id, self, results));
-        work.begin(promise);
+        work.begin(promise, scope);
         answer::sent(hold, target.direction())
     }
 

@@ -14,13 +14,16 @@ use capnp::private::layout::CapTable;
 use super::bell::{Bell, Listener};
 use super::early::Early;
 use super::message::{Body, Message, capability};
+use crate::membrane::call::noted;
 use crate::membrane::client::Node;
+use crate::membrane::policy::Scope;
 
 /// The work of a service on one call. It is canceled when nobody holds it any more: neither the call in
 /// flight nor what is promised from its results.
 #[derive(Default)]
 pub(super) struct Work {
     progress: RefCell<Progress>,
+    scope: OnceCell<Rc<dyn Scope>>,
     /// The results, when the service is done with them.
     body: OnceCell<Body>,
     /// The capabilities in them, until they are taken.
@@ -47,8 +50,11 @@ struct Progress {
 }
 
 impl Work {
-    /// The service has begun.
-    pub(super) fn begin(&self, promise: Promise<(), capnp::Error>) {
+    /// The service has begun, and runs in `scope`.
+    pub(super) fn begin(&self, promise: Promise<(), capnp::Error>, scope: Option<Rc<dyn Scope>>) {
+        if let Some(scope) = scope {
+            let _only_once = self.scope.set(scope);
+        }
         self.progress.borrow_mut().promise = Some(promise);
     }
 
@@ -158,7 +164,8 @@ impl Work {
     ) -> Poll<capnp::Result<()>> {
         if let Some(mut promise) = promise {
             let panics = Panics(self);
-            match Pin::new(&mut promise).poll(cx) {
+            let polled = noted::within(self.scope.get(), cx, |cx| Pin::new(&mut promise).poll(cx));
+            match polled {
                 Poll::Pending => self.progress.borrow_mut().promise = Some(promise),
                 Poll::Ready(returned) => {
                     // It may hold the results.

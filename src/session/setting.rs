@@ -1,0 +1,37 @@
+//! What the sides of an event are made with.
+
+use std::rc::Rc;
+
+use super::call_spans::CallSpans;
+use super::life::Life;
+use crate::drive::Tasks;
+use crate::guard::Ending;
+use crate::membrane::Membrane;
+use crate::trace::Clock;
+
+/// What one side of an event is made with, beside its spans.
+pub(crate) struct Setting<'a> {
+    /// That of its connection, where there is one.
+    pub(crate) ending: Option<&'a Ending>,
+    /// What tells when it ended.
+    pub(crate) clock: Option<Rc<dyn Clock>>,
+    /// Where its calls are to be told of.
+    pub(crate) call_spans: Option<&'a CallSpans>,
+    pub(crate) tasks: &'a Tasks,
+}
+
+impl Setting<'_> {
+    /// The membrane of the side that lives `life`: its end is that one's end, and the other way round.
+    pub(super) fn membrane(&self, life: &Rc<Life>) -> Membrane {
+        let mut builder = Membrane::builder()
+            .tasks(self.tasks)
+            .clock(self.clock.clone());
+        if let Some(policy) = self.call_spans.and_then(|calls| calls.policy(life)) {
+            builder = builder.policy(policy).inspected();
+        }
+        let membrane = builder.build();
+        membrane.watch(life.clone());
+        life.set_membrane(membrane.downgrade());
+        membrane
+    }
+}
