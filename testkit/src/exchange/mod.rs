@@ -19,6 +19,7 @@ use capnp::capability::{Client, FromClientHook};
 use capnp::private::capability::ClientHook;
 use capspan::Tasks;
 use capspan::membrane::Membrane;
+use capspan::session::Session;
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
@@ -59,6 +60,10 @@ pub enum Work {
     Session,
     /// The same with nobody to see the spans.
     UnobservedSession,
+    /// A call without a capability in an open session, recorded as a span on both sides.
+    CallSpan,
+    /// The same with nobody to see the spans.
+    UnobservedCall,
 }
 
 /// One line of a table of measurements.
@@ -72,9 +77,11 @@ pub struct Row {
 
 impl Row {
     /// All that make sense.
-    pub const ALL: [Self; 13] = {
+    pub const ALL: [Self; 17] = {
         use Place::{Connection, InProcess};
-        use Work::{Caps, Life, Mib, MibWithCap, None, Session, UnobservedSession};
+        use Work::{
+            CallSpan, Caps, Life, Mib, MibWithCap, None, Session, UnobservedCall, UnobservedSession,
+        };
         [
             Self::new(InProcess, None),
             Self::new(InProcess, Caps),
@@ -89,6 +96,10 @@ impl Row {
             Self::new(Connection, Session),
             Self::new(InProcess, UnobservedSession),
             Self::new(Connection, UnobservedSession),
+            Self::new(InProcess, CallSpan),
+            Self::new(Connection, CallSpan),
+            Self::new(InProcess, UnobservedCall),
+            Self::new(Connection, UnobservedCall),
         ]
     };
 
@@ -112,6 +123,10 @@ impl Row {
             (Place::Connection, Work::Session) => &["session", "connection"],
             (Place::InProcess, Work::UnobservedSession) => &["session_unobserved", "in_process"],
             (Place::Connection, Work::UnobservedSession) => &["session_unobserved", "connection"],
+            (Place::InProcess, Work::CallSpan) => &["call_span", "in_process"],
+            (Place::Connection, Work::CallSpan) => &["call_span", "connection"],
+            (Place::InProcess, Work::UnobservedCall) => &["call_unobserved", "in_process"],
+            (Place::Connection, Work::UnobservedCall) => &["call_unobserved", "connection"],
         }
     }
 }
@@ -127,6 +142,7 @@ enum Kind {
     Life(thing::Client),
     Plain(Plain),
     Spanned(Spanned),
+    InSession(Session<thing::Client>),
 }
 
 impl Exchange {
@@ -136,6 +152,12 @@ impl Exchange {
             Work::Life => Kind::BareLife(World::new().thing()),
             Work::Session => Kind::Plain(Plain::new(row.place, true)),
             Work::UnobservedSession => Kind::Plain(Plain::new(row.place, false)),
+            // Sessions have a connection of ours, whose end is known: so have these calls.
+            Work::CallSpan | Work::UnobservedCall if row.place == Place::Connection => {
+                let served = as_client(World::new().thing());
+                let (client, _server) = link::watched(link::direct(), |_| served);
+                Kind::Calls(Calls::on(client.bootstrap(), Place::InProcess, Work::None))
+            }
             work => Kind::Calls(Calls::bare(row.place, work)),
         };
         Self { kind }
@@ -145,8 +167,13 @@ impl Exchange {
     pub fn ours(row: Row) -> Self {
         let kind = match row.work {
             Work::Life => Kind::Life(World::new().thing()),
-            Work::Session => Kind::Spanned(Spanned::new(row.place, true)),
-            Work::UnobservedSession => Kind::Spanned(Spanned::new(row.place, false)),
+            Work::Session => Kind::Spanned(Spanned::new(row.place, true, false)),
+            Work::UnobservedSession => Kind::Spanned(Spanned::new(row.place, false, false)),
+            Work::CallSpan | Work::UnobservedCall => {
+                let is_observed = row.work == Work::CallSpan;
+                let session = Spanned::new(row.place, is_observed, is_observed).open();
+                Kind::InSession(session)
+            }
             work => Kind::Calls(Calls::membraned(row.place, work)),
         };
         Self { kind }
@@ -176,6 +203,7 @@ impl Exchange {
                 Kind::Life(thing) => number(&Membrane::new().export(thing.clone())).await?,
                 Kind::Plain(sessions) => sessions.exchange().await?,
                 Kind::Spanned(sessions) => sessions.exchange().await?,
+                Kind::InSession(session) => number(session.top_level()).await?,
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ use capnp::capability::{Client, FromClientHook};
 use capspan::Tasks;
 use capspan::pipeline::{Callee, EventContext, Pipeline, Service};
 use capspan::pipeline_capnp::{event_dispatcher, pipeline, rpc_session, span_enricher};
+use capspan::session::{CallSpans, Session};
 use capspan::trace::{NoopObserver, Tracer};
 
 use super::{Place, as_client, number};
@@ -128,7 +129,7 @@ pub(super) struct Spanned {
 }
 
 impl Spanned {
-    pub(super) fn new(place: Place, is_observed: bool) -> Self {
+    pub(super) fn new(place: Place, is_observed: bool, has_call_spans: bool) -> Self {
         let world = World::new();
         let tracer = match is_observed {
             true => Tracer::new(NoopObserver),
@@ -139,8 +140,12 @@ impl Spanned {
         let service = SpannedService {
             world: world.clone(),
         };
-        let callee = Callee::new(service, &tasks).tracer(tracer.clone());
-        let pipeline = match place {
+        let calls = CallSpans::new().interface::<thing::Client>("Thing", ["number"]);
+        let mut callee = Callee::new(service, &tasks).tracer(tracer.clone());
+        if has_call_spans {
+            callee = callee.call_spans(calls.clone());
+        }
+        let mut pipeline = match place {
             Place::InProcess => Pipeline::new(callee.pipeline(), &tasks),
             Place::Connection => {
                 let (client, _server) =
@@ -148,6 +153,9 @@ impl Spanned {
                 Pipeline::over(&client, &tasks)
             }
         };
+        if has_call_spans {
+            pipeline = pipeline.call_spans(calls);
+        }
         Self {
             world,
             pipeline,
@@ -155,9 +163,13 @@ impl Spanned {
         }
     }
 
-    pub(super) async fn exchange(&self) -> Result<(), Error> {
+    pub(super) fn open(&self) -> Session<thing::Client> {
         let event = self.pipeline.event("session").parent(self.tracer.root());
-        let session = event.open_session::<thing::Client>();
+        event.open_session()
+    }
+
+    pub(super) async fn exchange(&self) -> Result<(), Error> {
+        let session = self.open();
         number(session.top_level()).await?;
         drop(session);
         gone(&self.world).await;
