@@ -281,11 +281,11 @@ impl Policy for RevokesInTheMiddle {
         Passage::Usual
     }
 
-    fn call_begins(&self, call: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+    fn call_begins(&self, call: &Call<'_>) -> Option<Rc<dyn CallWatch>> {
         if !self.on_import {
             Self::end(&call.membrane());
         }
-        Some(Box::new(Noted(self.ends.clone())))
+        Some(Rc::new(Noted(self.ends.clone())))
     }
 }
 
@@ -293,7 +293,7 @@ impl Policy for RevokesInTheMiddle {
 struct Noted(Rc<RefCell<Vec<String>>>);
 
 impl CallWatch for Noted {
-    fn ended(self: Box<Self>, result: Result<(), &capnp::Error>) {
+    fn ended(&self, result: Result<(), &capnp::Error>) {
         let how = result.map_or_else(|error| error.extra.clone(), |()| "returned".into());
         self.0.borrow_mut().push(how);
     }
@@ -346,7 +346,7 @@ fn a_call_that_is_revoked_while_it_is_sent_ends() {
     struct RevokesAnother(Membrane);
 
     impl Policy for RevokesAnother {
-        fn call_begins(&self, _: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+        fn call_begins(&self, _: &Call<'_>) -> Option<Rc<dyn CallWatch>> {
             self.0.revoke(Error::revoked("from further in"));
             None
         }

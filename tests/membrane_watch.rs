@@ -18,25 +18,22 @@ struct Tap {
 struct Tapped {
     log: Rc<RefCell<Vec<String>>>,
     method: String,
-    is_told: bool,
 }
 
 impl Policy for Tap {
-    fn call_begins(&self, call: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+    fn call_begins(&self, call: &Call<'_>) -> Option<Rc<dyn CallWatch>> {
         let way = if call.is_inbound() { "in" } else { "out" };
         let method = format!("{way} {}", call.method_id());
         self.log.borrow_mut().push(format!("{method} begins"));
-        Some(Box::new(Tapped {
+        Some(Rc::new(Tapped {
             log: self.log.clone(),
             method,
-            is_told: false,
         }))
     }
 }
 
 impl CallWatch for Tapped {
-    fn ended(mut self: Box<Self>, result: Result<(), &capnp::Error>) {
-        self.is_told = true;
+    fn ended(&self, result: Result<(), &capnp::Error>) {
         let how = match result {
             Ok(()) => "returned".to_owned(),
             // Over a connection the text has a prefix.
@@ -44,15 +41,10 @@ impl CallWatch for Tapped {
         };
         self.log.borrow_mut().push(format!("{} {how}", self.method));
     }
-}
 
-impl Drop for Tapped {
-    fn drop(&mut self) {
-        if !self.is_told {
-            self.log
-                .borrow_mut()
-                .push(format!("{} canceled", self.method));
-        }
+    fn canceled(&self) {
+        let canceled = format!("{} canceled", self.method);
+        self.log.borrow_mut().push(canceled);
     }
 }
 

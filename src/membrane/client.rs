@@ -10,12 +10,11 @@ use futures::FutureExt;
 
 use super::Direction;
 use super::call::{self, Noted};
-use super::inspect::{IntroducedBy, Introducing, Origin, Record, Wrapped};
+use super::inspect::{IntroducedBy, Introducing, Record, Wrapped};
 use super::policy::{Call, Policy, Verdict};
 use super::state::{Ref, broken};
 use super::turn::{MAX_REDIRECTS, Redirect};
 use super::wrappers::Key;
-use crate::clock::Timestamp;
 
 /// One capability, wrapped. All references to the wrapper share it.
 pub(super) struct Node {
@@ -46,7 +45,7 @@ impl Node {
     pub(super) fn new(
         target: Box<dyn ClientHook>,
         key: Key,
-        since: Option<Timestamp>,
+        record: Option<Box<Record>>,
         membrane: Ref,
     ) -> Self {
         Self {
@@ -54,9 +53,7 @@ impl Node {
             resolution: OnceCell::new(),
             resolving: Cell::new(false),
             key,
-            record: membrane
-                .inspection()
-                .map(|inspection| Box::new(inspection.record(since))),
+            record,
             membrane,
         }
     }
@@ -80,10 +77,10 @@ impl Node {
 
     /// Tells of a call on this wrapper whoever wants to know.
     #[inline]
-    pub(super) fn call_begins(&self, method: (u64, u16)) -> Option<Box<Noted>> {
+    pub(super) fn call_begins(&self, method: (u64, u16)) -> Noted {
         match (self.membrane.policy(), &self.record) {
-            (None, None) => None,
-            (policy, record) => Some(self.note(policy, record.as_deref(), method)),
+            (None, None) => Noted::default(),
+            (policy, record) => self.note(policy, record.as_deref(), method),
         }
     }
 
@@ -92,7 +89,7 @@ impl Node {
         policy: Option<&Rc<dyn Policy>>,
         record: Option<&Record>,
         (interface_id, method_id): (u64, u16),
-    ) -> Box<Noted> {
+    ) -> Noted {
         let call = Call {
             interface_id,
             method_id,
@@ -104,16 +101,13 @@ impl Node {
         let watch = policy.and_then(|policy| policy.call_begins(&call));
         let introduces = record.map(|record| {
             record.count_call();
-            Origin {
-                by: IntroducedBy {
-                    interface_id,
-                    method_id,
-                    in_results: true,
-                },
-                mark: watch.as_ref().and_then(|watch| watch.mark()),
+            IntroducedBy {
+                interface_id,
+                method_id,
+                in_results: true,
             }
         });
-        Box::new(Noted { watch, introduces })
+        Noted::new(watch, introduces)
     }
 
     /// What is wrapped.
@@ -166,7 +160,7 @@ impl Node {
 
     /// While it lives, what crosses is introduced by the call that has introduced this one.
     fn introducing(&self) -> Option<Introducing<'_>> {
-        let origin = self.record.as_ref()?.origin()?.clone();
+        let origin = self.record.as_ref()?.origin()?;
         Some(self.membrane.inspection()?.introducing(origin))
     }
 

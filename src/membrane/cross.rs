@@ -87,15 +87,20 @@ impl Ref {
     }
 
     fn wrapper_of(&self, hook: Box<dyn ClientHook>, key: Key) -> Rc<Node> {
-        // The clock may be anybody's code, too.
-        let since = self.inspection().and_then(|_| self.now());
+        // The clock and the call's watch may be anybody's code, too.
+        let record = match self.inspection() {
+            Some(inspection) if !self.wrappers.borrow().has(&key) => {
+                Some(Box::new(inspection.record(self.now())))
+            }
+            _ => None,
+        };
         // Dropped before `hook`: where that is not needed, its drop may run anybody's code.
         let mut wrappers = self.wrappers.borrow_mut();
         let place = wrappers.place(key);
         if let Some(node) = place.upgrade() {
             return node;
         }
-        let node = Rc::new(Node::new(hook, key, since, self.clone()));
+        let node = Rc::new(Node::new(hook, key, record, self.clone()));
         *place = Rc::downgrade(&node);
         node
     }

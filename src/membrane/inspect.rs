@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::Direction;
+use super::policy::CallWatch;
 use crate::clock::Timestamp;
 
 /// A wrapper that is alive.
@@ -55,11 +56,30 @@ impl Wrapped {
 /// with the last of them, where tables of `capnp-rpc` may be borrowed: it must not hold capabilities.
 pub type Mark = Rc<dyn Any>;
 
-/// The call in which a capability crossed, and what a policy remembers it by.
+/// The call in which a capability crosses, and who knows what a policy remembers it by.
 #[derive(Clone)]
 pub(super) struct Origin {
     pub(super) by: IntroducedBy,
-    pub(super) mark: Option<Mark>,
+    pub(super) marked: Marked,
+}
+
+/// Who knows the mark of a call.
+#[derive(Clone)]
+pub(super) enum Marked {
+    Not,
+    /// To be asked where something crosses: most calls introduce nothing.
+    By(Rc<dyn CallWatch>),
+    With(Mark),
+}
+
+impl Origin {
+    fn mark(self) -> Option<Mark> {
+        match self.marked {
+            Marked::Not => None,
+            Marked::By(watch) => watch.mark(),
+            Marked::With(mark) => Some(mark),
+        }
+    }
 }
 
 /// What a membrane notes while it is inspected.
@@ -77,7 +97,8 @@ pub(super) struct Introducing<'a> {
 
 /// What is noted of one wrapper.
 pub(super) struct Record {
-    origin: Option<Origin>,
+    introduced_by: Option<IntroducedBy>,
+    mark: Option<Mark>,
     since: Option<Timestamp>,
     calls: Cell<u64>,
 }
@@ -90,9 +111,12 @@ impl Inspection {
         }
     }
 
+    /// What is to be noted of a wrapper that comes to be now. It may run a policy's code.
     pub(super) fn record(&self, since: Option<Timestamp>) -> Record {
+        let origin = self.current.borrow().clone();
         Record {
-            origin: self.current.borrow().clone(),
+            introduced_by: origin.as_ref().map(|origin| origin.by),
+            mark: origin.and_then(Origin::mark),
             since,
             calls: Cell::new(0),
         }
@@ -110,14 +134,26 @@ impl Record {
         self.calls.set(self.calls.get() + 1);
     }
 
-    pub(super) fn origin(&self) -> Option<&Origin> {
-        self.origin.as_ref()
+    pub(super) fn introduced_by(&self) -> Option<IntroducedBy> {
+        self.introduced_by
+    }
+
+    pub(super) fn mark(&self) -> Option<&Mark> {
+        self.mark.as_ref()
+    }
+
+    /// That what the wrapper resolves to has the same origin.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        Some(Origin {
+            by: self.introduced_by?,
+            marked: self.mark.clone().map_or(Marked::Not, Marked::With),
+        })
     }
 
     pub(super) fn wrapped(&self, direction: Direction) -> Wrapped {
         Wrapped {
             is_inbound: direction == Direction::Inbound,
-            introduced_by: self.origin.as_ref().map(|origin| origin.by),
+            introduced_by: self.introduced_by,
             since: self.since,
             calls: self.calls.get(),
         }

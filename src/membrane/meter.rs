@@ -1,6 +1,6 @@
 //! A policy that counts calls and their latencies by method.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
@@ -97,7 +97,7 @@ impl Meter {
 }
 
 impl Policy for Meter {
-    fn call_begins(&self, call: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+    fn call_begins(&self, call: &Call<'_>) -> Option<Rc<dyn CallWatch>> {
         let mut method = Method {
             interface_id: call.interface_id(),
             method_id: call.method_id(),
@@ -112,11 +112,10 @@ impl Policy for Meter {
         }
         let calls = methods.entry(method).or_default().clone();
         calls.borrow_mut().begun += 1;
-        Some(Box::new(Measured {
+        Some(Rc::new(Measured {
             began,
             clock: self.inner.clock.clone(),
             calls,
-            is_told: Cell::new(false),
         }))
     }
 }
@@ -126,12 +125,10 @@ struct Measured {
     calls: Rc<RefCell<Calls>>,
     clock: Rc<dyn Clock>,
     began: Timestamp,
-    is_told: Cell<bool>,
 }
 
 impl CallWatch for Measured {
-    fn ended(self: Box<Self>, result: Result<(), &capnp::Error>) {
-        self.is_told.set(true);
+    fn ended(&self, result: Result<(), &capnp::Error>) {
         let took = self.clock.now().duration_since(self.began);
         let mut calls = self.calls.borrow_mut();
         match result {
@@ -140,13 +137,9 @@ impl CallWatch for Measured {
         }
         calls.record(took);
     }
-}
 
-impl Drop for Measured {
-    fn drop(&mut self) {
-        if !self.is_told.get() {
-            self.calls.borrow_mut().canceled += 1;
-        }
+    fn canceled(&self) {
+        self.calls.borrow_mut().canceled += 1;
     }
 }
 

@@ -53,7 +53,7 @@ pub trait Policy: 'static {
 
     /// A call that was judged to go on is about to be sent, or delivered: the capabilities in its parameters
     /// have not crossed yet. Whoever is returned is told of its end.
-    fn call_begins(&self, call: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+    fn call_begins(&self, call: &Call<'_>) -> Option<Rc<dyn CallWatch>> {
         let _ = call;
         None
     }
@@ -90,24 +90,26 @@ pub trait Policy: 'static {
     }
 }
 
-/// Is told of the end of one call. It is dropped without being told where the call was canceled, or where
-/// nobody looked at its answer.
+/// Is told of the end of one call, once, by one of the two.
 ///
-/// Either may happen within a drop, and tables of `capnp-rpc` may be borrowed meanwhile: it must not call,
-/// send or drop a capability, block, or panic. Told of an end, it may revoke the membrane.
+/// That may be within a drop, and tables of `capnp-rpc` may be borrowed meanwhile: it must not call, send or
+/// drop a capability, block, or panic. Told of an end, it may revoke the membrane.
 pub trait CallWatch {
     /// The call has returned, or has failed, also by a revocation.
-    fn ended(self: Box<Self>, result: std::result::Result<(), &capnp::Error>);
+    fn ended(&self, result: std::result::Result<(), &capnp::Error>);
 
-    /// What calls on the capabilities that this one introduces find in [`Call::mark`]: asked for when it
-    /// begins, where the membrane is [inspected](super::Builder::inspected).
+    /// The call was canceled, or nobody has looked at its answer.
+    fn canceled(&self) {}
+
+    /// What calls on a capability that this one introduces find in [`Call::mark`]. Asked for when that
+    /// crosses, in the middle of a message, where the membrane is [inspected](super::Builder::inspected).
     fn mark(&self) -> Option<Mark> {
         None
     }
 
     /// What the call's work runs in, where that is of this process and not itself behind a wrapper; asked
     /// for when it begins.
-    fn scope(&self) -> Option<Rc<dyn Scope>> {
+    fn scope(self: Rc<Self>) -> Option<Rc<dyn Scope>> {
         None
     }
 }
@@ -187,12 +189,12 @@ impl Call<'_> {
     /// The call in which the target crossed, as [`Wrapped::introduced_by`](super::Wrapped::introduced_by)
     /// has it; `None` also where the membrane is not [inspected](super::Builder::inspected).
     pub fn introduced_by(&self) -> Option<IntroducedBy> {
-        Some(self.record?.origin()?.by)
+        self.record?.introduced_by()
     }
 
     /// What the call in which the target crossed was [marked](CallWatch::mark) with.
     pub fn mark(&self) -> Option<&Mark> {
-        self.record?.origin()?.mark.as_ref()
+        self.record?.mark()
     }
 
     /// The membrane, or its part, that the call crosses: for a redirect target, to copy across, or to
@@ -270,12 +272,12 @@ impl Policy for Chain {
         self.judge(|policy| policy.outbound_call(call))
     }
 
-    fn call_begins(&self, call: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+    fn call_begins(&self, call: &Call<'_>) -> Option<Rc<dyn CallWatch>> {
         let policies = self.policies.iter();
         let watches: Vec<_> = policies.filter_map(|p| p.call_begins(call)).collect();
         match watches.is_empty() {
             true => None,
-            false => Some(Box::new(All(watches))),
+            false => Some(Rc::new(All(watches))),
         }
     }
 
@@ -302,12 +304,18 @@ impl Policy for Chain {
     }
 }
 
-struct All(Vec<Box<dyn CallWatch>>);
+struct All(Vec<Rc<dyn CallWatch>>);
 
 impl CallWatch for All {
-    fn ended(self: Box<Self>, result: std::result::Result<(), &capnp::Error>) {
-        for watch in self.0 {
+    fn ended(&self, result: std::result::Result<(), &capnp::Error>) {
+        for watch in &self.0 {
             watch.ended(result);
+        }
+    }
+
+    fn canceled(&self) {
+        for watch in &self.0 {
+            watch.canceled();
         }
     }
 
@@ -317,8 +325,9 @@ impl CallWatch for All {
     }
 
     /// All of them, one in the other.
-    fn scope(&self) -> Option<Rc<dyn Scope>> {
-        let scopes: Vec<_> = self.0.iter().filter_map(|watch| watch.scope()).collect();
+    fn scope(self: Rc<Self>) -> Option<Rc<dyn Scope>> {
+        let watches = self.0.iter();
+        let scopes: Vec<_> = watches.filter_map(|watch| watch.clone().scope()).collect();
         match scopes.is_empty() {
             true => None,
             false => Some(Rc::new(Scopes(scopes))),
@@ -341,7 +350,7 @@ fn enter_all(scopes: &[Rc<dyn Scope>], work: &mut dyn FnMut()) {
     }
 }
 
-impl<P: Policy + ?Sized> Policy for std::rc::Rc<P> {
+impl<P: Policy + ?Sized> Policy for Rc<P> {
     fn inbound_call(&self, call: &Call<'_>) -> Verdict {
         (**self).inbound_call(call)
     }
@@ -354,7 +363,7 @@ impl<P: Policy + ?Sized> Policy for std::rc::Rc<P> {
         (**self).should_resolve_before_redirecting()
     }
 
-    fn call_begins(&self, call: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+    fn call_begins(&self, call: &Call<'_>) -> Option<Rc<dyn CallWatch>> {
         (**self).call_begins(call)
     }
 

@@ -1,7 +1,7 @@
 //! The calls of a session as spans.
 
-use std::any::Any;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::{Rc, Weak};
@@ -135,7 +135,7 @@ struct Recorder {
 }
 
 impl Policy for Recorder {
-    fn call_begins(&self, call: &membrane::Call<'_>) -> Option<Box<dyn CallWatch>> {
+    fn call_begins(&self, call: &membrane::Call<'_>) -> Option<Rc<dyn CallWatch>> {
         let event = &self.event;
         // What delivers the event has the event's span.
         if call.interface_id() == event_dispatcher::Client::TYPE_ID {
@@ -152,12 +152,11 @@ impl Policy for Recorder {
         let name = event.calls.name(call.interface_id(), call.method_id());
         let channels = &origin.unwrap_or(life.parents()).channels;
         let spans = channels.as_ref().map(|parent| parent.start(&name, kind));
-        Some(Box::new(CallSpan {
-            parents: Rc::new(Parents::of(&spans)),
+        Some(Rc::new(CallSpan {
             spans,
             is_answered_here,
             event: event.clone(),
-            is_told: false,
+            mark: OnceCell::new(),
         }))
     }
 }
@@ -165,15 +164,14 @@ impl Policy for Recorder {
 /// A call under way.
 struct CallSpan {
     spans: Channels<SpanBuilder>,
-    parents: Rc<Parents>,
     is_answered_here: bool,
     event: Rc<Recorded>,
-    is_told: bool,
+    /// Of what it introduces, if anything: they do not keep the spans.
+    mark: OnceCell<Rc<Parents>>,
 }
 
 impl CallSpan {
-    fn conclude(&mut self, outcome: Outcome, status: Option<&SpanStatus>) {
-        self.is_told = true;
+    fn conclude(&self, outcome: Outcome, status: Option<&SpanStatus>) {
         for span in self.spans.iter() {
             span.conclude(outcome, status.cloned(), None);
         }
@@ -185,7 +183,7 @@ impl CallSpan {
         life.end().map(super::SessionEnd::outcome)
     }
 
-    fn failed(&mut self, error: &capnp::Error) {
+    fn failed(&self, error: &capnp::Error) {
         let error = Error::from(error.clone());
         let outcome = match (self.event_end(), self.event.life.upgrade()) {
             (Some(end), _) if end != Outcome::Ok => end,
@@ -214,30 +212,34 @@ fn exception(error: &Error) -> SpanUpdate {
 }
 
 impl CallWatch for CallSpan {
-    fn ended(mut self: Box<Self>, result: Result<(), &capnp::Error>) {
+    fn ended(&self, result: Result<(), &capnp::Error>) {
         match result {
             Ok(()) => self.conclude(Outcome::Ok, None),
             Err(error) => self.failed(error),
         }
     }
 
-    fn mark(&self) -> Option<Mark> {
-        let mark: Rc<dyn Any> = self.parents.clone();
-        Some(mark)
+    fn canceled(&self) {
+        let end = self.event_end().filter(|end| *end != Outcome::Ok);
+        self.conclude(end.unwrap_or(Outcome::Canceled), None);
     }
 
-    fn scope(&self) -> Option<Rc<dyn Scope>> {
-        let scope = self.is_answered_here.then(|| self.parents.clone());
-        scope.map(|scope| -> Rc<dyn Scope> { scope })
+    fn mark(&self) -> Option<Mark> {
+        let mark = self.mark.get_or_init(|| Rc::new(Parents::of(&self.spans)));
+        Some(mark.clone())
+    }
+
+    fn scope(self: Rc<Self>) -> Option<Rc<dyn Scope>> {
+        match self.is_answered_here {
+            true => Some(self),
+            false => None,
+        }
     }
 }
 
-impl Drop for CallSpan {
-    fn drop(&mut self) {
-        if !self.is_told {
-            let end = self.event_end().filter(|end| *end != Outcome::Ok);
-            self.conclude(end.unwrap_or(Outcome::Canceled), None);
-        }
+impl Scope for CallSpan {
+    fn enter(&self, work: &mut dyn FnMut()) {
+        with_current(self.spans.user.parent(), work);
     }
 }
 

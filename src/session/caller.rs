@@ -14,6 +14,7 @@ use super::channels::Channels;
 use super::life::{Life, SessionEnd, Side};
 use super::setting::Setting;
 use super::settle::Settle;
+use super::top_level::direct;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
@@ -191,9 +192,10 @@ pub(crate) fn open<C: FromClientHook>(
             setting.ending,
         )
     });
-    if let Some(life) = &life {
-        top_level = setting.membrane(life).export(top_level);
-    }
+    top_level = match &life {
+        Some(life) => setting.membrane(life).export(top_level),
+        None => Client::new(direct(top_level.hook)),
+    };
     let tasks = setting.tasks;
     tasks.spawn(Settle::new(start, open, life.clone()));
     Session {

@@ -9,6 +9,7 @@
 //! - `delivery`, `one_call`: the two sides of an event that is one call.
 //! - `life`: what both sides have in common: spans that close once.
 //! - [`CallSpans`]: spans of the calls in a session.
+//! - `top_level`: what the application of an unobserved session calls.
 //! - [`Channels`]: one thing for the operator, one for the tenant.
 
 mod call_spans;
@@ -20,6 +21,7 @@ mod life;
 mod one_call;
 mod setting;
 mod settle;
+mod top_level;
 
 pub use call_spans::CallSpans;
 pub(crate) use callee::{CalleeSession, Opening};

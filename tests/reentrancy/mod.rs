@@ -164,10 +164,10 @@ impl Policy for Rule {
         self.judge(At::OutboundCall)
     }
 
-    fn call_begins(&self, _: &Call<'_>) -> Option<Box<dyn CallWatch>> {
+    fn call_begins(&self, _: &Call<'_>) -> Option<Rc<dyn CallWatch>> {
         let _ = self.pass(At::CallBegins);
         match self.at {
-            At::CallEnds => Some(Box::new(Observer(self.trigger.clone()))),
+            At::CallEnds => Some(Rc::new(Observer(self.trigger.clone()))),
             _ => None,
         }
     }
@@ -193,7 +193,7 @@ impl Policy for Rule {
 struct Observer(Trigger);
 
 impl CallWatch for Observer {
-    fn ended(self: Box<Self>, _: Result<(), &Error>) {
+    fn ended(&self, _: Result<(), &Error>) {
         self.0.pull();
     }
 }

@@ -47,7 +47,7 @@ impl Call {
     /// A call on `target`, and what came of sending it: for its promise and its pipeline.
     pub(super) fn pair(
         sent: RemotePromise<any_pointer::Owned>,
-        noted: Option<Box<Noted>>,
+        noted: Noted,
         is_local: bool,
         target: &Node,
     ) -> [Self; 2] {
@@ -109,7 +109,8 @@ impl Call {
         if let Some(response) = self.hold.with(|call| call.kind.response.clone()) {
             return Poll::Ready(Ok(response));
         }
-        let response = Rc::new(Incoming::new(ready!(self.response(cx))?));
+        let response = ready!(self.response(cx))?;
+        let response = Rc::new(Incoming::new(response, self.hold.origin()));
         // Capabilities that are asked for from now on come from the response.
         let pipeline = self.hold.with(|call| {
             call.kind.response = Some(response.clone());
@@ -180,20 +181,13 @@ impl Future for Answer {
         let message = match call.is_local {
             true => {
                 let response = ready!(call.response(cx))?;
-                let _introducing = call.hold.introducing();
-                match Incoming::look(response, call.hold.membrane(), call.direction) {
+                let origin = call.hold.origin();
+                match Incoming::look(response, origin, call.hold.membrane(), call.direction) {
                     Ok(message) => Content::Own(message),
                     Err(response) => return Poll::Ready(Ok(Response::new(response))),
                 }
             }
-            false => {
-                let response = ready!(call.shared_response(cx))?;
-                if let Some(_introducing) = call.hold.introducing() {
-                    // Looked at now, as it is known by whom. Whoever reads it sees what is wrong with it.
-                    let _ = response.get(call.hold.membrane(), call.direction);
-                }
-                Content::Shared(response)
-            }
+            false => Content::Shared(ready!(call.shared_response(cx))?),
         };
         let response: Box<dyn ResponseHook> = Box::new(CallResponse {
             message,

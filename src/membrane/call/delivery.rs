@@ -111,20 +111,15 @@ pub(in crate::membrane) fn deliver(
         return Promise::err(error);
     }
     let noted = target.call_begins(method);
-    let introduces = noted.as_ref().and_then(|noted| noted.origin(false));
-    let scope = noted::scope(noted.as_deref(), target);
+    let origin = noted.origin(false);
+    let scope = noted::scope(&noted, target);
     let received = Received::of(membrane, Kept::ByService, scope);
     in_flight(membrane, noted, received, |ticket| {
         let params = Box::new(Params {
-            incoming: Incoming::new(params),
+            incoming: Incoming::new(params, origin),
             back: direction.reverse(),
             membrane: membrane.clone(),
         });
-        if let (Some(inspection), Some(by)) = (membrane.inspection(), introduces) {
-            let _introducing = inspection.introducing(by);
-            // Looked at now, as it is known by whom. Whoever reads it sees what is wrong with it.
-            let _ = params.get();
-        }
         let results = results::results(results, direction, membrane, ticket);
         call(params, results)
     })
@@ -133,15 +128,13 @@ pub(in crate::membrane) fn deliver(
 /// What `promise` does, unless the membrane is revoked before: then it fails with the reason.
 pub(super) fn until_revoked(
     membrane: &Ref,
-    noted: Option<Box<Noted>>,
+    noted: Noted,
     promise: Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
     match membrane.revoked() {
         Some(reason) => {
             drop(promise);
-            if let Some(noted) = noted {
-                noted.ended(Err(reason));
-            }
+            noted.ended(Err(reason));
             Promise::err(reason.clone())
         }
         None => {
@@ -159,7 +152,7 @@ pub(in crate::membrane) fn wait_until_revoked(
     match membrane.revoked() {
         Some(reason) => Promise::err(reason.clone()),
         None => {
-            let mut waiting = Delivered::new(membrane, None, Received::default());
+            let mut waiting = Delivered::new(membrane, Noted::default(), Received::default());
             waiting.is_call = false;
             membrane.waits.set(membrane.waits.get() + 1);
             waiting.hold.with(|call| call.promise = Some(promise));
@@ -171,7 +164,7 @@ pub(in crate::membrane) fn wait_until_revoked(
 /// A call in flight; `start` begins it.
 fn in_flight(
     membrane: &Ref,
-    noted: Option<Box<Noted>>,
+    noted: Noted,
     received: Received,
     start: impl FnOnce(Ticket) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {
@@ -195,7 +188,7 @@ struct Delivered {
 }
 
 impl Delivered {
-    fn new(membrane: &Ref, noted: Option<Box<Noted>>, received: Received) -> Self {
+    fn new(membrane: &Ref, noted: Noted, received: Received) -> Self {
         Self {
             hold: Hold::new(membrane.clone(), noted, received),
             is_call: true,

@@ -11,8 +11,8 @@ use std::task::{Context, Poll, Waker};
 use capnp::capability::Promise;
 
 use super::noted::{self, Noted};
-use crate::membrane::inspect::Introducing;
-use crate::membrane::policy::{CallWatch, Scope};
+use crate::membrane::inspect::{Introducing, Origin};
+use crate::membrane::policy::Scope;
 use crate::membrane::state::{Ref, State};
 use crate::slots::Slots;
 
@@ -48,7 +48,7 @@ pub(super) struct InFlight<K: Kind> {
     pub(super) kind: K,
     pub(super) waker: Option<Waker>,
     /// Where somebody wants to know of it.
-    pub(super) noted: Option<Box<Noted>>,
+    pub(super) noted: Noted,
     /// Why it fails, whatever the promise says.
     pub(super) error: Option<Box<capnp::Error>>,
 }
@@ -102,15 +102,13 @@ impl<K: Kind> Calls<K> {
             let revoked = slots.iter_mut().map(|call| {
                 call.error.get_or_insert_with(|| Box::new(reason.clone()));
                 let inside = (call.promise.take(), call.kind.let_go());
-                (inside, call.noted.take(), call.waker.take())
+                (inside, std::mem::take(&mut call.noted), call.waker.take())
             });
             revoked.collect()
         };
         for (inside, noted, waker) in held {
             drop(inside);
-            if let Some(noted) = noted {
-                noted.ended(Err(reason));
-            }
+            noted.ended(Err(reason));
             if let Some(waker) = waker {
                 waker.wake();
             }
@@ -119,12 +117,6 @@ impl<K: Kind> Calls<K> {
 }
 
 impl<K: Kind> InFlight<K> {
-    /// Who is to be told that it has ended, the first time.
-    #[inline]
-    fn end_noted(&mut self) -> Option<Box<dyn CallWatch>> {
-        self.noted.as_mut()?.watch.take()
-    }
-
     /// Sets the waker; gives back the one that was set, to be dropped where nothing is borrowed.
     pub(super) fn wake_later(&mut self, waker: &Waker) -> Option<Waker> {
         match &self.waker {
@@ -136,14 +128,14 @@ impl<K: Kind> InFlight<K> {
 
 impl<K: Kind> Hold<K> {
     /// A call that is about to begin.
-    pub(super) fn new(membrane: Ref, noted: Option<Box<Noted>>, kind: K) -> Self {
+    pub(super) fn new(membrane: Ref, noted: Noted, kind: K) -> Self {
         Self::insert(membrane, 1, noted, None, kind)
     }
 
     /// A call that has begun, with a hold for its promise and one for its pipelines.
     pub(super) fn pair(
         membrane: Ref,
-        noted: Option<Box<Noted>>,
+        noted: Noted,
         promise: Promise<K::Output, capnp::Error>,
         kind: K,
     ) -> [Self; 2] {
@@ -154,14 +146,14 @@ impl<K: Kind> Hold<K> {
 
     /// A call of somebody else's.
     pub(super) fn foreign(membrane: Ref, kind: K) -> Self {
-        Self::begun(membrane, 1, None, None, kind)
+        Self::begun(membrane, 1, Noted::default(), None, kind)
     }
 
     /// Keeps what has begun. What began it may have revoked the membrane: no revocation comes by again.
     fn begun(
         membrane: Ref,
         holds: usize,
-        noted: Option<Box<Noted>>,
+        noted: Noted,
         promise: Option<Promise<K::Output, capnp::Error>>,
         kind: K,
     ) -> Self {
@@ -169,11 +161,9 @@ impl<K: Kind> Hold<K> {
             return Self::insert(membrane, holds, noted, promise, kind);
         };
         drop((promise, kind));
-        if let Some(noted) = noted {
-            noted.ended(Err(reason));
-        }
+        noted.ended(Err(reason));
         let reason = Box::new(reason.clone());
-        let hold = Self::insert(membrane, holds, None, None, K::default());
+        let hold = Self::insert(membrane, holds, Noted::default(), None, K::default());
         hold.with(|call| call.error = Some(reason));
         hold
     }
@@ -181,7 +171,7 @@ impl<K: Kind> Hold<K> {
     fn insert(
         membrane: Ref,
         holds: usize,
-        noted: Option<Box<Noted>>,
+        noted: Noted,
         promise: Option<Promise<K::Output, capnp::Error>>,
         kind: K,
     ) -> Self {
@@ -221,8 +211,12 @@ impl<K: Kind> Hold<K> {
     /// While it lives, what crosses is introduced by this call.
     pub(super) fn introducing(&self) -> Option<Introducing<'_>> {
         let inspection = self.membrane.inspection()?;
-        let by = self.with(|call| call.noted.as_ref()?.origin(true))?;
-        Some(inspection.introducing(by))
+        Some(inspection.introducing(self.origin()?))
+    }
+
+    /// The call, as what introduces the capabilities in its results.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        self.with(|call| call.noted.origin(true))
     }
 
     /// Looks at the call. No foreign code may run within, drops included: the others are borrowed, too.
@@ -259,7 +253,7 @@ impl<K: Kind> Hold<K> {
     /// It ends with `result`, unless it has failed meanwhile: that counts. Gives what it ends with.
     pub(super) fn end<T>(&self, result: capnp::Result<T>) -> capnp::Result<T> {
         self.membrane.before_return();
-        let (failed, watch) = self.with(|call| (call.error.clone(), call.end_noted()));
+        let (failed, watch) = self.with(|call| (call.error.clone(), call.noted.tell()));
         let result = match failed {
             Some(error) => Err(*error),
             None => result,
@@ -280,7 +274,7 @@ impl<K: Kind> Hold<K> {
     pub(super) fn failed<T>(&self) -> Poll<capnp::Result<T>> {
         let failed = self.with(|call| {
             let error = call.error.clone()?;
-            Some((error, call.end_noted()))
+            Some((error, call.noted.tell()))
         });
         let Some((error, watch)) = failed else {
             return Poll::Pending;

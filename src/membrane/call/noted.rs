@@ -4,40 +4,71 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::membrane::client::Node;
-use crate::membrane::inspect::{Introducing, Origin};
+use crate::membrane::inspect::{IntroducedBy, Introducing, Marked, Origin};
 use crate::membrane::policy::{CallWatch, Scope};
 use crate::membrane::state::State;
 
 /// Of most calls nothing is noted.
+#[derive(Default)]
 pub(in crate::membrane) struct Noted {
     /// Whom the policy wants to be told of its end.
-    pub(in crate::membrane) watch: Option<Box<dyn CallWatch>>,
-    /// Where the membrane is inspected: what introduces the capabilities in its messages.
-    pub(in crate::membrane) introduces: Option<Origin>,
+    watch: Option<Rc<dyn CallWatch>>,
+    /// Was it told? It is asked for the call's mark afterwards as well.
+    is_told: bool,
+    /// Where the membrane is inspected: the call, as what introduces the capabilities in its messages.
+    introduces: Option<IntroducedBy>,
 }
 
 impl Noted {
-    /// The call itself, as what introduces capabilities in its results, or its parameters.
-    pub(super) fn origin(&self, in_results: bool) -> Option<Origin> {
-        let mut origin = self.introduces.clone()?;
-        origin.by.in_results = in_results;
-        Some(origin)
+    pub(in crate::membrane) fn new(
+        watch: Option<Rc<dyn CallWatch>>,
+        introduces: Option<IntroducedBy>,
+    ) -> Self {
+        Self {
+            watch,
+            is_told: false,
+            introduces,
+        }
     }
 
-    pub(super) fn ended(self, result: Result<(), &capnp::Error>) {
-        if let Some(watch) = self.watch {
+    /// The call itself, as what introduces capabilities in its results, or its parameters.
+    #[inline]
+    pub(super) fn origin(&self, in_results: bool) -> Option<Origin> {
+        let by = self.introduces?;
+        Some(Origin {
+            by: IntroducedBy { in_results, ..by },
+            marked: self.watch.clone().map_or(Marked::Not, Marked::By),
+        })
+    }
+
+    /// Who is to be told that it has ended, the first time.
+    #[inline]
+    pub(super) fn tell(&mut self) -> Option<Rc<dyn CallWatch>> {
+        match std::mem::replace(&mut self.is_told, true) {
+            true => None,
+            false => self.watch.clone(),
+        }
+    }
+
+    pub(super) fn ended(mut self, result: Result<(), &capnp::Error>) {
+        if let Some(watch) = self.tell() {
             watch.ended(result);
         }
     }
 }
 
+impl Drop for Noted {
+    fn drop(&mut self) {
+        if let Some(watch) = self.tell() {
+            watch.canceled();
+        }
+    }
+}
+
 /// While it lives, what crosses is introduced by the parameters of a call.
-pub(super) fn introducing_params<'a>(
-    noted: Option<&Noted>,
-    membrane: &'a State,
-) -> Option<Introducing<'a>> {
+fn introducing_params<'a>(noted: &Noted, membrane: &'a State) -> Option<Introducing<'a>> {
     let inspection = membrane.inspection()?;
-    Some(inspection.introducing(noted?.origin(false)?))
+    Some(inspection.introducing(noted.origin(false)?))
 }
 
 /// Begins a call of `method` on `target`: tells of it, and lets the capabilities in its parameters cross.
@@ -46,31 +77,29 @@ pub(super) fn begin(
     target: &Node,
     method: (u64, u16),
     cross: impl FnOnce() -> capnp::Result<()>,
-) -> capnp::Result<Option<Box<Noted>>> {
+) -> capnp::Result<Noted> {
     let membrane = target.membrane();
     membrane.check_revoked()?;
     membrane.admit_call()?;
     let noted = target.call_begins(method);
     let begun = membrane.check_revoked().and_then(|()| {
-        let _introducing = introducing_params(noted.as_deref(), membrane);
+        let _introducing = introducing_params(&noted, membrane);
         cross()?;
         membrane.check_revoked()
     });
     match begun {
         Ok(()) => Ok(noted),
         Err(error) => {
-            if let Some(noted) = noted {
-                noted.ended(Err(&error));
-            }
+            noted.ended(Err(&error));
             Err(error)
         }
     }
 }
 
 /// What the work of a call on `target` runs in, where it runs on this side.
-pub(super) fn scope(noted: Option<&Noted>, target: &Node) -> Option<Rc<dyn Scope>> {
-    match noted.and_then(|noted| noted.watch.as_ref()) {
-        Some(watch) => watch.scope(),
+pub(super) fn scope(noted: &Noted, target: &Node) -> Option<Rc<dyn Scope>> {
+    match &noted.watch {
+        Some(watch) => watch.clone().scope(),
         None => target.membrane().scope(target.direction()),
     }
 }

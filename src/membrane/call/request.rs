@@ -36,7 +36,7 @@ struct Unsent {
 
 /// What is to be sent.
 enum Begun {
-    This(Option<Box<Noted>>),
+    This(Noted),
     /// In its place.
     Other(Box<dyn RequestHook>),
 }
@@ -134,10 +134,7 @@ impl Unsent {
 
 impl Request {
     /// Sends what has begun; what was the request is the call's pipeline then.
-    fn sent(
-        &mut self,
-        noted: Option<Box<Noted>>,
-    ) -> Promise<Response<any_pointer::Owned>, capnp::Error> {
+    fn sent(&mut self, noted: Noted) -> Promise<Response<any_pointer::Owned>, capnp::Error> {
         // Taken out of its allocation, which waits for what comes of it.
         let Self::Unsent(Unsent {
             inner,

@@ -107,7 +107,7 @@ impl ResultsHook for Results {
 /// While it lives, what crosses is introduced by `call`.
 fn introducing(call: Ticket, membrane: &Ref) -> Option<Introducing<'_>> {
     let inspection = membrane.inspection()?;
-    let by = call.with(membrane, |call| call.noted.as_ref()?.origin(true))??;
+    let by = call.with(membrane, |call| call.noted.origin(true))??;
     Some(inspection.introducing(by))
 }
 

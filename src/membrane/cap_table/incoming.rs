@@ -10,6 +10,7 @@ use capnp::traits::Imbue;
 
 use super::walk::{Walked, walk};
 use crate::membrane::Direction;
+use crate::membrane::inspect::{Introducing, Origin};
 use crate::membrane::state::Ref;
 
 /// What holds a message that came in.
@@ -34,14 +35,17 @@ pub(in crate::membrane) struct Incoming<H> {
     // Before the message: a wrapper must be gone before what it wraps is let go by the message.
     mirror: OnceCell<CapTable>,
     message: H,
+    /// What introduces its capabilities, where that is noted.
+    origin: Option<Origin>,
 }
 
 impl<H: MessageHook> Incoming<H> {
     /// For a message that is looked at when it is read.
-    pub(in crate::membrane) fn new(message: H) -> Self {
+    pub(in crate::membrane) fn new(message: H, origin: Option<Origin>) -> Self {
         Self {
             mirror: OnceCell::new(),
             message,
+            origin,
         }
     }
 
@@ -50,12 +54,16 @@ impl<H: MessageHook> Incoming<H> {
     #[inline]
     pub(in crate::membrane) fn look(
         message: H,
+        origin: Option<Origin>,
         membrane: &Ref,
         direction: Direction,
     ) -> Result<Self, H> {
         let mut table = CapTable::new();
         let looked = match message.content() {
-            Ok(content) => mirror(content, membrane, direction, &mut table),
+            Ok(content) => {
+                let _introducing = introducing(origin.as_ref(), membrane);
+                mirror(content, membrane, direction, &mut table)
+            }
             Err(error) => Err(error),
         };
         match looked {
@@ -63,9 +71,10 @@ impl<H: MessageHook> Incoming<H> {
             Ok(Found::Perhaps) => Ok(Self {
                 mirror: table.into(),
                 message,
+                origin: None,
             }),
             // Whoever reads it is to see why it can't be read.
-            Err(_) => Ok(Self::new(message)),
+            Err(_) => Ok(Self::new(message, origin)),
         }
     }
 
@@ -80,6 +89,7 @@ impl<H: MessageHook> Incoming<H> {
             Some(mirror) => mirror,
             None => {
                 let mut made = CapTable::new();
+                let _introducing = introducing(self.origin.as_ref(), membrane);
                 mirror(content, membrane, direction, &mut made)?;
                 self.mirror.get_or_init(|| made)
             }
@@ -94,6 +104,11 @@ impl<H: MessageHook> Incoming<H> {
             membrane.recycle(mirror);
         }
     }
+}
+
+/// While it lives, what crosses is introduced by `origin`.
+fn introducing<'a>(origin: Option<&Origin>, membrane: &'a Ref) -> Option<Introducing<'a>> {
+    Some(membrane.inspection()?.introducing(origin?.clone()))
 }
 
 /// Is there a capability in a message?

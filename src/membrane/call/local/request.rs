@@ -69,7 +69,7 @@ impl RequestHook for Request {
             Ok(noted) => noted,
             Err(error) => return request::failed(error),
         };
-        let scope = noted::scope(noted.as_deref(), &target);
+        let scope = noted::scope(&noted, &target);
         let work = Rc::new(Work::default());
         let results = Box::new(Results::of(&work));
         // Before it begins, which may come to a revocation.
