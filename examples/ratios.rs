@@ -2,6 +2,7 @@
 //!
 //! ```sh
 //! cargo run --release --example ratios              # a table
+//! cargo run --release --features fast-clock --example ratios    # spans by the faster clock
 //! cargo run --release --example ratios -- --json    # one object
 //! cargo run --release --example ratios -- --least   # connections: what no membrane can do without
 //! cargo run --release --example ratios -- --run in_process/none ours 1000   # for a profiler
@@ -14,8 +15,10 @@
 
 use std::error::Error;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use capspan::trace::Clock;
 use capspan_testkit::exchange::{Exchange, Loop, Row};
 use serde_json::{Value, json};
 
@@ -49,11 +52,19 @@ fn run(row: &str, way: &str, times: usize) -> Result<(), Box<dyn Error>> {
     Ok(event_loop.run(exchange.run(times))?)
 }
 
+/// What tells the time of spans.
+fn clock() -> Rc<dyn Clock> {
+    #[cfg(feature = "fast-clock")]
+    return Rc::new(capspan::trace::FastClock::new());
+    #[cfg(not(feature = "fast-clock"))]
+    Rc::new(capspan::trace::SystemClock::new())
+}
+
 /// On a [`Loop`].
 fn exchange(row: Row, way: &str) -> Result<Exchange, &'static str> {
     match way {
         "bare" => Ok(Exchange::bare(row)),
-        "ours" => Ok(Exchange::ours(row)),
+        "ours" => Ok(Exchange::ours_by(row, clock())),
         "least" => Exchange::least(row).ok_or("the least is known for calls over a connection"),
         _ => Err("no such way"),
     }

@@ -1,10 +1,16 @@
 //! Time is passed in: what asks for it holds a [`Clock`], and tests hold the hands of a
 //! [`ManualClock`].
 
+#[cfg(feature = "fast-clock")]
+mod fast;
+
 use std::cell::Cell;
 use std::ops::{Add, Sub};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+#[cfg(feature = "fast-clock")]
+pub use fast::FastClock;
 
 /// A moment, in whole nanoseconds since 1970-01-01 UTC; it reaches into the year 2554.
 ///

@@ -39,6 +39,8 @@ mod update;
 mod weak;
 mod write;
 
+#[cfg(feature = "fast-clock")]
+pub use crate::clock::FastClock;
 pub use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use attribute::{Attribute, Attributes, Value};
 pub use context::{SpanContext, TraceFlags};

@@ -12,7 +12,9 @@ mod allocations;
 mod least;
 mod sessions;
 
+use std::any::Any;
 use std::future::Future;
+use std::rc::Rc;
 
 use capnp::Error;
 use capnp::capability::{Client, FromClientHook};
@@ -20,6 +22,7 @@ use capnp::private::capability::ClientHook;
 use capspan::Tasks;
 use capspan::membrane::Membrane;
 use capspan::session::Session;
+use capspan::trace::{Clock, SystemClock};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
@@ -165,14 +168,18 @@ impl Exchange {
 
     /// Through a membrane, or as a session. On a [`Loop`].
     pub fn ours(row: Row) -> Self {
+        Self::ours_by(row, Rc::new(SystemClock::new()))
+    }
+
+    /// The same with another clock for spans than the system's.
+    pub fn ours_by(row: Row, clock: Rc<dyn Clock>) -> Self {
         let kind = match row.work {
             Work::Life => Kind::Life(World::new().thing()),
-            Work::Session => Kind::Spanned(Spanned::new(row.place, true, false)),
-            Work::UnobservedSession => Kind::Spanned(Spanned::new(row.place, false, false)),
+            Work::Session => Kind::Spanned(Spanned::new(row.place, Some(clock), false)),
+            Work::UnobservedSession => Kind::Spanned(Spanned::new(row.place, None, false)),
             Work::CallSpan | Work::UnobservedCall => {
-                let is_observed = row.work == Work::CallSpan;
-                let session = Spanned::new(row.place, is_observed, is_observed).open();
-                Kind::InSession(session)
+                let clock = (row.work == Work::CallSpan).then_some(clock);
+                Kind::InSession(Spanned::new(row.place, clock, true).open())
             }
             work => Kind::Calls(Calls::membraned(row.place, work)),
         };
@@ -207,6 +214,31 @@ impl Exchange {
             }
         }
         Ok(())
+    }
+}
+
+/// Sessions that have been opened and used once, until they are dropped.
+pub type Held = Vec<Box<dyn Any>>;
+
+impl Exchange {
+    /// Opens `count` sessions at once, where the row is about such.
+    ///
+    /// # Errors
+    /// Those of a call in one.
+    pub async fn hold(&self, count: usize) -> Result<Held, Error> {
+        let mut held = Held::with_capacity(count);
+        for _ in 0..count {
+            held.push(match &self.kind {
+                Kind::Plain(sessions) => Box::new(sessions.open().await?),
+                Kind::Spanned(sessions) => {
+                    let session = sessions.open();
+                    number(session.top_level()).await?;
+                    Box::new(session)
+                }
+                _ => return Err(Error::failed("the row is not about sessions".into())),
+            });
+        }
+        Ok(held)
     }
 }
 

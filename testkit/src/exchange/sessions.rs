@@ -11,7 +11,7 @@ use capspan::Tasks;
 use capspan::pipeline::{Callee, EventContext, Pipeline, Service};
 use capspan::pipeline_capnp::{event_dispatcher, pipeline, rpc_session, span_enricher};
 use capspan::session::{CallSpans, Session};
-use capspan::trace::{NoopObserver, Tracer};
+use capspan::trace::{Clock, NoopObserver, Tracer};
 
 use super::{Place, as_client, number};
 use crate::link;
@@ -42,6 +42,13 @@ impl Plain {
     }
 
     pub(super) async fn exchange(&self) -> Result<(), Error> {
+        drop(self.open().await?);
+        gone(&self.world).await;
+        Ok(())
+    }
+
+    /// A session that has been used once.
+    pub(super) async fn open(&self) -> Result<(thing::Client, rpc_session::Client), Error> {
         let mut request = self.pipeline.start_event_request();
         if self.has_enricher {
             request
@@ -56,9 +63,7 @@ impl Plain {
         number(&top_level).await?;
         let settled = futures::future::try_join(started.promise, opened.promise).await?;
         drop((settled, started.pipeline, opened.pipeline, dispatcher));
-        drop((top_level, session));
-        gone(&self.world).await;
-        Ok(())
+        Ok((top_level, session))
     }
 }
 
@@ -129,11 +134,12 @@ pub(super) struct Spanned {
 }
 
 impl Spanned {
-    pub(super) fn new(place: Place, is_observed: bool, has_call_spans: bool) -> Self {
+    /// Observed by a clock, or not at all.
+    pub(super) fn new(place: Place, clock: Option<Rc<dyn Clock>>, has_call_spans: bool) -> Self {
         let world = World::new();
-        let tracer = match is_observed {
-            true => Tracer::new(NoopObserver),
-            false => Tracer::unobserved(),
+        let tracer = match clock {
+            Some(clock) => Tracer::new(NoopObserver).with_clock(clock),
+            None => Tracer::unobserved(),
         };
         let (tasks, driver) = Tasks::new();
         tokio::task::spawn_local(driver);
