@@ -41,6 +41,8 @@ pub struct Event<'a> {
     pipeline: &'a Pipeline,
     name: &'a str,
     parents: Channels<SpanParent>,
+    /// In place of one that it opens on the user channel.
+    span: Option<SpanBuilder>,
     metadata: Metadata,
 }
 
@@ -95,7 +97,16 @@ impl Pipeline {
                 internal: SpanParent::none(),
                 user: SpanParent::current(),
             },
+            span: None,
             metadata: Metadata::new(),
+        }
+    }
+
+    /// Fails where it is known that no event can reach the service, as the connection is lost.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.ending.as_ref().and_then(Ending::reason) {
+            Some(lost) => Err(lost.clone()),
+            None => Ok(()),
         }
     }
 
@@ -106,9 +117,23 @@ impl Pipeline {
 }
 
 impl Event<'_> {
-    /// Makes the event's span on the user channel a child of another one than the current.
+    /// Makes the event's span on the user channel a child of another one than the current. One that was
+    /// given by [`span`](Self::span) stays where it is.
     pub fn parent(mut self, parent: SpanParent) -> Self {
-        self.parents.user = parent;
+        if self.span.is_none() {
+            self.parents.user = parent;
+        }
+        self
+    }
+
+    /// Makes `span`, which is open, the event's own on the user channel, in place of one that would be
+    /// opened below it. It keeps its name and its parent; from here on its end and its outcome are the
+    /// event's, and the callee may write to it.
+    ///
+    /// If the event is not delivered, the span ends with it.
+    pub fn span(mut self, span: SpanBuilder) -> Self {
+        self.parents.user = span.parent();
+        self.span = Some(span);
         self
     }
 
@@ -288,13 +313,15 @@ impl Event<'_> {
 
     /// Opens its spans, and announces it.
     fn start(mut self, described: Option<&Description>) -> Announced {
-        let spans = self
-            .parents
-            .map(|parent| (parent.start(self.name, SpanKind::Client), parent));
-        let clock = [&spans.user.1, &spans.internal.1]
+        let open = |parent: &SpanParent| parent.start(self.name, SpanKind::Client);
+        let Channels { internal, user } = &self.parents;
+        let clock = [user, internal]
             .into_iter()
             .find_map(|parent| parent.tracer().clock());
-        let spans: Channels<SpanBuilder> = spans.map(|(span, _)| span);
+        let spans = Channels {
+            internal: open(internal),
+            user: self.span.take().unwrap_or_else(|| open(user)),
+        };
         if let Some(described) = described {
             for span in spans.iter().filter(|span| span.is_observed()) {
                 described.write(span);
@@ -343,6 +370,7 @@ impl fmt::Debug for Event<'_> {
         f.debug_struct("Event")
             .field("name", &self.name)
             .field("parents", &self.parents)
+            .field("span", &self.span)
             .field("metadata", &self.metadata)
             .finish_non_exhaustive()
     }

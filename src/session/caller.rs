@@ -19,7 +19,7 @@ use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
 use crate::pipeline_capnp::{event_dispatcher, pipeline, rpc_session};
-use crate::trace::{Outcome, SpanBuilder};
+use crate::trace::{Outcome, SpanBuilder, SpanParent, SpanUpdate};
 use crate::wire;
 
 /// A session that this side has opened: its top-level capability, and the session itself.
@@ -58,6 +58,7 @@ struct Inner {
     session: Option<rpc_session::Client>,
     /// Where the session is observed on this side.
     life: Option<Rc<Life>>,
+    parents: Channels<SpanParent>,
     done: RefCell<Option<Done>>,
     tasks: Tasks,
 }
@@ -71,6 +72,34 @@ impl SessionHandle {
     /// connection is lost, or where the session could not be opened.
     pub fn done(&self) -> impl Future<Output = Result<SessionEnd>> + use<> {
         self.inner.done()
+    }
+
+    /// Starts children of the session's span on this side, on the user channel; after its end as well.
+    pub fn parent(&self) -> &SpanParent {
+        &self.inner.parents.user
+    }
+
+    /// The same on each channel.
+    pub fn parents(&self) -> &Channels<SpanParent> {
+        &self.inner.parents
+    }
+
+    /// Writes to the session's span on this side, on the user channel. Does nothing after its end.
+    pub fn update(&self, update: &SpanUpdate) {
+        self.write(|spans| &spans.user, update);
+    }
+
+    /// The same on the internal channel.
+    pub fn update_internal(&self, update: &SpanUpdate) {
+        self.write(|spans| &spans.internal, update);
+    }
+
+    fn write(&self, of: impl Fn(&Channels<SpanBuilder>) -> &SpanBuilder, update: &SpanUpdate) {
+        if let Some(life) = &self.inner.life {
+            life.with_spans(|spans| {
+                of(spans).apply(update);
+            });
+        }
     }
 
     /// How it ended on this side; `None` while it goes on, or where it is not observed.
@@ -183,6 +212,7 @@ pub(crate) fn open<C: FromClientHook>(
         open,
     } = opened;
     let is_observed = spans.iter().any(SpanBuilder::is_observed);
+    let parents = spans.as_ref().map(SpanBuilder::parent);
     let life = is_observed.then(|| {
         Life::begin(
             "session",
@@ -204,6 +234,7 @@ pub(crate) fn open<C: FromClientHook>(
             inner: Rc::new(Inner {
                 session: Some(session),
                 life,
+                parents,
                 done: RefCell::default(),
                 tasks: tasks.clone(),
             }),
