@@ -11,6 +11,7 @@ use capnp::traits::Owned;
 use futures::FutureExt;
 use futures::future::{Abortable, Either, select};
 
+use super::context::EventContext;
 use super::events::{
     self, Alarm, CustomRequest, Description, EventKind, QueueMessage, QueueResult, RunResult,
     Scheduled,
@@ -146,6 +147,14 @@ impl Event<'_> {
     /// What else travels with it.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
+        self
+    }
+
+    /// Hands on the baggage that came with `event`, in place of what [`metadata`](Self::metadata) said
+    /// before. Of what came, only the members that can be read go on.
+    pub fn baggage_of(mut self, event: &EventContext) -> Self {
+        let baggage = event.metadata().baggage_list();
+        self.metadata = self.metadata.with_baggage_list(&baggage);
         self
     }
 

@@ -12,11 +12,13 @@
 //! - [`WeakSpan`]: the same span in the hands of the callee, who adds to it by [`SpanUpdate`]s
 //!   and reads nothing.
 //! - [`SpanContext`]: which span somebody is in, on its way to another process.
+//! - [`Baggage`]: what the first service of a trace wants the others to know.
 //! - [`MemoryObserver`] for tests, [`JsonLines`] for files and pipes.
 //!
 //! Nothing here is thread-safe, and nothing needs to be: each thread has a tracer of its own.
 
 mod attribute;
+mod baggage;
 mod context;
 mod current;
 mod dropped;
@@ -41,6 +43,7 @@ mod write;
 
 pub use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use attribute::{Attribute, Attributes, Value};
+pub use baggage::Baggage;
 pub use context::{SpanContext, TraceFlags};
 pub use current::{InSpan, WithSpan, with_current};
 pub use dropped::Dropped;
