@@ -14,6 +14,7 @@
 //! - [`SpanContext`]: which span somebody is in, on its way to another process.
 //! - [`Baggage`]: what the first service of a trace wants the others to know.
 //! - [`MemoryObserver`] for tests, [`JsonLines`] for files and pipes.
+//! - [`TracingLayer`]: makes spans of the `tracing` crate spans of ours (feature `tracing`).
 //!
 //! Nothing here is thread-safe, and nothing needs to be: each thread has a tracer of its own.
 
@@ -37,10 +38,14 @@ mod span;
 mod status;
 mod trace_state;
 mod tracer;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod update;
 mod weak;
 mod write;
 
+#[cfg(feature = "tracing")]
+pub use self::tracing::{TracingGuard, TracingLayer};
 pub use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use attribute::{Attribute, Attributes, Value};
 pub use baggage::Baggage;

@@ -74,9 +74,7 @@ impl ClientProvider for Binding {
         if let Some(prepare) = &self.prepare {
             event = prepare(event, call)?;
         }
-        Ok(Provided::from(
-            event.open_session::<capnp::capability::Client>(),
-        ))
+        Ok(Provided::from(event.open_session()))
     }
 }
 

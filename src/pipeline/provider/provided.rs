@@ -46,11 +46,11 @@ impl Provided {
 }
 
 /// What came of opening a session for the call.
-impl<C: FromClientHook> From<Session<C>> for Provided {
-    fn from(session: Session<C>) -> Self {
+impl From<Session<Client>> for Provided {
+    fn from(session: Session<Client>) -> Self {
         let (client, session) = session.into_parts();
         Self {
-            client: Client::new(client.into_client_hook()),
+            client,
             session: Some(session),
         }
     }
