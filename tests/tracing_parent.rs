@@ -5,6 +5,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use capnp::capability::{Client, FromClientHook};
+use capspan::pipeline::{Callee, EventContext, Service};
+use capspan::session::CallSpans;
 use capspan::trace::{
     InSpan, MemoryObserver, Observer, SpanKind, SpanParent, SpanRecord, Tracer, TracingGuard,
     TracingLayer, Value, with_current,
@@ -192,6 +194,57 @@ work INTERNAL caller closed
 ";
         assert_eq!(pair.tree(), wanted);
         assert_eq!(pair.spans.named("look_up").unwrap().events().len(), 1);
+        pair.finish().await;
+    });
+}
+
+/// Gives each session an object that looks something up in each call.
+struct Looks(Rc<()>);
+
+impl Service for Looks {
+    async fn open_session(self: Rc<Self>, _: EventContext) -> capnp::Result<Client> {
+        let thing: thing::Client = capnp_rpc::new_client(Self(self.0.clone()));
+        Ok(Client::new(thing.into_client_hook()))
+    }
+}
+
+impl thing::Server for Looks {
+    async fn number(
+        self: Rc<Self>,
+        _params: thing::NumberParams,
+        _results: thing::NumberResults,
+    ) -> capnp::Result<()> {
+        #[instrument]
+        async fn look_up() {
+            yield_now().await;
+            mark("read");
+        }
+        look_up().await;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_services_call_is_in_the_calls_span() {
+    everywhere(async |place| {
+        let calls = || CallSpans::new().interface::<thing::Client>("Thing", ["number"]);
+        let configure = |callee: Callee<Looks>| callee.call_spans(calls());
+        let mut pair = Pair::with_service(place, Default::default(), configure, Looks);
+        pair.pipeline = pair.pipeline.call_spans(calls());
+        let _observing = observe(&pair.caller);
+        session(&pair, "open").instrument(info_span!("work")).await;
+        pair.settle().await;
+        let wanted = "\
+request INTERNAL caller open
+work INTERNAL caller closed
+  open CLIENT caller ok
+    Thing/number CLIENT caller ok
+    session SERVER callee ok
+      Thing/number SERVER callee ok
+        look_up INTERNAL callee closed
+          read INTERNAL callee closed
+";
+        assert_eq!(pair.tree(), wanted);
         pair.finish().await;
     });
 }

@@ -58,7 +58,6 @@ struct Inner {
     session: Option<rpc_session::Client>,
     /// Where the session is observed on this side.
     life: Option<Rc<Life>>,
-    parents: Channels<SpanParent>,
     done: RefCell<Option<Done>>,
     tasks: Tasks,
 }
@@ -75,13 +74,15 @@ impl SessionHandle {
     }
 
     /// Starts children of the session's span on this side, on the user channel; after its end as well.
-    pub fn parent(&self) -> &SpanParent {
-        &self.inner.parents.user
+    pub fn parent(&self) -> SpanParent {
+        self.parents().user
     }
 
     /// The same on each channel.
-    pub fn parents(&self) -> &Channels<SpanParent> {
-        &self.inner.parents
+    pub fn parents(&self) -> Channels<SpanParent> {
+        let life = self.inner.life.as_ref();
+        life.map(|life| life.parents().channels.clone())
+            .unwrap_or_default()
     }
 
     /// Writes to the session's span on this side, on the user channel. Does nothing after its end.
@@ -212,7 +213,6 @@ pub(crate) fn open<C: FromClientHook>(
         open,
     } = opened;
     let is_observed = spans.iter().any(SpanBuilder::is_observed);
-    let parents = spans.as_ref().map(SpanBuilder::parent);
     let life = is_observed.then(|| {
         Life::begin(
             "session",
@@ -234,7 +234,6 @@ pub(crate) fn open<C: FromClientHook>(
             inner: Rc::new(Inner {
                 session: Some(session),
                 life,
-                parents,
                 done: RefCell::default(),
                 tasks: tasks.clone(),
             }),
