@@ -127,7 +127,7 @@ impl Event<'_> {
         self
     }
 
-    /// Makes `span`, which is open, the event's own on the user channel, in place of one that would be
+    /// Makes `span`, an open one of the user channel, the event's own there, in place of one that would be
     /// opened below it. It keeps its name and its parent; from here on its end and its outcome are the
     /// event's, and the callee may write to it.
     ///
