@@ -74,6 +74,11 @@
 //! - [`fetch`]: HTTP requests as events.
 //! - [`wire`]: between these values and the messages of `schema/`; [`trace_capnp`],
 //!   [`event_capnp`] and [`pipeline_capnp`] are what `capnpc` makes of those.
+//!
+//! # Features
+//!
+//! They add, and change nothing else: `json` (by default), span records as JSON lines; `meter`, counts and
+//! latencies of calls through a membrane; `tracing`, spans of the `tracing` crate as spans and parents.
 
 #![forbid(unsafe_code)]
 

@@ -11,6 +11,7 @@ use capnp::traits::Owned;
 use futures::FutureExt;
 use futures::future::{Abortable, Either, select};
 
+use super::context::EventContext;
 use super::events::{
     self, Alarm, CustomRequest, Description, EventKind, QueueMessage, QueueResult, RunResult,
     Scheduled,
@@ -41,6 +42,8 @@ pub struct Event<'a> {
     pipeline: &'a Pipeline,
     name: &'a str,
     parents: Channels<SpanParent>,
+    /// In place of one that it opens on the user channel.
+    span: Option<SpanBuilder>,
     metadata: Metadata,
 }
 
@@ -95,7 +98,16 @@ impl Pipeline {
                 internal: SpanParent::none(),
                 user: SpanParent::current(),
             },
+            span: None,
             metadata: Metadata::new(),
+        }
+    }
+
+    /// Fails where it is known that no event can reach the service, as the connection is lost.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.ending.as_ref().and_then(Ending::reason) {
+            Some(lost) => Err(lost.clone()),
+            None => Ok(()),
         }
     }
 
@@ -106,9 +118,23 @@ impl Pipeline {
 }
 
 impl Event<'_> {
-    /// Makes the event's span on the user channel a child of another one than the current.
+    /// Makes the event's span on the user channel a child of another one than the current. One that was
+    /// given by [`span`](Self::span) stays where it is.
     pub fn parent(mut self, parent: SpanParent) -> Self {
-        self.parents.user = parent;
+        if self.span.is_none() {
+            self.parents.user = parent;
+        }
+        self
+    }
+
+    /// Makes `span`, an open one of the user channel, the event's own there, in place of one that would be
+    /// opened below it. It keeps its name and its parent; from here on its end and its outcome are the
+    /// event's, and the callee may write to it.
+    ///
+    /// If the event is not delivered, the span ends with it.
+    pub fn span(mut self, span: SpanBuilder) -> Self {
+        self.parents.user = span.parent();
+        self.span = Some(span);
         self
     }
 
@@ -121,6 +147,14 @@ impl Event<'_> {
     /// What else travels with it.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
+        self
+    }
+
+    /// Hands on the baggage that came with `event`, in place of what [`metadata`](Self::metadata) said
+    /// before. Of what came, only the members that can be read go on.
+    pub fn baggage_of(mut self, event: &EventContext) -> Self {
+        let baggage = event.metadata().baggage_list();
+        self.metadata = self.metadata.with_baggage_list(&baggage);
         self
     }
 
@@ -288,13 +322,15 @@ impl Event<'_> {
 
     /// Opens its spans, and announces it.
     fn start(mut self, described: Option<&Description>) -> Announced {
-        let spans = self
-            .parents
-            .map(|parent| (parent.start(self.name, SpanKind::Client), parent));
-        let clock = [&spans.user.1, &spans.internal.1]
+        let open = |parent: &SpanParent| parent.start(self.name, SpanKind::Client);
+        let Channels { internal, user } = &self.parents;
+        let clock = [user, internal]
             .into_iter()
             .find_map(|parent| parent.tracer().clock());
-        let spans: Channels<SpanBuilder> = spans.map(|(span, _)| span);
+        let spans = Channels {
+            internal: open(internal),
+            user: self.span.take().unwrap_or_else(|| open(user)),
+        };
         if let Some(described) = described {
             for span in spans.iter().filter(|span| span.is_observed()) {
                 described.write(span);
@@ -343,6 +379,7 @@ impl fmt::Debug for Event<'_> {
         f.debug_struct("Event")
             .field("name", &self.name)
             .field("parents", &self.parents)
+            .field("span", &self.span)
             .field("metadata", &self.metadata)
             .finish_non_exhaustive()
     }

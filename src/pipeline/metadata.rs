@@ -3,11 +3,11 @@
 use crate::error::Result;
 use crate::pipeline_capnp::subrequest_metadata;
 use crate::session::Channels;
-use crate::trace::{SpanContext, Timestamp};
+use crate::trace::{Baggage, SpanContext, Timestamp};
 use crate::wire;
 
-/// Bytes of the baggage, as https://www.w3.org/TR/baggage/#limits has them.
-const MAX_BAGGAGE_BYTES: usize = 8192;
+/// Bytes of the baggage.
+const MAX_BAGGAGE_BYTES: usize = Baggage::MAX_BYTES;
 
 /// Bytes of the feature flags, and of the application's own text.
 const MAX_JSON_BYTES: usize = 64 * 1024;
@@ -38,9 +38,17 @@ impl Metadata {
         self.start_time
     }
 
-    /// A W3C `baggage` header value.
+    /// A W3C `baggage` header value, as it came: what a peer has sent may be anything. It is read by
+    /// [`baggage_list`](Self::baggage_list).
     pub fn baggage(&self) -> Option<&str> {
         self.baggage.as_deref()
+    }
+
+    /// The members of the baggage that can be read; see [`Baggage::readable`], which also tells how many can
+    /// not.
+    pub fn baggage_list(&self) -> Baggage {
+        let (list, _left_out) = Baggage::readable(self.baggage().unwrap_or_default());
+        list
     }
 
     /// The caller's feature flags, as one JSON object.
@@ -63,8 +71,15 @@ impl Metadata {
         self.is_resent
     }
 
-    /// Sets the baggage; at most 8,192 bytes, the limit of W3C Baggage. A longer one is an error
-    /// ([`Error::is_limit`](crate::Error::is_limit)).
+    /// Sets the baggage, whose limits hold already.
+    #[must_use]
+    pub fn with_baggage_list(mut self, baggage: &Baggage) -> Self {
+        self.baggage = (!baggage.is_empty()).then(|| baggage.to_string().into());
+        self
+    }
+
+    /// Sets the baggage as a text that nobody looks into; at most 8,192 bytes, the limit of W3C Baggage. A
+    /// longer one is an error ([`Error::is_limit`](crate::Error::is_limit)).
     pub fn with_baggage(mut self, baggage: impl Into<String>) -> Result<Self> {
         self.baggage = wire::checked_text(
             "SubrequestMetadata.baggage",

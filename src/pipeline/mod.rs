@@ -7,6 +7,7 @@
 //! - [`Pipeline`], [`Event`]: the caller's side.
 //! - [`Callee`], [`Service`], [`EventContext`]: the callee's side.
 //! - [`Metadata`]: what travels with an event.
+//! - [`ClientProvider`]: a service or a capability at hand, for whoever makes one call on it.
 //! - `events`: the kinds of events other than sessions, and what each brings.
 //! - `dispatcher`, `handler`, `http`: how an event gets to its service.
 
@@ -18,6 +19,7 @@ mod events;
 mod handler;
 mod http;
 mod metadata;
+mod provider;
 mod service;
 
 pub use callee::Callee;
@@ -28,4 +30,5 @@ pub use events::{
     QueueMessage, QueueResult, RunResult, Scheduled,
 };
 pub use metadata::Metadata;
+pub use provider::{Binding, CallOptions, ClientProvider, Path, Property, Provided, Stub};
 pub use service::Service;

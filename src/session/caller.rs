@@ -19,7 +19,7 @@ use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
 use crate::pipeline_capnp::{event_dispatcher, pipeline, rpc_session};
-use crate::trace::{Outcome, SpanBuilder};
+use crate::trace::{Outcome, SpanBuilder, SpanParent, SpanUpdate};
 use crate::wire;
 
 /// A session that this side has opened: its top-level capability, and the session itself.
@@ -71,6 +71,36 @@ impl SessionHandle {
     /// connection is lost, or where the session could not be opened.
     pub fn done(&self) -> impl Future<Output = Result<SessionEnd>> + use<> {
         self.inner.done()
+    }
+
+    /// Starts children of the session's span on this side, on the user channel; after its end as well.
+    pub fn parent(&self) -> SpanParent {
+        self.parents().user
+    }
+
+    /// The same on each channel.
+    pub fn parents(&self) -> Channels<SpanParent> {
+        let life = self.inner.life.as_ref();
+        life.map(|life| life.parents().channels.clone())
+            .unwrap_or_default()
+    }
+
+    /// Writes to the session's span on this side, on the user channel. Does nothing after its end.
+    pub fn update(&self, update: &SpanUpdate) {
+        self.write(|spans| &spans.user, update);
+    }
+
+    /// The same on the internal channel.
+    pub fn update_internal(&self, update: &SpanUpdate) {
+        self.write(|spans| &spans.internal, update);
+    }
+
+    fn write(&self, of: impl Fn(&Channels<SpanBuilder>) -> &SpanBuilder, update: &SpanUpdate) {
+        if let Some(life) = &self.inner.life {
+            life.with_spans(|spans| {
+                of(spans).apply(update);
+            });
+        }
     }
 
     /// How it ended on this side; `None` while it goes on, or where it is not observed.

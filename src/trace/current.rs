@@ -1,4 +1,7 @@
-//! The span in which the code runs just now, by thread.
+//! The span in which the code runs just now, by task.
+//!
+//! Each thread has a stack of what was entered and not left yet; the last one is current. A future enters
+//! anew whenever it is polled, so what is current follows the task and not the thread.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -11,17 +14,44 @@ use pin_project_lite::pin_project;
 use super::parent::SpanParent;
 
 thread_local! {
-    static CURRENT: RefCell<SpanParent> = const { RefCell::new(SpanParent::none()) };
+    static ENTERED: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Entry {
+    parent: SpanParent,
+    by: By,
+}
+
+/// Who entered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// [`with_current`], or a future's poll: left in the reverse order.
+    Scope,
+    /// A span of `tracing`'s, which its user may leave whenever he likes.
+    #[cfg(feature = "tracing")]
+    Tracing(super::tracing::Key),
 }
 
 impl SpanParent {
-    /// The parent that is current on this thread, as set by [`with_current`] or
-    /// [`InSpan::in_span`]; [`none`](Self::none) outside of these.
+    /// The parent that is current here: the one that was entered last, by [`with_current`], by
+    /// [`InSpan::in_span`], or with [`TracingLayer`](super::TracingLayer) by a span of `tracing`'s;
+    /// [`none`](Self::none) outside of these.
+    ///
+    /// It is what `Pipeline::event` makes events children of. Where this does not fit, every place that
+    /// takes a span parent takes any other, too.
     pub fn current() -> Self {
-        CURRENT
-            .try_with(|current| current.borrow().clone())
-            .unwrap_or_default()
+        innermost().unwrap_or_default()
     }
+}
+
+/// What was entered last; `None` outside of everything.
+pub(super) fn innermost() -> Option<SpanParent> {
+    let innermost = ENTERED.try_with(|entered| {
+        let entered = entered.borrow();
+        entered.last().map(|entry| entry.parent.clone())
+    });
+    // On a thread that is going away there is nothing any more.
+    innermost.ok().flatten()
 }
 
 /// Runs `run` with `parent` as the current one. Afterwards, also by a panic, the one before is
@@ -40,6 +70,34 @@ pub fn with_current<T>(mut parent: SpanParent, run: impl FnOnce() -> T) -> T {
 }
 
 /// Sets the current span parent for a future.
+///
+/// It is current for all that the future itself does, however often it waits. A task that it spawns is no part
+/// of it and has none, unless it is given one:
+///
+/// ```
+/// use capspan::trace::{InSpan, SpanKind, SpanParent};
+/// # use capspan::trace::{MemoryObserver, Tracer};
+///
+/// async fn look_up() {
+///     tokio::task::yield_now().await;
+///     SpanParent::current().start("look up", SpanKind::Internal).end();
+/// }
+///
+/// # capspan_testkit::run::run(async {
+/// # let spans = MemoryObserver::new();
+/// # let tracer = Tracer::new(spans.clone());
+/// let request = tracer.root().start("request", SpanKind::Server);
+/// let handler = async {
+///     look_up().await;
+///     tokio::task::spawn_local(look_up()); // in no span
+///     tokio::task::spawn_local(look_up().in_span(SpanParent::current()));
+/// };
+/// handler.in_span(request.parent()).await;
+/// # capspan_testkit::run::until_idle().await;
+/// # let all = spans.closed();
+/// # assert_eq!(all.iter().filter(|span| span.name() == "look up").count(), 2);
+/// # });
+/// ```
 pub trait InSpan: Future + Sized {
     /// A future that does what this one does, with `parent` as the current one during each poll.
     ///
@@ -76,28 +134,57 @@ impl<F: Future> Future for WithSpan<F> {
     }
 }
 
-/// While it lives, what was in the slot is current, and what was current is in the slot.
+/// While it lives, what was in the slot is current; then it is in the slot again.
 struct Entered<'a> {
     slot: &'a mut SpanParent,
 }
 
 impl<'a> Entered<'a> {
     fn enter(slot: &'a mut SpanParent) -> Self {
-        swap(slot);
+        let _thread_ends = ENTERED.try_with(|entered| {
+            entered.borrow_mut().push(Entry {
+                parent: mem::take(slot),
+                by: By::Scope,
+            });
+        });
         Self { slot }
     }
 }
 
 impl Drop for Entered<'_> {
+    /// What was entered within and not left goes as well: outside it means nothing.
     fn drop(&mut self) {
-        swap(self.slot);
+        // Dropped when the stack is no longer borrowed: it may be the last that holds an observer.
+        let left = ENTERED.try_with(|entered| {
+            let mut entered = entered.borrow_mut();
+            let own = entered.iter().rposition(|entry| entry.by == By::Scope)?;
+            let within = entered.split_off(own + 1);
+            Some((entered.pop()?, within))
+        });
+        if let Ok(Some((own, _within))) = left {
+            *self.slot = own.parent;
+        }
     }
 }
 
-/// Nothing is dropped while the thread's slot is borrowed, so no foreign code can find it so.
-fn swap(slot: &mut SpanParent) {
-    // On a thread that is going away there is no current parent any more.
-    let _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), slot));
+/// A span of `tracing`'s is entered.
+#[cfg(feature = "tracing")]
+pub(super) fn enter_tracing(key: super::tracing::Key, parent: SpanParent) {
+    let by = By::Tracing(key);
+    let _thread_ends = ENTERED.try_with(|entered| entered.borrow_mut().push(Entry { parent, by }));
+}
+
+/// A span of `tracing`'s is left; its innermost use, if there are several.
+#[cfg(feature = "tracing")]
+pub(super) fn exit_tracing(key: super::tracing::Key) {
+    let left = ENTERED.try_with(|entered| {
+        let mut entered = entered.borrow_mut();
+        let own = entered
+            .iter()
+            .rposition(|entry| entry.by == By::Tracing(key))?;
+        Some(entered.remove(own))
+    });
+    drop(left);
 }
 
 #[cfg(test)]

@@ -12,11 +12,14 @@
 //! - [`WeakSpan`]: the same span in the hands of the callee, who adds to it by [`SpanUpdate`]s
 //!   and reads nothing.
 //! - [`SpanContext`]: which span somebody is in, on its way to another process.
+//! - [`Baggage`]: what the first service of a trace wants the others to know.
 //! - [`MemoryObserver`] for tests, [`JsonLines`] for files and pipes.
+//! - [`TracingLayer`]: makes spans of the `tracing` crate spans of ours (feature `tracing`).
 //!
 //! Nothing here is thread-safe, and nothing needs to be: each thread has a tracer of its own.
 
 mod attribute;
+mod baggage;
 mod context;
 mod current;
 mod dropped;
@@ -35,14 +38,19 @@ mod span;
 mod status;
 mod trace_state;
 mod tracer;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod update;
 mod weak;
 mod write;
 
 #[cfg(feature = "fast-clock")]
 pub use crate::clock::FastClock;
+#[cfg(feature = "tracing")]
+pub use self::tracing::{TracingGuard, TracingLayer};
 pub use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use attribute::{Attribute, Attributes, Value};
+pub use baggage::Baggage;
 pub use context::{SpanContext, TraceFlags};
 pub use current::{InSpan, WithSpan, with_current};
 pub use dropped::Dropped;
