@@ -1,5 +1,6 @@
 //! What a request or a response brings.
 
+use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -25,6 +26,8 @@ use crate::error::{Error, Result};
 pub struct Body {
     content: Content,
     length: Option<u64>,
+    /// Is to be dropped with it.
+    _held: Option<Box<dyn Any>>,
 }
 
 #[derive(Default)]
@@ -41,6 +44,7 @@ impl Body {
         Self {
             content: Content::Nothing,
             length: Some(0),
+            _held: None,
         }
     }
 
@@ -50,6 +54,7 @@ impl Body {
         Self {
             content: Content::Stream(pieces.boxed_local()),
             length: None,
+            _held: None,
         }
     }
 
@@ -59,6 +64,14 @@ impl Body {
     pub fn with_length(mut self, length: u64) -> Self {
         self.length = Some(length);
         self
+    }
+
+    /// Keeps something for as long as it lives.
+    pub(super) fn holding(self, held: impl Any) -> Self {
+        Self {
+            _held: Some(Box::new(held)),
+            ..self
+        }
     }
 
     /// How many bytes it has, where that is known.
@@ -118,6 +131,7 @@ impl From<Bytes> for Body {
             length => Self {
                 content: Content::Piece(piece),
                 length: Some(length as u64),
+                _held: None,
             },
         }
     }

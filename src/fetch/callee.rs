@@ -1,14 +1,20 @@
 //! One request, on the callee's side.
 
+use std::rc::Rc;
+
+use futures::channel::oneshot;
 use http::{Method, Request, Response};
 
 use super::body::Body;
 use super::caller::has_body;
 use super::head;
-use super::pipe::{Closer, pipe};
-use super::pump::{Stopped, pump};
-use crate::error::Error;
-use crate::http_over_capnp_capnp::http_service::{self, client_request_context};
+use super::pipe::{Closer, Outside, pipe};
+use super::pump::{Stopped, end, write_all};
+use super::writer::Nexts;
+use crate::byte_stream_capnp::byte_stream;
+use crate::error::{Error, Result};
+use crate::http_over_capnp_capnp::http_request;
+use crate::http_over_capnp_capnp::http_service::client_request_context;
 
 /// A request that has been received, whose response is to be sent.
 pub(crate) struct Responding {
@@ -16,6 +22,7 @@ pub(crate) struct Responding {
     is_head: bool,
     /// Where the request has a body.
     _body: Option<Closer>,
+    _nexts: Rc<Nexts>,
 }
 
 fn refused(error: capnp::Error) -> Stopped {
@@ -23,30 +30,36 @@ fn refused(error: capnp::Error) -> Stopped {
 }
 
 impl Responding {
-    /// Receives a request. Its body may come from now on.
+    /// Receives a request, and gives what its body is to be written to, if it has one. `refuses` is told how
+    /// many writes of it have been refused because too much waits, each time.
     pub(crate) fn receive(
-        params: &http_service::RequestParams,
-        results: &mut http_service::RequestResults,
-    ) -> capnp::Result<(Request<Body>, Self)> {
-        let params = params.get()?;
-        let (request, length) = head::read_request(params.get_request()?)?;
-        let (body, closer) = match length {
-            Some(0) => (Body::empty(), None),
+        request: capnp::Result<http_request::Reader<'_>>,
+        context: capnp::Result<client_request_context::Client>,
+        refuses: impl Fn(u64) + 'static,
+    ) -> Result<(Request<Body>, Option<byte_stream::Client>, Self)> {
+        let (request, length) = head::read_request(request?)?;
+        let nexts = Rc::default();
+        let (body, stream, closer) = match length {
+            Some(0) => (Body::empty(), None, None),
             length => {
                 let why = Error::canceled("the request's body was given up");
-                let (stream, body, closer) = pipe(length, async { why });
-                results.get().set_request_body(stream);
-                // The caller writes while this call goes on.
-                results.set_pipeline()?;
-                (body, Some(closer))
+                let (over, _nobody_asks) = oneshot::channel();
+                let outside = Outside {
+                    over,
+                    nexts: Rc::downgrade(&nexts),
+                    refuses: Box::new(refuses),
+                };
+                let (stream, body, pipe) = pipe(length, async { why }, outside);
+                (body, Some(stream), Some(Closer(pipe)))
             }
         };
         let responding = Self {
-            context: params.get_context()?,
+            context: context?,
             is_head: request.method() == Method::HEAD,
             _body: closer,
+            _nexts: nexts,
         };
-        Ok((request.map(|()| body), responding))
+        Ok((request.map(|()| body), stream, responding))
     }
 
     /// Sends the response, to the end of its body. What has not been read of the
@@ -63,7 +76,11 @@ impl Responding {
             .map_err(Stopped::Source)?;
         let started = request.send();
         if has_body {
-            let sent = pump(body, started.pipeline.get_body()).await;
+            let to = started.pipeline.get_body();
+            let sent = match write_all(body, &to).await {
+                Ok(()) => end(&to).await,
+                stopped => stopped,
+            };
             if let Err(Stopped::Source(_)) = sent {
                 return sent;
             }

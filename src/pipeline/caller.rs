@@ -15,12 +15,12 @@ use super::events::{
     self, Alarm, CustomRequest, Description, EventKind, QueueMessage, QueueResult, RunResult,
     Scheduled,
 };
-use super::http::{describe_request, describe_status};
+use super::http::{describe_refused, describe_request, describe_status};
 use super::metadata::Metadata;
 use crate::drive::Tasks;
 use crate::enrich;
 use crate::error::{Error, Result};
-use crate::fetch::{self, Body, Exchange};
+use crate::fetch::{self, Body, Exchange, Seen};
 use crate::guard::{Connection, Ending};
 use crate::pipeline_capnp::pipeline;
 use crate::session::{self, Answered, CallSpans, Channels, Delivery, Opened, Session, Setting};
@@ -244,8 +244,9 @@ impl Event<'_> {
             work,
             end,
             aborts,
-        } = Exchange::begin(&sent.pipeline.get_http(), request, move |status| {
-            spans.with(|span| describe_status(status, is_error, span));
+        } = Exchange::begin(&sent.pipeline.get_http(), request, move |seen| match seen {
+            Seen::Status(status) => spans.with(|span| describe_status(status, is_error, span)),
+            Seen::Refused(count) => spans.with(|span| describe_refused(count, span)),
         })?;
         let answer = delivery.answer(sent.promise);
         let work = async move {
