@@ -58,12 +58,25 @@ impl Body {
         }
     }
 
-    /// Says how many bytes a stream has. It fails where that turns out not to be so; of one that is said to
-    /// have none, nothing is read.
+    /// Says how many bytes a stream has. It fails where that turns out not to be so; a stream that is said to
+    /// have none is not read at all.
     #[must_use]
     pub fn with_length(mut self, length: u64) -> Self {
         self.length = Some(length);
         self
+    }
+
+    /// Is it not said to have nothing where something is?
+    pub(super) fn check(&self) -> Result<()> {
+        match &self.content {
+            Content::Piece(piece) if self.length == Some(0) && !piece.is_empty() => {
+                Err(Error::invalid(format!(
+                    "a body was said to have 0 bytes, and has {}",
+                    piece.len()
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Keeps something for as long as it lives.

@@ -66,6 +66,7 @@ impl Responding {
     /// request's body then is given up.
     pub(crate) async fn respond(self, response: Response<Body>) -> Result<(), Stopped> {
         let (head, body) = response.into_parts();
+        body.check().map_err(Stopped::Source)?;
         let has_body = has_body(self.is_head, head.status, body.length());
         let length = match has_body {
             true => body.length(),

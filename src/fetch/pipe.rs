@@ -333,3 +333,91 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipe_of(length: Option<u64>) -> (Rc<Pipe>, Body, oneshot::Receiver<Over>, Rc<RefCell<u64>>) {
+        let (over, is_over) = oneshot::channel();
+        let refused = Rc::new(RefCell::new(0));
+        let counts = refused.clone();
+        let outside = Outside {
+            over,
+            nexts: Weak::new(),
+            refuses: Box::new(move |count| *counts.borrow_mut() = count),
+        };
+        let why = async { Error::canceled("given up") };
+        let (stream, body, pipe) = pipe(length, why, outside);
+        // The pipe is written to directly.
+        std::mem::forget(stream);
+        (pipe, body, is_over, refused)
+    }
+
+    #[test]
+    fn small_pieces_become_one() {
+        let (pipe, _body, ..) = pipe_of(None);
+        for _ in 0..60_000 {
+            let waits = pipe.write(&[7]).unwrap();
+            assert!(waits.is_none());
+        }
+        let state = pipe.state.borrow();
+        assert!(state.pieces.len() <= 4, "{}", state.pieces.len());
+    }
+
+    #[test]
+    fn what_is_refused_counts_not_and_breaks_the_body() {
+        let (pipe, body, mut is_over, refused) = pipe_of(None);
+        let error = pipe.write(&vec![1; MAX_WAITING + 1]).unwrap_err();
+        assert!(error.is_overloaded(), "{error}");
+        assert!(error.reason().contains("16777216"), "{error}");
+        assert!(pipe.write(b"abc").unwrap_err().is_overloaded());
+        assert!(pipe.end().unwrap_err().is_overloaded());
+        assert_eq!(*refused.borrow(), 2);
+        assert_eq!(pipe.state.borrow().waiting(), 0);
+        let over = is_over.try_recv().unwrap();
+        assert!(matches!(over, Some(Over::Failed(_))));
+        let read = futures::executor::block_on(body.whole(10));
+        assert!(read.unwrap_err().is_overloaded());
+    }
+
+    #[test]
+    fn writes_that_wait_are_limited() {
+        let (pipe, _body, ..) = pipe_of(None);
+        pipe.write(&vec![1; ROOM as usize - 1]).unwrap();
+        let mut waiting = Vec::new();
+        let error = loop {
+            match pipe.write(&[1]) {
+                Ok(waits) => waiting.push(waits.unwrap()),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.is_overloaded());
+        assert!(
+            waiting.len() <= MAX_WAITING / WAITING_WRITE,
+            "{}",
+            waiting.len()
+        );
+        for mut waits in waiting {
+            assert!(waits.try_recv().is_err(), "it is told that it broke");
+        }
+    }
+
+    #[test]
+    fn a_write_returns_when_little_waits_before_it() {
+        let (pipe, mut body, ..) = pipe_of(None);
+        let piece = vec![1; SMALL + 1];
+        let mut writes = VecDeque::new();
+        for n in 0..10 {
+            let waits = pipe.write(&piece).unwrap();
+            assert_eq!(waits.is_none(), n < 3);
+            writes.extend(waits);
+        }
+        for left in (0..writes.len()).rev() {
+            let next = futures::executor::block_on(futures::StreamExt::next(&mut body));
+            assert_eq!(next.unwrap().unwrap().len(), SMALL + 1);
+            writes.retain_mut(|waits| !matches!(waits.try_recv(), Ok(Some(()))));
+            assert_eq!(writes.len(), left);
+        }
+    }
+}
