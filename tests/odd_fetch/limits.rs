@@ -175,7 +175,7 @@ fn a_body_without_end_that_has_nothing_lets_others_run() {
 #[test]
 fn h2_a_large_body_goes_through_a_small_space() {
     const PIECE: usize = 256 * 1024;
-    const COUNT: usize = 256;
+    const COUNT: usize = 64;
     everywhere(async |place| {
         let (made, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let pair = serving(place, |request, _| async move { ok(request.into_body()) });

@@ -4,5 +4,7 @@ mod bodies;
 mod ends;
 mod kept;
 mod limits;
+mod old_peers;
 mod setting;
+mod substreams;
 mod values;
