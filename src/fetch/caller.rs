@@ -174,6 +174,8 @@ impl Work {
         };
         let error = match over {
             Ok(Over::Complete) => {
+                // Nothing is left that it might be asked.
+                drop(self.service);
                 return match done {
                     Some(done) => done.await,
                     None => Ok(()),
@@ -247,7 +249,10 @@ async fn uploading(
     match select(Box::pin(upload), &mut done).await {
         Either::Left((Uploaded::Sent(Err(Stopped::Source(error))), _)) => Err(error),
         // A service need not read all.
-        Either::Left((Uploaded::Sent(Ok(()) | Err(Stopped::Receiver(_))), done)) => done.await,
+        Either::Left((Uploaded::Sent(Ok(()) | Err(Stopped::Receiver(_))), done)) => {
+            drop(service);
+            done.await
+        }
         Either::Left((Uploaded::LetGo, done)) => match soon(done, &service).await {
             Some(result) => result,
             None => {

@@ -1,6 +1,6 @@
 //! A body that comes in: what is between its sender and its reader.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::rc::{Rc, Weak};
@@ -33,6 +33,8 @@ pub(super) struct Pipe {
     state: RefCell<State>,
     /// Is told how many writes have been refused, each time.
     refuses: Box<dyn Fn(u64)>,
+    /// What is held by calls on substreams that are to go on elsewhere.
+    pub(super) passing_on: Cell<usize>,
 }
 
 #[derive(Default)]
@@ -101,6 +103,7 @@ pub(super) fn pipe(
             ..State::default()
         }),
         refuses: outside.refuses,
+        passing_on: Cell::new(0),
     });
     let stream = writer::stream(pipe.clone(), outside.nexts);
     let reader = Reader { pipe: pipe.clone() };

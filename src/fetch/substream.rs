@@ -28,8 +28,6 @@ pub(super) struct Substream {
     state: RefCell<State>,
     /// Calls that come after the limit go on one by one.
     last: RefCell<Option<oneshot::Receiver<()>>>,
-    /// What those hold that wait for their turn.
-    waiting: Cell<usize>,
 }
 
 enum State {
@@ -79,7 +77,6 @@ impl Substream {
             written: Cell::new(0),
             state: RefCell::new(State::Streaming { below, callback }),
             last: RefCell::default(),
-            waiting: Cell::new(0),
         })
     }
 
@@ -137,14 +134,14 @@ impl Substream {
     /// The turn of a call that takes up so many bytes while it waits.
     fn turn(self: &Rc<Self>, bytes: usize) -> Result<Turn> {
         let cost = bytes + WAITING_WRITE;
-        let waiting = self.waiting.get().saturating_add(cost);
+        let waiting = self.pipe.passing_on.get().saturating_add(cost);
         if waiting > MAX_WAITING {
             return Err(Error::overloaded(format!(
-                "more than {MAX_WAITING} bytes wait to be passed on after the limit of a substream, which is \
-                 the limit"
+                "more than {MAX_WAITING} bytes wait to be passed on after the limits of substreams, which is the \
+                 limit"
             )));
         }
-        self.waiting.set(waiting);
+        self.pipe.passing_on.set(waiting);
         let (ends, end) = oneshot::channel();
         Ok(Turn {
             substream: self.clone(),
@@ -215,7 +212,8 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let substream = &self.substream;
-        substream.waiting.set(substream.waiting.get() - self.cost);
+        let passing_on = &substream.pipe.passing_on;
+        passing_on.set(passing_on.get() - self.cost);
         if self.ends.is_some() {
             let error = Error::disconnected("a call that was to go on after a substream failed");
             substream.state.replace(State::Broken(error));

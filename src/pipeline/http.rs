@@ -213,7 +213,8 @@ impl<S: Service> http_service::Server for HttpServer<S> {
         self.serve(taken.request, taken.responding).await
     }
 
-    /// What older peers call: it returns at once, and its context stands for the call.
+    /// What older peers call: it returns at once, and its context stands for the call. As any call in process
+    /// it goes on while somebody waits for it.
     async fn start_request(
         self: Rc<Self>,
         params: http_service::StartRequestParams,

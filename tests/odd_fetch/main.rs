@@ -5,6 +5,7 @@ mod ends;
 mod kept;
 mod limits;
 mod old_peers;
+mod responses;
 mod setting;
 mod substreams;
 mod values;
