@@ -264,10 +264,12 @@ async fn uploading(
     }
 }
 
+/// Where a response goes, and who is to be told of its end.
+type Respond = (oneshot::Sender<Response<Body>>, oneshot::Sender<Over>);
+
 /// Takes the response.
 struct Responder {
-    /// Where it goes, and who is to be told of its end.
-    respond: RefCell<Option<(oneshot::Sender<Response<Body>>, oneshot::Sender<Over>)>>,
+    respond: RefCell<Option<Respond>>,
     sees: Rc<dyn Fn(Seen)>,
     is_head: bool,
     ended: Ended,

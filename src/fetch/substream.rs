@@ -136,10 +136,13 @@ impl Substream {
         let cost = bytes + WAITING_WRITE;
         let waiting = self.pipe.passing_on.get().saturating_add(cost);
         if waiting > MAX_WAITING {
-            return Err(Error::overloaded(format!(
+            let error = Error::overloaded(format!(
                 "more than {MAX_WAITING} bytes wait to be passed on after the limits of substreams, which is the \
                  limit"
-            )));
+            ));
+            // What comes after this would leave it out.
+            self.state.replace(State::Broken(error.clone()));
+            return Err(error);
         }
         self.pipe.passing_on.set(waiting);
         let (ends, end) = oneshot::channel();
@@ -214,7 +217,8 @@ impl Drop for Turn {
         let substream = &self.substream;
         let passing_on = &substream.pipe.passing_on;
         passing_on.set(passing_on.get() - self.cost);
-        if self.ends.is_some() {
+        let is_broken = matches!(*substream.state.borrow(), State::Broken(_));
+        if self.ends.is_some() && !is_broken {
             let error = Error::disconnected("a call that was to go on after a substream failed");
             substream.state.replace(State::Broken(error));
         }

@@ -280,3 +280,79 @@ fn a_service_that_fails_again_and_again_says_why_each_time() {
         pair.finish().await;
     });
 }
+
+/// An upload that is read, left, or not looked at, and a response that is let go at any time: each span is
+/// closed once, and nothing is left.
+#[test]
+fn s1_let_go_at_any_time() {
+    everywhere(async |place| {
+        for how in 0..3 {
+            for eighth in 0..48 {
+                let pair = serving(place, move |request, _| async move {
+                    let mut body = request.into_body();
+                    match how {
+                        0 => return ok(body),
+                        1 => drop(body.next().await),
+                        _ => {}
+                    }
+                    ok(if eighth % 2 == 0 { "done" } else { "" })
+                });
+                let (world, made) = (World::new(), Rc::default());
+                let pieces = endless(&world, &made).take(eighth % 12);
+                let answer = event(&pair).fetch(post(Body::stream(pieces))).unwrap();
+                let lets_go = spawn_local(async move {
+                    let mut response = answer.await.unwrap();
+                    // Where it is not an echo, all of it.
+                    while how > 0 && response.body_mut().next().await.is_some() {}
+                    pass(LATENCY / 8 * eighth as u32).await;
+                    drop(response);
+                });
+                soon("response", lets_go).await.unwrap();
+                pair.settle().await;
+                let line = format!("{how} {eighth}: {}", pair.tree());
+                assert_eq!(world.live(), 0, "{line}");
+                for name in ["fetch it", "POST"] {
+                    let ends = outcome(&pair.spans, name).unwrap();
+                    let may_end = [Outcome::Ok, Outcome::Canceled];
+                    assert!(may_end.contains(&ends), "{line}");
+                    assert!(how == 0 || ends == Outcome::Ok, "{line}");
+                }
+                pair.finish().await;
+            }
+        }
+    });
+}
+
+/// The same, and the connection is cut.
+#[test]
+fn s8_cut_at_any_time_while_an_upload_goes_on() {
+    use capspan_testkit::service::Place;
+    at(Place::CONNECTED, async |place| {
+        for has_body in [true, false] {
+            for eighth in 0..40 {
+                let pair = serving(place, move |request, _| async move {
+                    drop(request.into_body().next().await);
+                    pass(LATENCY).await;
+                    ok(if has_body { "done" } else { "" })
+                });
+                let (world, made) = (World::new(), Rc::default());
+                let answer = event(&pair).fetch(post(endless(&world, &made))).unwrap();
+                let asks = spawn_local(answer);
+                pass(LATENCY / 8 * eighth).await;
+                pair.cut();
+                let answer = soon("response", asks).await.unwrap();
+                if let Ok(response) = answer {
+                    let _whole_or_lost = soon("body", response.into_body().whole(9)).await;
+                }
+                pair.settle().await;
+                assert_eq!(world.live(), 0, "{eighth}");
+                for span in pair.spans.closed() {
+                    let ends = span.outcome().unwrap();
+                    let may_end = [Outcome::Ok, Outcome::Disconnected];
+                    assert!(may_end.contains(&ends), "{eighth}: {}", pair.tree());
+                }
+                pair.finish().await;
+            }
+        }
+    });
+}

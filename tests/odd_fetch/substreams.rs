@@ -1,8 +1,10 @@
 //! Substreams: what peers in C++ ask a body's stream for, and what others may ask it for.
 
 use std::cell::RefCell;
+use std::future::pending;
 use std::rc::Rc;
 
+use capnp::ErrorKind;
 use capnp::capability::Promise;
 use capspan::byte_stream_capnp::byte_stream::{self, substream_callback};
 use capspan::trace::Outcome;
@@ -324,11 +326,78 @@ fn h2_substreams_of_substreams_are_limited() {
         let callback = capnp_rpc::new_client(Callback::default());
         one_more.get().set_callback(callback);
         let error = one_more.send().promise.await.err().expect("refused");
-        assert_eq!(error.kind, capnp::ErrorKind::Overloaded, "{error}");
+        assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
         assert!(error.extra.contains("64 streams"), "{error}");
         end(&all[64]).await.unwrap();
         asked.done.abort();
         drop((all, asked.http, asked.pipeline));
+        pair.settle().await;
+        pair.finish().await;
+    });
+}
+
+/// Takes nothing, and returns never.
+struct Stuck;
+
+impl byte_stream::Server for Stuck {
+    async fn write(self: Rc<Self>, _: byte_stream::WriteParams) -> capnp::Result<()> {
+        pending().await
+    }
+}
+
+#[test]
+fn h2_what_is_to_be_passed_on_is_limited() {
+    everywhere(async |place| {
+        let (pair, go, _got) = reads_later(place);
+        go.set(true);
+        let asked = ask(&pair, None, true);
+        let body = asked.body();
+        let callback = Callback::default();
+        callback.next.replace(Some(capnp_rpc::new_client(Stuck)));
+        let refused = Rc::new(RefCell::new(Vec::new()));
+        let mut all = Vec::new();
+        // Of several substreams together.
+        for _ in 0..2 {
+            let substream = substream_of(&body, &callback, Some(0));
+            for _ in 0..9 * 16 {
+                let notes = refused.clone();
+                let written = write(&substream, &[1; 64 * 1024]);
+                spawn_local(written.map(move |written| notes.borrow_mut().extend(written.err())));
+            }
+            pair.settle().await;
+            all.push(substream);
+        }
+        // The one that was refused something takes no more.
+        let error = end(&all[1]).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
+        if place == Place::InProcess {
+            // Over a connection they return before they have arrived.
+            assert_eq!(refused.borrow().len(), 2 * 9 * 16 - 252);
+        }
+        asked.done.abort();
+        callback.next.take();
+        drop((asked.http, asked.pipeline, body, all));
+        pair.settle().await;
+        pair.finish().await;
+    });
+}
+
+#[test]
+fn a_substream_keeps_to_the_limit_of_the_one_it_belongs_to() {
+    everywhere(async |place| {
+        let (pair, go, got) = reads_later(place);
+        go.set(true);
+        let asked = ask(&pair, None, true);
+        let callback = Callback::default();
+        let outer = substream_of(&asked.body(), &callback, Some(3));
+        let inner = substream_of(&outer, &callback, None);
+        write(&inner, b"abcd").await.unwrap();
+        let error = end(&inner).await.unwrap_err();
+        assert!(error.extra.contains("more than the limit"), "{error}");
+        drop((inner, outer));
+        pair.settle().await;
+        assert!(got.take().expect("the service knows").is_err());
+        drop(asked);
         pair.settle().await;
         pair.finish().await;
     });
@@ -343,7 +412,7 @@ fn tls_is_refused_by_name() {
         let body = asked.body();
         pair.settle().await;
         let error = body.start_tls_request().send().await.unwrap_err();
-        assert_eq!(error.kind, capnp::ErrorKind::Unimplemented, "{error}");
+        assert_eq!(error.kind, ErrorKind::Unimplemented, "{error}");
         assert!(error.extra.contains("no connection"), "{error}");
         // It breaks nothing.
         write(&body, b"abc").await.unwrap();
