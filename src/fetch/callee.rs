@@ -16,7 +16,15 @@ use crate::error::{Error, Result};
 use crate::http_over_capnp_capnp::http_request;
 use crate::http_over_capnp_capnp::http_service::client_request_context;
 
-/// A request that has been received, whose response is to be sent.
+/// A request that has been received.
+pub(crate) struct Received {
+    pub(crate) request: Request<Body>,
+    /// What its body is to be written to, if it has one.
+    pub(crate) stream: Option<byte_stream::Client>,
+    pub(crate) responding: Responding,
+}
+
+/// What there is to do for one, whose response is to be sent.
 pub(crate) struct Responding {
     context: client_request_context::Client,
     is_head: bool,
@@ -30,13 +38,13 @@ fn refused(error: capnp::Error) -> Stopped {
 }
 
 impl Responding {
-    /// Receives a request, and gives what its body is to be written to, if it has one. `refuses` is told how
-    /// many writes of it have been refused because too much waits, each time.
+    /// Receives a request. `refuses` is told how many writes of its body have been refused because too much
+    /// waits, each time.
     pub(crate) fn receive(
         request: capnp::Result<http_request::Reader<'_>>,
         context: capnp::Result<client_request_context::Client>,
         refuses: impl Fn(u64) + 'static,
-    ) -> Result<(Request<Body>, Option<byte_stream::Client>, Self)> {
+    ) -> Result<Received> {
         let (request, length) = head::read_request(request?)?;
         let nexts = Rc::default();
         let (body, stream, closer) = match length {
@@ -59,7 +67,11 @@ impl Responding {
             _body: closer,
             _nexts: nexts,
         };
-        Ok((request.map(|()| body), stream, responding))
+        Ok(Received {
+            request: request.map(|()| body),
+            stream,
+            responding,
+        })
     }
 
     /// Sends the response, to the end of its body. What has not been read of the

@@ -19,7 +19,7 @@ mod substream;
 mod writer;
 
 pub use body::Body;
-pub(crate) use callee::Responding;
+pub(crate) use callee::{Received, Responding};
 pub(crate) use caller::{Exchange, Seen};
 pub(crate) use head::check;
 pub(crate) use pump::Stopped;

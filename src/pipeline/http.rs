@@ -8,8 +8,7 @@ use http::{Request, StatusCode};
 use super::context::EventContext;
 use super::handler::guarded;
 use super::service::Service;
-use crate::byte_stream_capnp::byte_stream;
-use crate::fetch::{Body, Responding, Stopped};
+use crate::fetch::{Body, Received, Responding, Stopped};
 use crate::http_over_capnp_capnp::http_request;
 use crate::http_over_capnp_capnp::http_service::{
     self, client_request_context, server_request_context,
@@ -35,8 +34,8 @@ impl<S: Service> HttpServer<S> {
         }
     }
 
-    /// Takes the request, which is the only one. Gives what its body is to be written to as well.
-    fn take(&self, asked: Asked<'_>) -> capnp::Result<Taken> {
+    /// Takes the request, which is the only one.
+    fn take(&self, asked: Asked<'_>) -> capnp::Result<Received> {
         if self.is_taken.replace(true) {
             return Err(capnp::Error::failed(
                 "this event has had its request; start another one with startEvent".into(),
@@ -52,21 +51,17 @@ impl<S: Service> HttpServer<S> {
             }
         };
         let received = Responding::receive(asked.request, asked.context, refuses);
-        let (request, stream, responding) = received.inspect_err(|error| {
+        let received = received.inspect_err(|error| {
             let end = SessionEnd::new(Outcome::Exception, Some(error.reason()));
             self.life.will_end(end);
         })?;
         self.life.with_spans(|spans| {
             for span in spans.iter().filter(|span| span.is_observed()) {
-                span.set_name(request.method());
-                describe_request(&request, span);
+                span.set_name(received.request.method());
+                describe_request(&received.request, span);
             }
         });
-        Ok(Taken {
-            request,
-            stream,
-            responding,
-        })
+        Ok(received)
     }
 
     async fn answer(&self, request: Request<Body>, responding: Responding) -> Result<(), Stopped> {
@@ -181,13 +176,6 @@ struct Asked<'a> {
     context: capnp::Result<client_request_context::Client>,
 }
 
-/// A request that is to be answered.
-struct Taken {
-    request: Request<Body>,
-    stream: Option<byte_stream::Client>,
-    responding: Responding,
-}
-
 /// What a context of `startRequest` resolves to: there is nothing left to be done.
 struct Done;
 
@@ -200,17 +188,17 @@ impl<S: Service> http_service::Server for HttpServer<S> {
         mut results: http_service::RequestResults,
     ) -> capnp::Result<()> {
         let asked = params.get()?;
-        let taken = self.take(Asked {
+        let received = self.take(Asked {
             request: asked.get_request(),
             context: asked.get_context(),
         })?;
         drop(params);
-        if let Some(stream) = taken.stream {
+        if let Some(stream) = received.stream {
             results.get().set_request_body(stream);
             // The caller writes while this call goes on.
             results.set_pipeline()?;
         }
-        self.serve(taken.request, taken.responding).await
+        self.serve(received.request, received.responding).await
     }
 
     /// What older peers call: it returns at once, and its context stands for the call. As any call in process
@@ -221,17 +209,17 @@ impl<S: Service> http_service::Server for HttpServer<S> {
         mut results: http_service::StartRequestResults,
     ) -> capnp::Result<()> {
         let asked = params.get()?;
-        let taken = self.take(Asked {
+        let received = self.take(Asked {
             request: asked.get_request(),
             context: asked.get_context(),
         })?;
         drop(params);
         let mut results = results.get();
-        if let Some(stream) = taken.stream {
+        if let Some(stream) = received.stream {
             results.set_request_body(stream);
         }
         results.set_context(capnp_rpc::new_future_client(async move {
-            self.serve(taken.request, taken.responding).await?;
+            self.serve(received.request, received.responding).await?;
             Ok(capnp_rpc::new_client(Done))
         }));
         Ok(())
