@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 /// The body of a request or of a response: a stream of pieces.
 ///
 /// One that is received ends with an error if its sender gives up before its end, or sends more or less than
-/// it has said. Dropping one that is being received tells its sender to stop.
+/// it has said. Dropping one that is being received tells its sender to stop. Its pieces need not be those that
+/// were sent: small ones are put together.
 ///
 /// ```
 /// # use capspan::fetch::Body;

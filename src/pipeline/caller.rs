@@ -229,8 +229,7 @@ impl Event<'_> {
     /// canceled. So hold a response that came early for as long as the upload is to go on. Where nothing is
     /// left to be sent, the event waits for the service.
     ///
-    /// Pieces of a body come in order, but need not be those that were sent: small ones are put together.
-    /// Of one that is being received, 64 KiB may wait to be read before its sender has to wait; of a sender
+    /// Of a body that is being received, 64 KiB may wait to be read before its sender has to wait; of a sender
     /// that does not wait, 16 MiB: then the body fails ([`Error::is_overloaded`](crate::Error::is_overloaded)),
     /// and the attribute `capspan.body.refused_writes` of the span counts the writes that were refused. A
     /// sender that lets go of a response, or of its body, without having ended it is an error here within one
