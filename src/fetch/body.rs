@@ -1,5 +1,6 @@
 //! What a request or a response brings.
 
+use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,7 +13,8 @@ use crate::error::{Error, Result};
 /// The body of a request or of a response: a stream of pieces.
 ///
 /// One that is received ends with an error if its sender gives up before its end, or sends more or less than
-/// it has said. Dropping one that is being received tells its sender to stop.
+/// it has said. Dropping one that is being received tells its sender to stop. Its pieces need not be those that
+/// were sent: small ones are put together.
 ///
 /// ```
 /// # use capspan::fetch::Body;
@@ -25,6 +27,8 @@ use crate::error::{Error, Result};
 pub struct Body {
     content: Content,
     length: Option<u64>,
+    /// Is to be dropped with it.
+    _held: Option<Box<dyn Any>>,
 }
 
 #[derive(Default)]
@@ -41,6 +45,7 @@ impl Body {
         Self {
             content: Content::Nothing,
             length: Some(0),
+            _held: None,
         }
     }
 
@@ -50,15 +55,37 @@ impl Body {
         Self {
             content: Content::Stream(pieces.boxed_local()),
             length: None,
+            _held: None,
         }
     }
 
-    /// Says how many bytes a stream has. It fails where that turns out not to be so; of one that is said to
-    /// have none, nothing is read.
+    /// Says how many bytes a stream has. It fails where that turns out not to be so; a stream that is said to
+    /// have none is not read at all.
     #[must_use]
     pub fn with_length(mut self, length: u64) -> Self {
         self.length = Some(length);
         self
+    }
+
+    /// Is it not said to have nothing where something is?
+    pub(super) fn check(&self) -> Result<()> {
+        match &self.content {
+            Content::Piece(piece) if self.length == Some(0) && !piece.is_empty() => {
+                Err(Error::invalid(format!(
+                    "a body was said to have 0 bytes, and has {}",
+                    piece.len()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps something for as long as it lives.
+    pub(super) fn holding(self, held: impl Any) -> Self {
+        Self {
+            _held: Some(Box::new(held)),
+            ..self
+        }
     }
 
     /// How many bytes it has, where that is known.
@@ -118,6 +145,7 @@ impl From<Bytes> for Body {
             length => Self {
                 content: Content::Piece(piece),
                 length: Some(length as u64),
+                _held: None,
             },
         }
     }

@@ -4,6 +4,7 @@ use capnp::struct_list;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, request, response};
 
+use super::body::Body;
 use super::headers;
 use crate::error::{Error, Result};
 use crate::http_over_capnp_capnp::{
@@ -53,7 +54,8 @@ const METHODS: [(HttpMethod, &str); 28] = [
 ];
 
 /// What is sent of a request is within the limits, and can be said.
-pub(crate) fn check<B>(request: &Request<B>) -> Result<()> {
+pub(crate) fn check(request: &Request<Body>) -> Result<()> {
+    request.body().check()?;
     method_of(request.method())?;
     wire::checked_str("HttpRequest.url", &request.uri().to_string(), MAX_URL_BYTES)?;
     check_headers("HttpRequest.headers", request.headers())
@@ -115,6 +117,12 @@ pub(super) fn write_response(
     mut to: http_response::Builder<'_>,
 ) -> Result<()> {
     check_headers("HttpResponse.headers", &head.headers)?;
+    if head.status.is_informational() {
+        return Err(Error::invalid(format!(
+            "{} is no response to a request: it only announces one",
+            head.status
+        )));
+    }
     to.set_status_code(head.status.as_u16());
     let headers = to.reborrow().init_headers(count(&head.headers)?);
     write_headers(&head.headers, headers);
@@ -130,9 +138,11 @@ pub(super) fn read_response(
     from: http_response::Reader<'_>,
 ) -> Result<(Response<()>, Option<u64>)> {
     let code = from.get_status_code();
-    let status = StatusCode::from_u16(code).map_err(|_| {
+    let status = StatusCode::from_u16(code).ok();
+    let status = status.filter(|status| !status.is_informational());
+    let status = status.ok_or_else(|| {
         Error::malformed(format!(
-            "HttpResponse.statusCode is {code}; it has three digits"
+            "HttpResponse.statusCode is {code}; it has three digits, and is at least 200"
         ))
     })?;
     let mut response = Response::new(());

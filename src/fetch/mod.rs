@@ -5,7 +5,7 @@
 //!
 //! - [`Body`]: what a request or a response brings.
 //! - `head`, `headers`: all but the body, on the wire.
-//! - `pipe`, `pump`: a body that comes in, a body that goes out.
+//! - `pipe`, `writer`, `substream`: a body that comes in. `pump`: a body that goes out.
 //! - `caller`, `callee`: one request, on either side.
 
 mod body;
@@ -15,9 +15,11 @@ mod head;
 mod headers;
 mod pipe;
 mod pump;
+mod substream;
+mod writer;
 
 pub use body::Body;
-pub(crate) use callee::Responding;
-pub(crate) use caller::Exchange;
+pub(crate) use callee::{Received, Responding};
+pub(crate) use caller::{Exchange, Seen};
 pub(crate) use head::check;
 pub(crate) use pump::Stopped;

@@ -1,31 +1,48 @@
-//! A body that comes in.
+//! A body that comes in: what is between its sender and its reader.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::channel::oneshot;
 use futures::stream::{self, Stream};
 
 use super::body::Body;
+use super::writer::{self, Nexts};
 use crate::byte_stream_capnp::byte_stream;
 use crate::error::{Error, Result};
 
 /// How many bytes may wait to be read before whoever writes has to wait.
-const ROOM: usize = 64 * 1024;
+const ROOM: u64 = 64 * 1024;
 
-/// How many bytes may wait to be read at all: a writer that waits never has so many. What writes have not
-/// come here yet, as `capnp-rpc` keeps them back while one waits, is not counted.
-const MAX_WAITING: usize = 16 * 1024 * 1024;
+/// How many bytes may wait to be read at all: a writer that waits never has so many.
+pub(super) const MAX_WAITING: usize = 16 * 1024 * 1024;
+
+/// Bytes that a write counts as, beside its own, while it waits: what is kept of a call that has not
+/// returned.
+pub(super) const WAITING_WRITE: usize = 1024;
+
+/// Up to so many bytes, small pieces become one.
+const SMALL: usize = 16 * 1024;
 
 /// What is between the writer of a body and its reader.
+pub(super) struct Pipe {
+    state: RefCell<State>,
+    /// Is told how many writes have been refused, each time.
+    refuses: Box<dyn Fn(u64)>,
+    /// What is held by calls on substreams that are to go on elsewhere.
+    pub(super) passing_on: Cell<usize>,
+}
+
 #[derive(Default)]
-struct Pipe {
-    pieces: VecDeque<Bytes>,
-    waiting: usize,
+struct State {
+    pieces: VecDeque<BytesMut>,
+    /// Bytes that came and bytes that were read.
     received: u64,
+    read: u64,
     /// What was said beforehand.
     length: Option<u64>,
     is_ended: bool,
@@ -35,39 +52,40 @@ struct Pipe {
     is_dropped: bool,
     is_read: bool,
     reader: Option<Waker>,
-    writers: Vec<Waker>,
+    /// Writes that have not returned, and how many bytes had come with the last of their own.
+    writes: VecDeque<(u64, oneshot::Sender<()>)>,
+    refused: u64,
+    /// How it came to its end, where that is still to be told, and to whom.
+    over: Option<Over>,
+    asks: Option<oneshot::Sender<Over>>,
+}
+
+/// How a body came to its end.
+pub(super) enum Over {
+    /// All of it is there.
+    Complete,
+    /// Its sender did something wrong.
+    Failed(Error),
+    /// Its sender is gone.
+    Lost,
 }
 
 /// Ends a body that is being received, when it is dropped: what has not been read is given up.
-pub(super) struct Closer {
-    pipe: Rc<RefCell<Pipe>>,
-    is_left: bool,
+pub(super) struct Closer(pub(super) Rc<Pipe>);
+
+/// The end of whoever reads the body.
+struct Reader {
+    pipe: Rc<Pipe>,
 }
 
-impl Closer {
-    /// Lets the body end as it will.
-    pub(super) fn leave(mut self) {
-        self.is_left = true;
-    }
-}
-
-impl Drop for Closer {
-    fn drop(&mut self) {
-        if self.is_left {
-            return;
-        }
-        let mut pipe = self.pipe.borrow_mut();
-        pipe.is_dropped = true;
-        let reader = pipe.reader.take();
-        drop(pipe);
-        let reading = Reader {
-            pipe: self.pipe.clone(),
-        };
-        drop(reading);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-    }
+/// What a pipe has to do with beside the body.
+pub(super) struct Outside {
+    /// Is told how the body comes to its end.
+    pub(super) over: oneshot::Sender<Over>,
+    /// Where what comes after substreams goes.
+    pub(super) nexts: Weak<Nexts>,
+    /// Is told how many writes have been refused because too much waits, each time.
+    pub(super) refuses: Box<dyn Fn(u64)>,
 }
 
 /// A stream for the sender of a body of `length`, and the body. If the sender drops it before its end, the
@@ -75,33 +93,33 @@ impl Drop for Closer {
 pub(super) fn pipe(
     length: Option<u64>,
     why: impl Future<Output = Error> + 'static,
-) -> (byte_stream::Client, Body, Closer) {
-    let pipe = Rc::new(RefCell::new(Pipe {
-        length,
-        is_read: true,
-        ..Pipe::default()
-    }));
-    let writer = Writer { pipe: pipe.clone() };
-    let closer = Closer {
-        pipe: pipe.clone(),
-        is_left: false,
-    };
-    let body = Body::stream(pieces(Reader { pipe }, why));
+    outside: Outside,
+) -> (byte_stream::Client, Body, Rc<Pipe>) {
+    let pipe = Rc::new(Pipe {
+        state: RefCell::new(State {
+            length,
+            is_read: true,
+            asks: Some(outside.over),
+            ..State::default()
+        }),
+        refuses: outside.refuses,
+        passing_on: Cell::new(0),
+    });
+    let stream = writer::stream(pipe.clone(), outside.nexts);
+    let reader = Reader { pipe: pipe.clone() };
+    let body = Body::stream(pieces(reader, why));
     let body = match length {
         Some(length) => body.with_length(length),
         None => body,
     };
-    (capnp_rpc::new_client(writer), body, closer)
+    (stream, body, pipe)
 }
 
-/// The sender's end.
-struct Writer {
-    pipe: Rc<RefCell<Pipe>>,
-}
-
-/// The end of whoever reads the body.
-struct Reader {
-    pipe: Rc<RefCell<Pipe>>,
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.0.with(|state| state.is_dropped = true);
+        self.0.leave();
+    }
 }
 
 fn pieces(
@@ -110,7 +128,7 @@ fn pieces(
 ) -> impl Stream<Item = Result<Bytes>> + 'static {
     stream::unfold(Some((reader, why)), async |state| {
         let (reader, why) = state?;
-        match poll_fn(|cx| reader.poll(cx)).await {
+        match poll_fn(|cx| reader.pipe.poll_read(cx)).await {
             Next::Piece(piece) => Some((Ok(piece), Some((reader, why)))),
             Next::End => None,
             Next::Failed(error) => Some((Err(error), None)),
@@ -126,57 +144,119 @@ enum Next {
     Dropped,
 }
 
-impl Reader {
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Next> {
-        let mut pipe = self.pipe.borrow_mut();
-        if let Some(piece) = pipe.pieces.pop_front() {
-            pipe.waiting -= piece.len();
-            if pipe.waiting < ROOM {
-                let writers = std::mem::take(&mut pipe.writers);
-                drop(pipe);
-                writers.into_iter().for_each(Waker::wake);
-            }
-            return Poll::Ready(Next::Piece(piece));
-        }
-        if let Some(error) = pipe.error.clone() {
-            return Poll::Ready(Next::Failed(error));
-        }
-        if pipe.is_ended {
-            return Poll::Ready(Next::End);
-        }
-        if pipe.is_dropped {
-            return Poll::Ready(Next::Dropped);
-        }
-        let old = pipe.reader.replace(cx.waker().clone());
-        drop(pipe);
-        drop(old);
-        Poll::Pending
-    }
-}
-
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut pipe = self.pipe.borrow_mut();
-        pipe.is_read = false;
-        let (pieces, writers) = (
-            std::mem::take(&mut pipe.pieces),
-            std::mem::take(&mut pipe.writers),
-        );
-        drop(pipe);
-        drop(pieces);
-        writers.into_iter().for_each(Waker::wake);
+        self.pipe.leave();
     }
 }
 
 impl Pipe {
-    fn write(&mut self, piece: &[u8]) -> Result<()> {
-        self.check_is_read()?;
-        if piece.is_empty() {
-            return Ok(());
+    /// Takes bytes, at once and in the order in which they come. Gives what to wait for before more of them
+    /// should come.
+    pub(super) fn write(&self, piece: &[u8]) -> Result<Option<oneshot::Receiver<()>>> {
+        let written = self.with(|state| state.write(piece));
+        if let Err(error) = &written
+            && error.is_overloaded()
+        {
+            let refused = self.with(|state| {
+                state.refused = state.refused.saturating_add(1);
+                state.refused
+            });
+            (self.refuses)(refused);
         }
-        self.received = self.received.saturating_add(piece.len() as u64);
+        written
+    }
+
+    /// It is whole.
+    pub(super) fn end(&self) -> Result<()> {
+        self.with(State::end)
+    }
+
+    /// Nobody will write any more.
+    pub(super) fn lose(&self) {
+        self.with(|state| {
+            state.is_dropped = true;
+            if !state.is_ended {
+                state.over = Some(Over::Lost);
+            }
+        });
+    }
+
+    /// Why no more is to be written, where that is so.
+    pub(super) fn check(&self) -> Result<()> {
+        self.state.borrow().check()
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Next> {
+        let mut state = self.state.borrow_mut();
+        if let Some(piece) = state.pieces.pop_front() {
+            state.read += piece.len() as u64;
+            let until = state.read + ROOM;
+            let count = state.writes.partition_point(|(at, _)| *at < until);
+            let returning: Vec<_> = state.writes.drain(..count).collect();
+            drop(state);
+            for (_, write) in returning {
+                let _given_up = write.send(());
+            }
+            return Poll::Ready(Next::Piece(piece.freeze()));
+        }
+        if let Some(error) = state.error.clone() {
+            return Poll::Ready(Next::Failed(error));
+        }
+        if state.is_ended {
+            return Poll::Ready(Next::End);
+        }
+        if state.is_dropped {
+            return Poll::Ready(Next::Dropped);
+        }
+        let old = state.reader.replace(cx.waker().clone());
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+
+    /// Nobody reads it any more.
+    fn leave(&self) {
+        self.with(|state| state.is_read = false);
+    }
+
+    /// Changes it, and tells whom it concerns. What nobody will read any more is let go.
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.borrow_mut();
+        let result = f(&mut state);
+        let reader = state.reader.take();
+        let left = state.check().is_err().then(|| state.let_go());
+        let over = state.over.take().map(|over| (over, state.asks.take()));
+        drop(state);
+        drop(left);
+        if let Some((over, Some(asks))) = over {
+            let _no_longer = asks.send(over);
+        }
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        result
+    }
+}
+
+impl State {
+    fn write(&mut self, piece: &[u8]) -> Result<Option<oneshot::Receiver<()>>> {
+        self.check()?;
+        if !piece.is_empty() {
+            self.take(piece)?;
+        }
+        if self.waiting() < ROOM {
+            return Ok(None);
+        }
+        let (returns, waits) = oneshot::channel();
+        self.writes.push_back((self.received, returns));
+        Ok(Some(waits))
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<()> {
+        let received = self.received.saturating_add(piece.len() as u64);
         if let Some(length) = self.length
-            && self.received > length
+            && received > length
         {
             return self.fail(Error::malformed(format!(
                 "a body has more than the {length} bytes that it was said to have"
@@ -185,20 +265,30 @@ impl Pipe {
         if self.is_ended {
             return self.fail(Error::malformed("a body goes on after its end"));
         }
-        if self.waiting + piece.len() > MAX_WAITING {
+        let held = self.waiting() + (self.writes.len() * WAITING_WRITE + piece.len()) as u64;
+        if held > MAX_WAITING as u64 {
             return self.fail(Error::overloaded(format!(
-                "more than {MAX_WAITING} bytes of a body wait to be read, which is the limit; wait for \
-                 each write to return"
+                "more than {MAX_WAITING} bytes of a body wait to be read, which is the limit (each write that \
+                 waits counts as {WAITING_WRITE} more); wait for each write to return"
             )));
         }
-        self.waiting += piece.len();
-        self.pieces.push_back(Bytes::copy_from_slice(piece));
+        self.received = received;
+        match self.pieces.back_mut() {
+            Some(last) if last.len() + piece.len() <= SMALL => last.extend_from_slice(piece),
+            _ => self.pieces.push_back(piece.into()),
+        }
         // It is whole then, whether its sender says so or not.
-        self.is_ended = self.length == Some(self.received);
+        if self.length == Some(self.received) {
+            self.complete();
+        }
         Ok(())
     }
 
     fn end(&mut self) -> Result<()> {
+        if self.is_ended && self.error.is_none() {
+            return Ok(());
+        }
+        self.check()?;
         if let Some(length) = self.length
             && self.received < length
         {
@@ -207,72 +297,130 @@ impl Pipe {
                 self.received
             )));
         }
-        self.is_ended = true;
+        self.complete();
         Ok(())
     }
 
+    fn complete(&mut self) {
+        self.is_ended = true;
+        self.over = Some(Over::Complete);
+    }
+
     /// Its reader is to know as well.
-    fn fail(&mut self, error: Error) -> Result<()> {
+    fn fail<T>(&mut self, error: Error) -> Result<T> {
         self.error = Some(error.clone());
+        self.over = Some(Over::Failed(error.clone()));
         Err(error)
     }
 
-    fn check_is_read(&self) -> Result<()> {
-        match self.is_read {
-            true => Ok(()),
+    /// How many bytes wait to be read.
+    fn waiting(&self) -> u64 {
+        self.received - self.read
+    }
+
+    /// What waits: to be read, and to return.
+    fn let_go(&mut self) -> impl Sized + use<> {
+        self.read = self.received;
+        (
+            std::mem::take(&mut self.pieces),
+            std::mem::take(&mut self.writes),
+        )
+    }
+
+    fn check(&self) -> Result<()> {
+        match &self.error {
+            Some(error) => Err(error.clone()),
+            None if self.is_read => Ok(()),
             // As if it were gone: peers take that for no fault of theirs.
-            false => Err(Error::disconnected("nobody reads this body any more")),
+            None => Err(Error::disconnected("nobody reads this body any more")),
         }
     }
 }
 
-impl Writer {
-    /// Changes the pipe, and wakes its reader.
-    fn with<T>(&self, f: impl FnOnce(&mut Pipe) -> T) -> T {
-        let mut pipe = self.pipe.borrow_mut();
-        let result = f(&mut pipe);
-        let reader = pipe.reader.take();
-        drop(pipe);
-        if let Some(reader) = reader {
-            reader.wake();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipe_of(length: Option<u64>) -> (Rc<Pipe>, Body, oneshot::Receiver<Over>, Rc<RefCell<u64>>) {
+        let (over, is_over) = oneshot::channel();
+        let refused = Rc::new(RefCell::new(0));
+        let counts = refused.clone();
+        let outside = Outside {
+            over,
+            nexts: Weak::new(),
+            refuses: Box::new(move |count| *counts.borrow_mut() = count),
+        };
+        let why = async { Error::canceled("given up") };
+        let (stream, body, pipe) = pipe(length, why, outside);
+        // The pipe is written to directly.
+        std::mem::forget(stream);
+        (pipe, body, is_over, refused)
+    }
+
+    #[test]
+    fn small_pieces_become_one() {
+        let (pipe, _body, ..) = pipe_of(None);
+        for _ in 0..60_000 {
+            let waits = pipe.write(&[7]).unwrap();
+            assert!(waits.is_none());
         }
-        result
+        let state = pipe.state.borrow();
+        assert!(state.pieces.len() <= 4, "{}", state.pieces.len());
     }
 
-    /// Waits for room.
-    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let mut pipe = self.pipe.borrow_mut();
-        if let Err(error) = pipe.check_is_read() {
-            return Poll::Ready(Err(error));
+    #[test]
+    fn what_is_refused_counts_not_and_breaks_the_body() {
+        let (pipe, body, mut is_over, refused) = pipe_of(None);
+        let error = pipe.write(&vec![1; MAX_WAITING + 1]).unwrap_err();
+        assert!(error.is_overloaded(), "{error}");
+        assert!(error.reason().contains("16777216"), "{error}");
+        assert!(pipe.write(b"abc").unwrap_err().is_overloaded());
+        assert!(pipe.end().unwrap_err().is_overloaded());
+        assert_eq!(*refused.borrow(), 2);
+        assert_eq!(pipe.state.borrow().waiting(), 0);
+        let over = is_over.try_recv().unwrap();
+        assert!(matches!(over, Some(Over::Failed(_))));
+        let read = futures::executor::block_on(body.whole(10));
+        assert!(read.unwrap_err().is_overloaded());
+    }
+
+    #[test]
+    fn writes_that_wait_are_limited() {
+        let (pipe, _body, ..) = pipe_of(None);
+        pipe.write(&vec![1; ROOM as usize - 1]).unwrap();
+        let mut waiting = Vec::new();
+        let error = loop {
+            match pipe.write(&[1]) {
+                Ok(waits) => waiting.push(waits.unwrap()),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.is_overloaded());
+        assert!(
+            waiting.len() <= MAX_WAITING / WAITING_WRITE,
+            "{}",
+            waiting.len()
+        );
+        for mut waits in waiting {
+            assert!(waits.try_recv().is_err(), "it is told that it broke");
         }
-        if pipe.waiting < ROOM {
-            return Poll::Ready(Ok(()));
+    }
+
+    #[test]
+    fn a_write_returns_when_little_waits_before_it() {
+        let (pipe, mut body, ..) = pipe_of(None);
+        let piece = vec![1; SMALL + 1];
+        let mut writes = VecDeque::new();
+        for n in 0..10 {
+            let waits = pipe.write(&piece).unwrap();
+            assert_eq!(waits.is_none(), n < 3);
+            writes.extend(waits);
         }
-        pipe.writers.push(cx.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl byte_stream::Server for Writer {
-    async fn write(self: Rc<Self>, params: byte_stream::WriteParams) -> capnp::Result<()> {
-        // In the order in which they come, whatever waits before.
-        let piece = params.get()?.get_bytes()?;
-        self.with(|pipe| pipe.write(piece))?;
-        drop(params);
-        Ok(poll_fn(|cx| self.poll_room(cx)).await?)
-    }
-
-    async fn end(
-        self: Rc<Self>,
-        _params: byte_stream::EndParams,
-        _results: byte_stream::EndResults,
-    ) -> capnp::Result<()> {
-        Ok(self.with(Pipe::end)?)
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.with(|pipe| pipe.is_dropped = true);
+        for left in (0..writes.len()).rev() {
+            let next = futures::executor::block_on(futures::StreamExt::next(&mut body));
+            assert_eq!(next.unwrap().unwrap().len(), SMALL + 1);
+            writes.retain_mut(|waits| !matches!(waits.try_recv(), Ok(Some(()))));
+            assert_eq!(writes.len(), left);
+        }
     }
 }

@@ -32,9 +32,12 @@ async fn yield_now() {
     .await
 }
 
-/// Writes `body` to `to`, and ends it. One that is not as long as it says fails here.
-pub(super) async fn pump(mut body: Body, to: byte_stream::Client) -> Result<(), Stopped> {
-    let refused = |error: capnp::Error| Stopped::Receiver(error.into());
+fn refused(error: capnp::Error) -> Stopped {
+    Stopped::Receiver(error.into())
+}
+
+/// Writes `body` to `to`, to be [`end`]ed then. One that is not as long as it says fails here.
+pub(super) async fn write_all(mut body: Body, to: &byte_stream::Client) -> Result<(), Stopped> {
     let (length, mut sent) = (body.length(), 0_u64);
     let odd = |sent| {
         let length = length.unwrap_or(sent);
@@ -60,6 +63,11 @@ pub(super) async fn pump(mut body: Body, to: byte_stream::Client) -> Result<(), 
     if length.is_some_and(|length| sent != length) {
         return Err(odd(sent));
     }
-    to.end_request().send().promise.await.map_err(refused)?;
     Ok(())
+}
+
+/// Says that there is no more.
+pub(super) async fn end(to: &byte_stream::Client) -> Result<(), Stopped> {
+    let ended = to.end_request().send().promise.await;
+    ended.map(drop).map_err(refused)
 }

@@ -16,12 +16,12 @@ use super::events::{
     self, Alarm, CustomRequest, Description, EventKind, QueueMessage, QueueResult, RunResult,
     Scheduled,
 };
-use super::http::{describe_request, describe_status};
+use super::http::{describe_refused, describe_request, describe_status};
 use super::metadata::Metadata;
 use crate::drive::Tasks;
 use crate::enrich;
 use crate::error::{Error, Result};
-use crate::fetch::{self, Body, Exchange};
+use crate::fetch::{self, Body, Exchange, Seen};
 use crate::guard::{Connection, Ending};
 use crate::pipeline_capnp::pipeline;
 use crate::session::{self, Answered, CallSpans, Channels, Delivery, Opened, Session, Setting};
@@ -183,7 +183,8 @@ impl Event<'_> {
     /// Over a connection it is sent before this returns; in process its service runs within the future.
     /// Dropping that before it is ready cancels the event. It fails where the service does, or serves no
     /// such events ([`Error::is_unimplemented`](crate::Error::is_unimplemented)), or where the connection is
-    /// lost.
+    /// lost. The span has its outcome in the next turn of the [`Driver`](crate::Driver) at the earliest, which
+    /// may be after the future has given its result.
     pub fn scheduled(self, run: &Scheduled) -> impl Future<Output = Result<RunResult>> + use<> {
         let delivery = self.deliver(EventKind::Scheduled, || run.describe());
         let mut request = delivery.dispatcher().scheduled_request();
@@ -253,15 +254,29 @@ impl Event<'_> {
     /// Delivers it as an HTTP request; gives the response, whose body may still be on its way.
     ///
     /// Over a connection it is sent before this returns, and its body after that. The event lasts until the
-    /// response has been sent; what the service has not read of the request's body then is given up.
-    /// Dropping the future before it is ready, or the response's body before its end, gives up the request.
-    /// It fails as [`scheduled`](Self::scheduled) does.
+    /// response has been sent, and the service has returned; what it has not read of the request's body then
+    /// is given up.
+    ///
+    /// Dropping the future before it is ready, or the response before the end of its body, gives up the
+    /// request. A response that has been read to its end, or has no body, gives up what is left of the
+    /// request's body when it is dropped: a service that has then not returned within one round trip is
+    /// canceled. So hold a response that came early for as long as the upload is to go on. Where nothing is
+    /// left to be sent, the event waits for the service.
+    ///
+    /// Of a body that is being received, 64 KiB may wait to be read before its sender has to wait; of a sender
+    /// that does not wait, 16 MiB: then the body fails ([`Error::is_overloaded`](crate::Error::is_overloaded)),
+    /// and the attribute `capspan.body.refused_writes` of the span counts the writes that were refused. A
+    /// sender that lets go of a response, or of its body, without having ended it is an error here within one
+    /// round trip; one that keeps it, and sends no more, is waited for until the disconnect.
+    ///
+    /// It fails, and its span gets its outcome, as with [`scheduled`](Self::scheduled).
     ///
     /// # Errors
     ///
     /// A URL of more than 32 KiB, more than 512 headers or 64 KiB of them
     /// ([`Error::is_limit`](crate::Error::is_limit)); a method that `schema/` has not, a header that is no
-    /// UTF-8 text ([`Error::is_invalid`](crate::Error::is_invalid)): then nothing is sent.
+    /// UTF-8 text, a body of something that is said to have nothing
+    /// ([`Error::is_invalid`](crate::Error::is_invalid)): then nothing is sent.
     pub fn fetch(
         self,
         request: ::http::Request<Body>,
@@ -278,8 +293,9 @@ impl Event<'_> {
             work,
             end,
             aborts,
-        } = Exchange::begin(&sent.pipeline.get_http(), request, move |status| {
-            spans.with(|span| describe_status(status, is_error, span));
+        } = Exchange::begin(&sent.pipeline.get_http(), request, move |seen| match seen {
+            Seen::Status(status) => spans.with(|span| describe_status(status, is_error, span)),
+            Seen::Refused(count) => spans.with(|span| describe_refused(count, span)),
         })?;
         let answer = delivery.answer(sent.promise);
         let work = async move {

@@ -3,13 +3,16 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use http::StatusCode;
+use http::{Request, StatusCode};
 
 use super::context::EventContext;
 use super::handler::guarded;
 use super::service::Service;
-use crate::fetch::{Responding, Stopped};
-use crate::http_over_capnp_capnp::http_service;
+use crate::fetch::{Body, Received, Responding, Stopped};
+use crate::http_over_capnp_capnp::http_request;
+use crate::http_over_capnp_capnp::http_service::{
+    self, client_request_context, server_request_context,
+};
 use crate::session::{Life, SessionEnd};
 use crate::trace::{Outcome, SpanBuilder, SpanStatus};
 
@@ -31,21 +34,38 @@ impl<S: Service> HttpServer<S> {
         }
     }
 
-    async fn answer(
-        &self,
-        params: http_service::RequestParams,
-        mut results: http_service::RequestResults,
-    ) -> Result<(), Stopped> {
-        let failed = |error: capnp::Error| Stopped::Source(error.into());
-        let received = Responding::receive(&params, &mut results);
-        let (request, responding) = received.map_err(failed)?;
-        drop(params);
+    /// Takes the request, which is the only one.
+    fn take(&self, asked: Asked<'_>) -> capnp::Result<Received> {
+        if self.is_taken.replace(true) {
+            return Err(capnp::Error::failed(
+                "this event has had its request; start another one with startEvent".into(),
+            ));
+        }
+        let life = Rc::downgrade(&self.life);
+        let refuses = move |count| {
+            if let Some(life) = life.upgrade() {
+                life.with_spans(|spans| {
+                    let observed = spans.iter().filter(|span| span.is_observed());
+                    observed.for_each(|span| describe_refused(count, span));
+                });
+            }
+        };
+        let received = Responding::receive(asked.request, asked.context, refuses);
+        let received = received.inspect_err(|error| {
+            let end = SessionEnd::new(Outcome::Exception, Some(error.reason()));
+            self.life.will_end(end);
+        })?;
         self.life.with_spans(|spans| {
             for span in spans.iter().filter(|span| span.is_observed()) {
-                span.set_name(request.method());
-                describe_request(&request, span);
+                span.set_name(received.request.method());
+                describe_request(&received.request, span);
             }
         });
+        Ok(received)
+    }
+
+    async fn answer(&self, request: Request<Body>, responding: Responding) -> Result<(), Stopped> {
+        let failed = |error: capnp::Error| Stopped::Source(error.into());
         let (service, event) = (self.service.clone(), self.event.clone());
         let parent = event.parent().clone();
         let response = guarded(parent.clone(), async {
@@ -62,6 +82,27 @@ impl<S: Service> HttpServer<S> {
         // The response's body is the service's as well.
         let sent = guarded(parent, async { Ok(responding.respond(response).await) });
         sent.await.map_err(failed)?
+    }
+
+    /// Answers it. Dropping this cancels the event.
+    async fn serve(&self, request: Request<Body>, responding: Responding) -> capnp::Result<()> {
+        let mut answer = Box::pin(self.answer(request, responding));
+        // After the answer, so dropped before it: what it drops is no end of its own.
+        let mut answering = Answering {
+            life: &self.life,
+            is_answered: false,
+        };
+        let answered = answer.as_mut().await;
+        answering.is_answered = true;
+        let (outcome, error) = match answered {
+            Ok(()) => return Ok(()),
+            Err(Stopped::Source(error)) => (Outcome::Exception, error),
+            // Who takes no more of the response has given up, and is about to say so.
+            Err(Stopped::Receiver(error)) => (Outcome::Canceled, error),
+        };
+        let end = SessionEnd::new(outcome, Some(error.reason()));
+        self.life.will_end(end);
+        Err(error.into())
     }
 }
 
@@ -107,6 +148,12 @@ pub(super) fn describe_status(
     }
 }
 
+/// Says on a span how many writes of a body have been refused because too much of it waits.
+pub(super) fn describe_refused(count: u64, span: &SpanBuilder) {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    span.set_attribute("capspan.body.refused_writes", count);
+}
+
 /// Given up, unless it was answered.
 struct Answering<'a> {
     life: &'a Life,
@@ -123,33 +170,68 @@ impl Drop for Answering<'_> {
     }
 }
 
+/// What is said of a request.
+struct Asked<'a> {
+    request: capnp::Result<http_request::Reader<'a>>,
+    context: capnp::Result<client_request_context::Client>,
+}
+
+/// What a context of `startRequest` resolves to: there is nothing left to be done.
+struct Done;
+
+impl server_request_context::Server for Done {}
+
 impl<S: Service> http_service::Server for HttpServer<S> {
     async fn request(
         self: Rc<Self>,
         params: http_service::RequestParams,
-        results: http_service::RequestResults,
+        mut results: http_service::RequestResults,
     ) -> capnp::Result<()> {
-        if self.is_taken.replace(true) {
-            return Err(capnp::Error::failed(
-                "this event has had its request; start another one with startEvent".into(),
-            ));
+        let asked = params.get()?;
+        let received = self.take(Asked {
+            request: asked.get_request(),
+            context: asked.get_context(),
+        })?;
+        drop(params);
+        if let Some(stream) = received.stream {
+            results.get().set_request_body(stream);
+            // The caller writes while this call goes on.
+            results.set_pipeline()?;
         }
-        let mut answer = Box::pin(self.answer(params, results));
-        // After the answer, so dropped before it: what it drops is no end of its own.
-        let mut answering = Answering {
-            life: &self.life,
-            is_answered: false,
-        };
-        let answered = answer.as_mut().await;
-        answering.is_answered = true;
-        let (outcome, error) = match answered {
-            Ok(()) => return Ok(()),
-            Err(Stopped::Source(error)) => (Outcome::Exception, error),
-            // Who takes no more of the response has given up, and is about to say so.
-            Err(Stopped::Receiver(error)) => (Outcome::Canceled, error),
-        };
-        self.life
-            .will_end(SessionEnd::new(outcome, Some(error.reason())));
-        Err(error.into())
+        self.serve(received.request, received.responding).await
+    }
+
+    /// What older peers call: it returns at once, and its context stands for the call. As any call in process
+    /// it goes on while somebody waits for it.
+    async fn start_request(
+        self: Rc<Self>,
+        params: http_service::StartRequestParams,
+        mut results: http_service::StartRequestResults,
+    ) -> capnp::Result<()> {
+        let asked = params.get()?;
+        let received = self.take(Asked {
+            request: asked.get_request(),
+            context: asked.get_context(),
+        })?;
+        drop(params);
+        let mut results = results.get();
+        if let Some(stream) = received.stream {
+            results.set_request_body(stream);
+        }
+        results.set_context(capnp_rpc::new_future_client(async move {
+            self.serve(received.request, received.responding).await?;
+            Ok(capnp_rpc::new_client(Done))
+        }));
+        Ok(())
+    }
+
+    async fn connect(
+        self: Rc<Self>,
+        _params: http_service::ConnectParams,
+        _results: http_service::ConnectResults,
+    ) -> capnp::Result<()> {
+        Err(capnp::Error::unimplemented(
+            "connect: tunnels are not served here; an event takes one request".into(),
+        ))
     }
 }

@@ -68,7 +68,12 @@ pub trait Service: 'static {
 
     /// An HTTP request is delivered. Its body may still be on its way, and so may the response's when this
     /// returns: the event lasts until the response has been sent, or given up. What has not been read of the
-    /// request's body then is given up, too.
+    /// request's body then is given up, too. A status below 200 is no response, and fails.
+    ///
+    /// A caller that is gone, or gives up the request, ends this future at once. One that only lets go of the
+    /// request's body and goes on waiting for the response is not noticed, as what it lets go of is nothing
+    /// but a place in a call that has not returned: who reads the body then waits. So do not wait for a body
+    /// without a time of your own.
     fn fetch(
         self: Rc<Self>,
         request: http::Request<Body>,

@@ -321,3 +321,23 @@ fn the_end_of_a_request_does_not_need_the_answer_to_fetch() {
         assert!(answer.unwrap_err().reason().contains("refused"));
     });
 }
+
+/// What it lets go of is a place in a call that has not returned; C++ does not notice it either.
+#[test]
+fn s2_a_caller_that_lets_go_of_the_body_alone_is_waited_for_until_it_gives_up() {
+    at(Place::CONNECTED, async |place| {
+        let (pair, go, got) = reads_later(place);
+        go.set(true);
+        let asked = ask(&pair, None, true);
+        write(&asked.body(), b"abc").await.unwrap();
+        drop(asked.pipeline);
+        pair.settle().await;
+        assert!(got.borrow().is_none());
+        assert!(pair.spans.named("POST").unwrap().is_open());
+        asked.done.abort();
+        drop(asked.http);
+        pair.settle().await;
+        assert_eq!(outcome(&pair.spans, "POST"), Some(Outcome::Canceled));
+        pair.finish().await;
+    });
+}

@@ -18,8 +18,7 @@ interface ByteStream {
   getSubstream @2 (callback :SubstreamCallback, limit :UInt64 = 0xffffffffffffffff)
                -> (substream :ByteStream);
   # A stream that writes to the same place until `limit` bytes have come or it has ended, and tells
-  # `callback` then. Meanwhile nothing is to be written here. For shorter paths. A receiver that
-  # does not know how answers with an error of the kind `unimplemented`; capspan's does.
+  # `callback` then. Meanwhile nothing is to be written here. For shorter paths.
 
   startTls @3 (expectedServerHostname :Text) -> stream;
   # From here on the stream is to be encrypted. Only where it stands for a connection.
