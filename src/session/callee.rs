@@ -116,6 +116,8 @@ impl Drop for SessionServer {
     /// What is to be done comes later, as tables of `capnp-rpc` may be borrowed.
     fn drop(&mut self) {
         if !self.life.is_unreferenced() {
+            // Also if what is dropped meanwhile is the last.
+            self.life.will_end(dropped());
             self.tasks.drop_later(Cancel(self.life.clone()));
         }
     }
@@ -125,8 +127,10 @@ struct Cancel(Rc<Life>);
 
 impl Drop for Cancel {
     fn drop(&mut self) {
-        let reason = "the caller dropped it";
-        self.0
-            .abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
+        self.0.abort(dropped());
     }
+}
+
+fn dropped() -> SessionEnd {
+    SessionEnd::new(Outcome::Canceled, Some("the caller dropped it"))
 }

@@ -2,16 +2,17 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending, ready};
+use std::pin::pin;
 use std::rc::Rc;
 
 use capnp::capability::{Client, FromClientHook, RemotePromise, Response};
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{LocalBoxFuture, Shared};
+use futures::future::{Either, LocalBoxFuture, Shared, select};
 
 use super::channels::Channels;
-use super::life::{Life, SessionEnd, Side};
+use super::life::{CalleesPart, Life, SessionEnd, Side};
 use super::setting::Setting;
 use super::settle::Settle;
 use super::top_level::direct;
@@ -128,11 +129,31 @@ impl Inner {
         }
         let (answered, answer) = oneshot::channel();
         if let Some(session) = &self.session {
-            let asked = session.done_request().send().promise;
+            let mut asked = session.done_request().send().promise;
+            // In process it begins when it is polled, and holds the session until then, whose drop would be
+            // seen too late.
+            let asked = match (&mut asked).now_or_never() {
+                Some(response) => ready(response).left_future(),
+                None => asked.right_future(),
+            };
+            let life = self.life.clone();
             // Waited for to its end, also when nobody wants the answer any more: a call that is
             // finished before its return keeps its slot at both ends of the connection.
             self.tasks.spawn(async move {
-                let _nobody_asks = answered.send(read_done(asked.await));
+                let given_up = async {
+                    match &life {
+                        Some(life) => life.given_up().await,
+                        None => pending().await,
+                    }
+                };
+                let done = match select(asked, pin!(given_up)).await {
+                    Either::Left((response, _)) => read_done(response),
+                    Either::Right(_) => Err(Error::canceled("the session was not open yet")),
+                };
+                if let (Some(life), Ok(_)) = (life, &done) {
+                    life.set_callee(CalleesPart::Over);
+                }
+                let _nobody_asks = answered.send(done);
             });
         }
         let done = async move {
@@ -167,7 +188,12 @@ impl Drop for Inner {
             // Nothing of it is put off, so that the callee sees the order in which all was dropped.
             return;
         };
-        let is_complete = life.is_unreferenced();
+        // What is left of one that is over for the callee is an answer that has arrived, and not been read.
+        let is_complete = life.is_unreferenced() || life.callee() == CalleesPart::Over;
+        if !is_complete {
+            // Also if what is dropped meanwhile is the last.
+            life.will_end(dropped());
+        }
         self.tasks.drop_later(Cancel {
             session,
             canceled: (!is_complete).then_some(life),
@@ -186,10 +212,13 @@ impl Drop for Cancel {
         // session that is complete.
         self.session.take();
         if let Some(life) = self.canceled.take() {
-            let reason = "the caller dropped it";
-            life.abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
+            life.abort(dropped());
         }
     }
+}
+
+fn dropped() -> SessionEnd {
+    SessionEnd::new(Outcome::Canceled, Some("the caller dropped it"))
 }
 
 /// What the calls that open a session give, before any of them is answered.

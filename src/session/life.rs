@@ -1,6 +1,6 @@
 //! The life of one side of a session: its spans are open until it ends, once.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{pending, poll_fn};
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
@@ -60,6 +60,15 @@ impl Side {
     }
 }
 
+/// How far the callee's part of a session is, as the caller knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum CalleesPart {
+    #[default]
+    Opening,
+    Open,
+    Over,
+}
+
 /// One side of a session, or of another event.
 pub(crate) struct Life {
     /// What it is: `session`, or `event`.
@@ -74,6 +83,8 @@ pub(crate) struct Life {
     foreseen: OnceCell<SessionEnd>,
     waiting: Waiting,
     membrane: OnceCell<WeakMembrane>,
+    /// On the caller's side.
+    callee: Cell<CalleesPart>,
     /// The callee's way to the caller's span; cut at the end, so that nothing of the peer is held.
     enricher: Enricher,
     ending: Option<Ending>,
@@ -98,6 +109,7 @@ impl Life {
             foreseen: OnceCell::new(),
             waiting: Waiting::default(),
             membrane: OnceCell::new(),
+            callee: Cell::default(),
             enricher,
             ending: ending.cloned(),
             registration: RefCell::default(),
@@ -210,6 +222,25 @@ impl Life {
             }
         })
         .await
+    }
+
+    /// On the caller's side: how far the callee is.
+    pub(super) fn callee(&self) -> CalleesPart {
+        self.callee.get()
+    }
+
+    /// It has come so far.
+    pub(super) fn set_callee(&self, callee: CalleesPart) {
+        self.callee.set(callee);
+    }
+
+    /// Waits until it has ended before its time and before the service had answered, which may not come. Nobody
+    /// waits for that answer then, and what is pipelined on it gets none.
+    pub(super) async fn given_up(&self) {
+        let end = self.ended().await;
+        if end.outcome() == Outcome::Ok || self.callee() != CalleesPart::Opening {
+            pending().await
+        }
     }
 
     /// Waits until the connection is lost, which does not come if it ends in another way.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use capnp::capability::{Client, RemotePromise, Response};
 
-use super::life::Life;
+use super::life::{CalleesPart, Life};
 use crate::error::Error;
 use crate::pipeline_capnp::{event_dispatcher, pipeline};
 use crate::trace::Outcome;
@@ -105,7 +105,12 @@ impl Future for Settle {
         {
             this.open = None;
             match opened {
-                Ok(answer) => this.answer = Some(answer),
+                Ok(answer) => {
+                    this.answer = Some(answer);
+                    if let Some(life) = &this.life {
+                        life.set_callee(CalleesPart::Open);
+                    }
+                }
                 Err(error) => this.error = this.error.take().or(Some(error)),
             }
         }

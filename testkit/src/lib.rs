@@ -7,6 +7,7 @@
 //! - [`exchange`]: what benches measure, with and without a membrane.
 //! - [`memory`]: how much a piece of work allocates.
 //! - [`service`]: a caller and a callee, in one process or over a connection.
+//! - [`session_model`]: a plain model of events and their spans, and random operations on both.
 //! - [`story`]: what an observer was told, to be compared.
 
 pub mod exchange;
@@ -15,6 +16,7 @@ pub mod membrane;
 pub mod memory;
 pub mod run;
 pub mod service;
+pub mod session_model;
 pub mod story;
 pub mod world;
 

@@ -30,18 +30,27 @@ pub fn shrink(mut sequence: Sequence, fails: impl Fn(&Sequence) -> bool) -> Sequ
     }
 }
 
-/// Delta debugging: leaves out pieces, first half of it, then smaller ones.
 fn fewer_ops(mut sequence: Sequence, fails: impl Fn(&Sequence) -> bool) -> Sequence {
-    let mut piece = sequence.ops.len().div_ceil(2);
+    let layout = sequence.layout.clone();
+    sequence.ops = fewer(sequence.ops, |ops| {
+        let (layout, ops) = (layout.clone(), ops.to_vec());
+        fails(&Sequence { layout, ops })
+    });
+    sequence
+}
+
+/// Delta debugging: leaves out pieces, first half of it, then smaller ones.
+pub fn fewer<T: Clone>(mut ops: Vec<T>, fails: impl Fn(&[T]) -> bool) -> Vec<T> {
+    let mut piece = ops.len().div_ceil(2);
     while piece > 0 {
         let mut left_out = false;
         let mut at = 0;
-        while at < sequence.ops.len() {
-            let mut shorter = sequence.clone();
-            let end = (at + piece).min(shorter.ops.len());
-            shorter.ops.drain(at..end);
+        while at < ops.len() {
+            let mut shorter = ops.clone();
+            let end = (at + piece).min(shorter.len());
+            shorter.drain(at..end);
             if fails(&shorter) {
-                sequence = shorter;
+                ops = shorter;
                 left_out = true;
             } else {
                 at = end;
@@ -53,5 +62,5 @@ fn fewer_ops(mut sequence: Sequence, fails: impl Fn(&Sequence) -> bool) -> Seque
             _ => piece / 2,
         };
     }
-    sequence
+    ops
 }
