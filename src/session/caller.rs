@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
 
 use capnp::capability::{Client, FromClientHook, RemotePromise, Response};
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{LocalBoxFuture, Shared};
+use futures::future::{LocalBoxFuture, Shared, select};
 
 use super::channels::Channels;
 use super::life::{Life, SessionEnd, Side};
@@ -18,6 +19,7 @@ use super::top_level::direct;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
+use crate::guard::Ending;
 use crate::pipeline_capnp::{event_dispatcher, pipeline, rpc_session};
 use crate::trace::{Outcome, SpanBuilder};
 use crate::wire;
@@ -58,6 +60,7 @@ struct Inner {
     session: Option<rpc_session::Client>,
     /// Where the session is observed on this side.
     life: Option<Rc<Life>>,
+    ending: Option<Ending>,
     done: RefCell<Option<Done>>,
     tasks: Tasks,
 }
@@ -98,11 +101,15 @@ impl Inner {
         }
         let (answered, answer) = oneshot::channel();
         if let Some(session) = &self.session {
-            let asked = session.done_request().send().promise;
+            let (asked, ending) = (session.done_request().send().promise, self.ending.clone());
             // Waited for to its end, also when nobody wants the answer any more: a call that is
             // finished before its return keeps its slot at both ends of the connection.
             self.tasks.spawn(async move {
-                let _nobody_asks = answered.send(read_done(asked.await));
+                let end = read_done(asked.await).map_err(|error| match ending {
+                    Some(ending) => ending.lost_or(error),
+                    None => error,
+                });
+                let _nobody_asks = answered.send(end);
             });
         }
         let done = async move {
@@ -197,13 +204,20 @@ pub(crate) fn open<C: FromClientHook>(
         None => Client::new(direct(top_level.hook)),
     };
     let tasks = setting.tasks;
-    tasks.spawn(Settle::new(start, open, life.clone()));
+    let settle = Settle::new(start, open, life.clone());
+    match setting.ending.cloned() {
+        None => tasks.spawn(settle),
+        Some(ending) => tasks.spawn(async move {
+            let _whichever_is_first = select(settle, pin!(ending.stopped())).await;
+        }),
+    }
     Session {
         top_level: C::new(top_level.hook),
         handle: SessionHandle {
             inner: Rc::new(Inner {
                 session: Some(session),
                 life,
+                ending: setting.ending.cloned(),
                 done: RefCell::default(),
                 tasks: tasks.clone(),
             }),

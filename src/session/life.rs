@@ -1,7 +1,7 @@
 //! The life of one side of a session: its spans are open until it ends, once.
 
 use std::cell::{OnceCell, RefCell};
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
@@ -187,6 +187,14 @@ impl Life {
         }
     }
 
+    /// What a call that was to reach it failed with: that its connection is lost, where it is.
+    pub(crate) fn lost_or(&self, error: Error) -> Error {
+        match &self.ending {
+            Some(ending) => ending.lost_or(error),
+            None => error,
+        }
+    }
+
     /// When it is complete, it ends like this. Of several the first one counts.
     pub(crate) fn will_end(&self, end: SessionEnd) {
         let _only_the_first = self.foreseen.set(end);
@@ -210,13 +218,6 @@ impl Life {
             }
         })
         .await
-    }
-
-    /// Waits until the connection is lost, which does not come if it ends in another way.
-    pub(crate) async fn lost(&self) {
-        if self.ended().await.outcome() != Outcome::Disconnected {
-            pending().await
-        }
     }
 
     /// Lets `waker` be told of the end, which has not come yet.
