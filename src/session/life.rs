@@ -158,6 +158,15 @@ impl Life {
     ///
     /// Only from a clean turn: what is revoked is dropped here.
     pub(crate) fn abort(&self, end: SessionEnd) {
+        // A panic takes the whole connection: its calls are dropped before that is known to be over.
+        let is_torn = end.outcome == Outcome::Canceled && std::thread::panicking();
+        let end = match &self.ending {
+            Some(_) if is_torn => {
+                let reason = "a panic took the connection";
+                SessionEnd::new(Outcome::Disconnected, Some(reason))
+            }
+            _ => end,
+        };
         let error = self.end_error(&end);
         // The spans first: they are to say why, and not that all is complete.
         if self.close(end, None)

@@ -1,4 +1,4 @@
-//! An observer that notes what was known of the connection when a span was closed.
+//! An observer that notes whether the connection was known to be over when a span was closed.
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
@@ -60,7 +60,9 @@ impl Observer for Known {
 
     fn closed(&self, span: &SpanRecord) {
         Observer::closed(&self.spans, span);
-        let closed = (span.clone(), self.is_over());
+        // A panic in a call drops others before the connection is known to be over.
+        let was_over = self.is_over() || std::thread::panicking();
+        let closed = (span.clone(), was_over);
         self.inner.closed.borrow_mut().push(closed);
     }
 }

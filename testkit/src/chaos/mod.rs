@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use capspan::Tasks;
 use capspan::guard::Connection;
 use capspan::pipeline::{Callee, Pipeline, Service};
-use capspan::trace::{MemoryObserver, Outcome, SpanBuilder, SpanKind, Tracer};
+use capspan::trace::{MemoryObserver, Outcome, SpanBuilder, SpanKind, SpanRecord, Tracer};
 use futures::FutureExt;
 use tokio::task::{JoinHandle, spawn_local};
 
@@ -113,24 +113,15 @@ impl Scene {
         self.connections[side as usize].is_finished()
     }
 
-    /// Makes sure that all is over, and that nothing is left: each span was opened once and closed once;
-    /// those of a side that were open when it was told of the end are `disconnected`, the others stayed as
-    /// they were; and no object, stream, task or service is alive. The connection must be over by now, or
-    /// nothing must be under way.
+    /// Makes sure that all is over, and that nothing is left: each span was opened once and closed once, and
+    /// no object, stream, task or service is alive. The connection must be over by now, or nothing must be
+    /// under way.
     ///
     /// # Panics
     ///
     /// Where that is not so.
     pub async fn finish(self) {
-        self.request.end();
-        until_idle().await;
-        story::assert_closed_once(&self.spans);
-        let alive = (self.world.live(), self.outside.live());
-        assert_eq!(
-            alive,
-            (0, 0),
-            "objects of the callee, and the caller, are alive"
-        );
+        self.assert_over().await;
         let Self {
             pipeline,
             tasks,
@@ -150,27 +141,46 @@ impl Scene {
         }
     }
 
+    /// Makes sure that each span was opened once and closed once, and that no object is alive.
+    ///
+    /// # Panics
+    ///
+    /// Where that is not so.
+    pub async fn assert_over(&self) {
+        self.request.end();
+        until_idle().await;
+        story::assert_closed_once(&self.spans);
+        let alive = [&self.world, &self.outside].map(World::live);
+        assert_eq!(alive, [0, 0], "objects of the callee, and the caller");
+    }
+
     /// Does this side know that the connection is over?
     pub fn knows(&self, side: Side) -> bool {
         self.known[side as usize].is_over()
     }
 
     /// Makes sure that each span that closed when its side knew that the connection is over closed
-    /// `disconnected`, and that others closed as `without` says, which would be so without a cut.
+    /// `disconnected`, and that of no other this is said; `is_possible` says whether it may have closed so.
     ///
     /// # Panics
     ///
     /// Where that is not so.
-    pub fn assert_outcomes(&self, without: impl Fn(&str) -> Outcome) {
+    pub fn assert_outcomes(&self, is_possible: impl Fn(&SpanRecord, Outcome) -> bool) {
         for side in Side::BOTH {
             for (span, was_over) in self.known[side as usize].closed() {
-                let wanted = match was_over {
-                    true => Outcome::Disconnected,
-                    false => without(span.name()),
-                };
                 // The request is the application's own.
-                let outcome = span.outcome().unwrap_or(wanted);
-                assert_eq!(outcome, wanted, "{} of the {side:?}", span.name());
+                let Some(outcome) = span.outcome() else {
+                    continue;
+                };
+                let is_lost = outcome == Outcome::Disconnected;
+                assert_eq!(
+                    is_lost,
+                    was_over,
+                    "{} of the {side:?}: {outcome:?}",
+                    span.name()
+                );
+                let is_right = is_lost || is_possible(&span, outcome);
+                assert!(is_right, "{} of the {side:?}: {outcome:?}", span.name());
             }
         }
     }

@@ -4,14 +4,18 @@ use std::cell::RefCell;
 use std::future::pending;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use capnp::capability::{Client, FromClientHook};
+use capspan::fetch::Body;
 use capspan::pipeline::{CustomEvent, EventContext, RunResult, Scheduled, Service};
+use futures::stream;
+use http::{Request, Response};
 use tokio::task::spawn_local;
 
 use crate::testkit_capnp::thing;
 use crate::world::World;
 
-/// Takes sessions, scheduled runs and custom events.
+/// Takes sessions, scheduled runs, HTTP requests and custom events.
 pub struct Desks {
     world: World,
     _alive: Rc<()>,
@@ -50,12 +54,34 @@ impl Service for Desks {
         Ok(RunResult::Done)
     }
 
-    /// Calls what it is given, and gives a new object.
+    /// Echoes a body; of `/endless`, sends one that never ends and holds an object.
+    async fn fetch(
+        self: Rc<Self>,
+        request: Request<Body>,
+        event: EventContext,
+    ) -> capnp::Result<Response<Body>> {
+        event.enricher().set_attribute("app.asked", true);
+        if request.uri().path() != "/endless" {
+            return Ok(Response::new(request.into_body()));
+        }
+        let object = self.world.thing();
+        Ok(Response::new(Body::stream(stream::repeat_with(
+            move || {
+                let _held = &object;
+                Ok(Bytes::from_static(&[7; 10_000]))
+            },
+        ))))
+    }
+
+    /// Calls what it is given, and gives a new object; panics if it is called "panic".
     async fn custom(
         self: Rc<Self>,
         mut custom: CustomEvent,
         event: EventContext,
     ) -> capnp::Result<()> {
+        if custom.name() == "panic" {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
         let given: thing::Client = custom.payload()?.get_as_capability()?;
         given.number_request().send().promise.await?;
         event.enricher().set_name("custom, renamed");
