@@ -6,6 +6,7 @@
 //!
 //! - [`Pipeline`], [`Event`]: the caller's side.
 //! - [`Callee`], [`Service`], [`EventContext`]: the callee's side.
+//! - [`EventLimits`]: how many events a peer may have at once.
 //! - [`Metadata`]: what travels with an event.
 //! - `events`: the kinds of events other than sessions, and what each brings.
 //! - `dispatcher`, `handler`, `http`: how an event gets to its service.
@@ -17,6 +18,7 @@ mod dispatcher;
 mod events;
 mod handler;
 mod http;
+mod limits;
 mod metadata;
 mod service;
 
@@ -27,5 +29,6 @@ pub use events::{
     Alarm, CustomEvent, CustomRequest, CustomResponse, EventKind, QueueBatch, QueueDisposition,
     QueueMessage, QueueResult, RunResult, Scheduled,
 };
+pub use limits::{EventLimits, RefusedEvents};
 pub use metadata::Metadata;
 pub use service::Service;

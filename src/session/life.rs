@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 
 use super::call_spans::Parents;
 use super::channels::Channels;
+use super::room::Place;
 use crate::enrich::Enricher;
 use crate::error::Error;
 use crate::guard::{Ending, OnEnd, Registration};
@@ -78,6 +79,7 @@ pub(crate) struct Life {
     enricher: Enricher,
     ending: Option<Ending>,
     registration: RefCell<Option<Registration>>,
+    place: RefCell<Option<Place>>,
 }
 
 impl Life {
@@ -101,6 +103,7 @@ impl Life {
             enricher,
             ending: ending.cloned(),
             registration: RefCell::default(),
+            place: RefCell::default(),
         });
         if let Some(ending) = ending {
             match ending.reason() {
@@ -113,6 +116,13 @@ impl Life {
             }
         }
         life
+    }
+
+    /// Keeps a place until the end.
+    pub(crate) fn occupy(&self, place: Option<Place>) {
+        if self.end.get().is_none() {
+            self.place.replace(place);
+        }
     }
 
     /// What is revoked when it ends before its time. To be set once.
@@ -245,6 +255,7 @@ impl Life {
             return false;
         }
         self.registration.take();
+        self.place.take();
         self.enricher.cut();
         self.close_spans(&end, at);
         self.waiting.wake();

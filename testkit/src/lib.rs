@@ -3,6 +3,7 @@
 //! - [`world`]: the objects of a service, counted, with a gate that holds answers back.
 //! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
 //! - [`cut`]: connections in memory that are cut at a byte.
+//! - [`abuse`]: hostile callers and callees.
 //! - [`chaos`]: a caller and a callee over such a connection.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
 //! - [`membrane`]: what the tests of the membrane are made of.
@@ -11,6 +12,7 @@
 //! - [`service`]: a caller and a callee, in one process or over a connection.
 //! - [`story`]: what an observer was told, to be compared.
 
+pub mod abuse;
 pub mod chaos;
 pub mod cut;
 pub mod exchange;

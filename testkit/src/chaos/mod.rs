@@ -13,7 +13,7 @@ use futures::FutureExt;
 use tokio::task::{JoinHandle, spawn_local};
 
 use known::Known;
-pub use service::Desks;
+pub use service::{Desks, Kept};
 
 use crate::cut::{Cut, Watch, cut_link};
 use crate::run::until_idle;

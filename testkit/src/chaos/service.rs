@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::pending;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use capnp::capability::{Client, FromClientHook};
@@ -18,6 +18,7 @@ use crate::world::World;
 /// Takes sessions, scheduled runs, HTTP requests and custom events.
 pub struct Desks {
     world: World,
+    kept: Kept,
     _alive: Rc<()>,
 }
 
@@ -26,7 +27,28 @@ impl Desks {
     pub fn new(world: &World, alive: Rc<()>) -> Self {
         Self {
             world: world.clone(),
+            kept: Kept::default(),
             _alive: alive,
+        }
+    }
+
+    /// What its sessions keep.
+    pub fn kept(&self) -> Kept {
+        self.kept.clone()
+    }
+}
+
+type Stored = RefCell<Vec<thing::Client>>;
+
+/// What sessions have been given to keep.
+#[derive(Clone, Default)]
+pub struct Kept(Rc<RefCell<Vec<Weak<Stored>>>>);
+
+impl Kept {
+    /// Lets go of all of it: who keeps a capability of its own is a circle that nobody else can end.
+    pub fn forget(&self) {
+        for stored in self.0.take().iter().filter_map(Weak::upgrade) {
+            drop(stored.take());
         }
     }
 }
@@ -34,12 +56,14 @@ impl Desks {
 impl Service for Desks {
     async fn open_session(self: Rc<Self>, event: EventContext) -> capnp::Result<Client> {
         event.enricher().set_attribute("app.opened", true);
+        let stored = Rc::default();
+        self.kept.0.borrow_mut().push(Rc::downgrade(&stored));
         let desk: thing::Client = capnp_rpc::new_client(Desk {
             event,
             world: self.world.clone(),
             // Counts as one of the world's.
             _object: self.world.thing(),
-            stored: RefCell::default(),
+            stored,
         });
         Ok(Client::new(desk.into_client_hook()))
     }
@@ -96,7 +120,7 @@ struct Desk {
     event: EventContext,
     world: World,
     _object: thing::Client,
-    stored: RefCell<Vec<thing::Client>>,
+    stored: Rc<Stored>,
 }
 
 impl thing::Server for Desk {
