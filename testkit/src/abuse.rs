@@ -122,7 +122,7 @@ impl<S: Service> Served<S> {
     }
 }
 
-/// A callee that keeps what it is given.
+/// A callee that keeps what it is given; its runs never end.
 #[derive(Clone, Default)]
 pub struct Keeper {
     /// The enrichers that came with events.
@@ -184,6 +184,14 @@ impl event_dispatcher::Server for Keeper {
         let thing = self.world.thing().into_client_hook();
         results.init_top_level().set_as_capability(thing);
         Ok(())
+    }
+
+    async fn scheduled(
+        self: Rc<Self>,
+        _params: event_dispatcher::ScheduledParams,
+        _results: event_dispatcher::ScheduledResults,
+    ) -> capnp::Result<()> {
+        std::future::pending().await
     }
 }
 
