@@ -23,7 +23,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("drive", &["error", "clock"]),
     ("trace", &["error", "clock"]),
     ("membrane", &["error", "clock", "slots", "waiting", "drive"]),
-    ("guard", &["error"]),
+    ("guard", &["error", "waiting"]),
     ("wire", &["trace_capnp", "pipeline_capnp", "error", "trace"]),
     (
         "fetch",

@@ -115,6 +115,7 @@ impl Future for ConnectionDriver {
         let result = std::task::ready!(Pin::new(&mut self.system).poll(cx));
         self.ending
             .end(Error::disconnected("the connection is over"));
+        self.ending.stop();
         Poll::Ready(result.map_err(Error::from))
     }
 }
@@ -127,6 +128,7 @@ impl Drop for ConnectionDriver {
         // to disconnect: then it lets its tables go.
         let mut cx = Context::from_waker(Waker::noop());
         let _ = Pin::new(&mut self.disconnector).poll(&mut cx);
+        self.ending.stop();
     }
 }
 

@@ -1,12 +1,15 @@
 //! The end of a connection, and who is told of it.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
+use std::task::Poll;
 
 use slab::Slab;
 
 use crate::error::Error;
+use crate::waiting::Waiting;
 
 /// The end of one connection: whether it has come, and why. Clones share it.
 #[derive(Clone, Default)]
@@ -18,6 +21,8 @@ pub struct Ending {
 struct Inner {
     reason: OnceCell<Error>,
     watchers: RefCell<Slab<Weak<dyn OnEnd>>>,
+    has_stopped: Cell<bool>,
+    waiting: Waiting,
 }
 
 /// What has to end with a connection.
@@ -38,12 +43,40 @@ impl Ending {
         self.inner.reason.get()
     }
 
+    /// That the connection is lost, where it is: what calls over it fail with then may say anything.
+    pub(crate) fn lost_or(&self, error: Error) -> Error {
+        match self.reason() {
+            Some(lost) if !error.is_disconnected() => lost.clone(),
+            _ => error,
+        }
+    }
+
     /// Lets `watcher` be told. If the end has come already it never is: ask [`reason`](Self::reason).
     pub(crate) fn register(&self, watcher: Weak<dyn OnEnd>) -> Registration {
         Registration {
             ending: Rc::downgrade(&self.inner),
             key: self.inner.watchers.borrow_mut().insert(watcher),
         }
+    }
+
+    /// Waits until nothing runs the connection any more. `capnp-rpc` leaves calls unanswered then whose
+    /// pipelines are held.
+    pub(crate) async fn stopped(&self) {
+        let mut waiter = self.inner.waiting.waiter();
+        poll_fn(|cx| {
+            if self.inner.has_stopped.get() {
+                return Poll::Ready(());
+            }
+            waiter.wait(cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Nothing runs the connection any more, which has ended.
+    pub(super) fn stop(&self) {
+        self.inner.has_stopped.set(true);
+        self.inner.waiting.wake();
     }
 
     /// Ends the connection for all who have part in it. Of several reasons the first one counts.

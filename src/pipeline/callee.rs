@@ -7,6 +7,7 @@ use capnp::capability::{Client, FromClientHook};
 
 use super::EventKind;
 use super::dispatcher::{Dispatcher, Started};
+use super::limits::{EventLimits, Refusals, RefusedEvents, Rooms};
 use super::metadata::Metadata;
 use super::service::Service;
 use crate::drive::Tasks;
@@ -28,6 +29,8 @@ pub(super) struct Shared<S> {
     pub(super) session_name: Box<str>,
     call_spans: Option<CallSpans>,
     pub(super) tasks: Tasks,
+    event_limits: EventLimits,
+    refusals: Refusals,
 }
 
 impl<S: Service> Callee<S> {
@@ -44,6 +47,8 @@ impl<S: Service> Callee<S> {
                 session_name: "session".into(),
                 call_spans: None,
                 tasks: tasks.clone(),
+                event_limits: EventLimits::default(),
+                refusals: Refusals::default(),
             }),
         }
     }
@@ -79,6 +84,17 @@ impl<S: Service> Callee<S> {
         self.with(|shared| shared.call_spans = Some(calls))
     }
 
+    /// How many events each peer may have at once. Callers in this process may have as many as they like.
+    #[must_use]
+    pub fn event_limits(self, limits: EventLimits) -> Self {
+        self.with(|shared| shared.event_limits = limits)
+    }
+
+    /// What its limits have refused so far.
+    pub fn refused(&self) -> RefusedEvents {
+        self.shared.refusals.counts()
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Shared<S>)) -> Self {
         // Shared only by pipelines that were made before, which stay as they are.
         change(Rc::make_mut(&mut self.shared));
@@ -100,6 +116,17 @@ impl<S: Service> Callee<S> {
         capnp_rpc::new_client(PipelineServer {
             shared: self.shared.clone(),
             ending: ending.cloned(),
+            rooms: match ending {
+                Some(_) => {
+                    let Shared {
+                        event_limits,
+                        refusals,
+                        ..
+                    } = &*self.shared;
+                    Rooms::of_a_peer(*event_limits, refusals)
+                }
+                None => Rooms::default(),
+            },
         })
     }
 }
@@ -154,6 +181,8 @@ impl<S> Clone for Shared<S> {
             session_name: self.session_name.clone(),
             call_spans: self.call_spans.clone(),
             tasks: self.tasks.clone(),
+            event_limits: self.event_limits,
+            refusals: self.refusals.clone(),
         }
     }
 }
@@ -162,6 +191,7 @@ impl<S> Clone for Shared<S> {
 struct PipelineServer<S> {
     shared: Rc<Shared<S>>,
     ending: Option<Ending>,
+    rooms: Rooms,
 }
 
 impl<S: Service> pipeline::Server for PipelineServer<S> {
@@ -170,6 +200,7 @@ impl<S: Service> pipeline::Server for PipelineServer<S> {
         params: pipeline::StartEventParams,
         mut results: pipeline::StartEventResults,
     ) -> Result<(), capnp::Error> {
+        let place = self.rooms.announce()?;
         let params = params.get()?;
         let metadata = Metadata::read(params.get_metadata()?)?;
         let enricher = match params.get_enricher() {
@@ -181,7 +212,12 @@ impl<S: Service> pipeline::Server for PipelineServer<S> {
         let dispatcher: event_dispatcher::Client = capnp_rpc::new_client(Dispatcher::new(
             self.shared.clone(),
             self.ending.clone(),
-            Started { metadata, enricher },
+            self.rooms.clone(),
+            Started {
+                metadata,
+                enricher,
+                _place: place,
+            },
         ));
         results.get().set_dispatcher(dispatcher);
         Ok(())

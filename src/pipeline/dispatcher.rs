@@ -11,43 +11,66 @@ use super::callee::Shared;
 use super::context::EventContext;
 use super::events::{self, CustomEvent, Description, EventKind, QueueBatch, Scheduled};
 use super::handler::{Handler, guarded};
+use super::limits::Rooms;
 use super::metadata::Metadata;
 use super::service::Service;
 use crate::enrich::Enricher;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::guard::Ending;
 use crate::pipeline_capnp::event_dispatcher::{self, open_session_results};
-use crate::session::{CalleeSession, OneCall, Opening};
+use crate::session::{CalleeSession, OneCall, Opening, Place};
 use crate::trace::{Outcome, SpanStatus};
 
 /// What `startEvent` announced.
 pub(super) struct Started {
     pub(super) metadata: Metadata,
     pub(super) enricher: Enricher,
+    /// Until it has been delivered.
+    pub(super) _place: Option<Place>,
 }
 
 pub(super) struct Dispatcher<S> {
     shared: Rc<Shared<S>>,
     ending: Option<Ending>,
+    rooms: Rooms,
     /// Taken by the event.
     started: RefCell<Option<Started>>,
+    /// Why there was no room for it.
+    refused: RefCell<Option<Error>>,
 }
 
 impl<S> Dispatcher<S> {
-    pub(super) fn new(shared: Rc<Shared<S>>, ending: Option<Ending>, started: Started) -> Self {
+    pub(super) fn new(
+        shared: Rc<Shared<S>>,
+        ending: Option<Ending>,
+        rooms: Rooms,
+        started: Started,
+    ) -> Self {
         Self {
             shared,
             ending,
+            rooms,
             started: RefCell::new(Some(started)),
+            refused: RefCell::default(),
         }
     }
 
-    fn take(&self) -> capnp::Result<Started> {
-        self.started.take().ok_or_else(|| {
+    /// The event, and its place among those that are under way.
+    fn take(&self) -> capnp::Result<(Started, Option<Place>)> {
+        let started = self.started.take().ok_or_else(|| {
             capnp::Error::failed(
                 "this dispatcher has delivered its event; start another one with startEvent".into(),
             )
-        })
+        })?;
+        match self.rooms.open() {
+            Ok(place) => Ok((started, place)),
+            Err(error) => {
+                // There may be room later.
+                self.started.replace(Some(started));
+                self.refused.replace(Some(error.clone()));
+                Err(error.into())
+            }
+        }
     }
 
     /// What is told of an event. One that can't be read is told of by its kind; its handler says what is
@@ -77,7 +100,10 @@ impl<S> Dispatcher<S> {
     where
         S: Service,
     {
-        let Started { metadata, enricher } = self.take()?;
+        let (started, place) = self.take()?;
+        let Started {
+            metadata, enricher, ..
+        } = started;
         let shared = &self.shared;
         let spans = shared.open_spans(&metadata.parents, &described.name);
         for span in spans.iter().filter(|span| span.is_observed()) {
@@ -85,6 +111,7 @@ impl<S> Dispatcher<S> {
         }
         let setting = shared.setting(described.kind, self.ending.as_ref());
         let (run, membrane) = OneCall::begin(spans, enricher, &setting);
+        run.life().occupy(place);
         let event = EventContext::new(metadata, run.life());
         let handler = Handler::new(shared.service.clone(), event, run.life());
         let handler: event_dispatcher::Client = membrane.export_server(handler);
@@ -102,21 +129,24 @@ impl<S> Dispatcher<S> {
 impl<S> Drop for Dispatcher<S> {
     /// An event that was announced and never delivered is told of, too.
     fn drop(&mut self) {
-        let Some(Started { metadata, enricher }) = self.started.take() else {
+        let Some(started) = self.started.take() else {
             return;
         };
+        let Started {
+            metadata, enricher, ..
+        } = started;
         self.shared.tasks.drop_later(enricher);
         if !self.shared.is_observed() {
             return;
         }
         let lost = self.ending.as_ref().and_then(Ending::reason);
-        let (outcome, status) = match lost {
-            Some(reason) => (
-                Outcome::Disconnected,
-                Some(SpanStatus::error(reason.reason())),
-            ),
-            None => (Outcome::Canceled, None),
+        let refused = self.refused.take();
+        let (outcome, reason) = match (lost, &refused) {
+            (Some(lost), _) => (Outcome::Disconnected, Some(lost)),
+            (None, Some(refused)) => (Outcome::Overloaded, Some(refused)),
+            (None, None) => (Outcome::Canceled, None),
         };
+        let status = reason.map(|reason| SpanStatus::error(reason.reason()));
         let spans = self.shared.open_spans(&metadata.parents, "event");
         for span in spans.iter() {
             span.conclude(outcome, status.clone(), None);
@@ -130,7 +160,10 @@ impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
         _params: event_dispatcher::OpenSessionParams,
         mut results: event_dispatcher::OpenSessionResults,
     ) -> capnp::Result<()> {
-        let Started { metadata, enricher } = self.take()?;
+        let (started, place) = self.take()?;
+        let Started {
+            metadata, enricher, ..
+        } = started;
         let spans = self
             .shared
             .open_spans(&metadata.parents, &self.shared.session_name);
@@ -138,6 +171,7 @@ impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
             .shared
             .setting(EventKind::Session, self.ending.as_ref());
         let opening = Opening::begin(spans, enricher, &setting);
+        opening.life().occupy(place);
         let event = EventContext::new(metadata, opening.life());
         let parent = event.parent().clone();
         let service = self.shared.service.clone();

@@ -6,6 +6,7 @@
 //!
 //! - [`Pipeline`], [`Event`]: the caller's side.
 //! - [`Callee`], [`Service`], [`EventContext`]: the callee's side.
+//! - [`EventLimits`]: how many events a peer may have at once.
 //! - [`Metadata`]: what travels with an event.
 //! - [`ClientProvider`]: a service or a capability at hand, for whoever makes one call on it.
 //! - `events`: the kinds of events other than sessions, and what each brings.
@@ -18,6 +19,7 @@ mod dispatcher;
 mod events;
 mod handler;
 mod http;
+mod limits;
 mod metadata;
 mod provider;
 mod service;
@@ -29,6 +31,7 @@ pub use events::{
     Alarm, CustomEvent, CustomRequest, CustomResponse, EventKind, QueueBatch, QueueDisposition,
     QueueMessage, QueueResult, RunResult, Scheduled,
 };
+pub use limits::{EventLimits, RefusedEvents};
 pub use metadata::Metadata;
 pub use provider::{Binding, CallOptions, ClientProvider, Path, Property, Provided, Stub};
 pub use service::Service;

@@ -19,6 +19,7 @@ use super::top_level::direct;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
+use crate::guard::Ending;
 use crate::pipeline_capnp::{event_dispatcher, pipeline, rpc_session};
 use crate::trace::{Outcome, SpanBuilder, SpanParent, SpanUpdate};
 use crate::wire;
@@ -59,6 +60,7 @@ struct Inner {
     session: Option<rpc_session::Client>,
     /// Where the session is observed on this side.
     life: Option<Rc<Life>>,
+    ending: Option<Ending>,
     done: RefCell<Option<Done>>,
     tasks: Tasks,
 }
@@ -136,7 +138,7 @@ impl Inner {
                 Some(response) => ready(response).left_future(),
                 None => asked.right_future(),
             };
-            let life = self.life.clone();
+            let (life, ending) = (self.life.clone(), self.ending.clone());
             // Waited for to its end, also when nobody wants the answer any more: a call that is
             // finished before its return keeps its slot at both ends of the connection.
             self.tasks.spawn(async move {
@@ -147,7 +149,12 @@ impl Inner {
                     }
                 };
                 let done = match select(asked, pin!(given_up)).await {
-                    Either::Left((response, _)) => read_done(response),
+                    Either::Left((response, _)) => {
+                        read_done(response).map_err(|error| match ending {
+                            Some(ending) => ending.lost_or(error),
+                            None => error,
+                        })
+                    }
                     Either::Right(_) => Err(Error::canceled("the session was not open yet")),
                 };
                 if let (Some(life), Ok(_)) = (life, &done) {
@@ -256,13 +263,20 @@ pub(crate) fn open<C: FromClientHook>(
         None => Client::new(direct(top_level.hook)),
     };
     let tasks = setting.tasks;
-    tasks.spawn(Settle::new(start, open, life.clone()));
+    let settle = Settle::new(start, open, life.clone());
+    match setting.ending.cloned() {
+        None => tasks.spawn(settle),
+        Some(ending) => tasks.spawn(async move {
+            let _whichever_is_first = select(settle, pin!(ending.stopped())).await;
+        }),
+    }
     Session {
         top_level: C::new(top_level.hook),
         handle: SessionHandle {
             inner: Rc::new(Inner {
                 session: Some(session),
                 life,
+                ending: setting.ending.cloned(),
                 done: RefCell::default(),
                 tasks: tasks.clone(),
             }),

@@ -15,6 +15,7 @@ use super::setting::Setting;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
+use crate::guard::Ending;
 use crate::pipeline_capnp::{event_dispatcher, pipeline};
 use crate::trace::{Outcome, SpanBuilder};
 
@@ -27,6 +28,7 @@ pub(crate) struct Delivery {
     dispatcher: event_dispatcher::Client,
     /// Until it has been answered.
     life: Option<Rc<Life>>,
+    ending: Option<Ending>,
     tasks: Tasks,
 }
 
@@ -51,6 +53,7 @@ impl Delivery {
             dispatcher: membrane.export(start.pipeline.get_dispatcher()),
             start: Some(start),
             life: Some(life),
+            ending: setting.ending.cloned(),
             tasks: setting.tasks.clone(),
         }
     }
@@ -80,18 +83,18 @@ impl Delivery {
         self.life.take()
     }
 
-    /// What is pipelined on a call needs that call until it is answered, or the connection is lost.
+    /// What is pipelined on a call needs that call until it is answered, or never will be.
     fn let_go_of_start(&mut self) {
         if let Some(mut start) = self.start.take() {
-            let life = self.life.clone();
+            let ending = self.ending.clone();
             self.tasks.spawn(async move {
-                let lost = async {
-                    match life {
-                        Some(life) => life.lost().await,
+                let stopped = async {
+                    match ending {
+                        Some(ending) => ending.stopped().await,
                         None => pending().await,
                     }
                 };
-                let _whichever_is_first = select(&mut start.promise, pin!(lost)).await;
+                let _whichever_is_first = select(&mut start.promise, pin!(stopped)).await;
             });
         }
     }
@@ -237,6 +240,10 @@ impl<T: Owned> Future for Answer<T> {
             Err(error) => {
                 // Where the event could not even be started, that is why.
                 let error = Error::from(this.start_error.take().unwrap_or(error));
+                let error = match &this.delivery.life {
+                    Some(life) => life.lost_or(error),
+                    None => error,
+                };
                 this.fail(&error);
                 Poll::Ready(Err(error))
             }

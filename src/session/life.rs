@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 
 use super::call_spans::Parents;
 use super::channels::Channels;
+use super::room::Place;
 use crate::enrich::Enricher;
 use crate::error::Error;
 use crate::guard::{Ending, OnEnd, Registration};
@@ -89,6 +90,7 @@ pub(crate) struct Life {
     enricher: Enricher,
     ending: Option<Ending>,
     registration: RefCell<Option<Registration>>,
+    place: RefCell<Option<Place>>,
 }
 
 impl Life {
@@ -113,6 +115,7 @@ impl Life {
             enricher,
             ending: ending.cloned(),
             registration: RefCell::default(),
+            place: RefCell::default(),
         });
         if let Some(ending) = ending {
             match ending.reason() {
@@ -125,6 +128,13 @@ impl Life {
             }
         }
         life
+    }
+
+    /// Keeps a place until the end.
+    pub(crate) fn occupy(&self, place: Option<Place>) {
+        if self.end.get().is_none() {
+            self.place.replace(place);
+        }
     }
 
     /// What is revoked when it ends before its time. To be set once.
@@ -170,6 +180,15 @@ impl Life {
     ///
     /// Only from a clean turn: what is revoked is dropped here.
     pub(crate) fn abort(&self, end: SessionEnd) {
+        // A panic takes the whole connection: its calls are dropped before that is known to be over.
+        let is_torn = end.outcome == Outcome::Canceled && std::thread::panicking();
+        let end = match &self.ending {
+            Some(_) if is_torn => {
+                let reason = "a panic took the connection";
+                SessionEnd::new(Outcome::Disconnected, Some(reason))
+            }
+            _ => end,
+        };
         let error = self.end_error(&end);
         // The spans first: they are to say why, and not that all is complete.
         if self.close(end, None)
@@ -196,6 +215,14 @@ impl Life {
             Some(_) => Outcome::Disconnected,
             None if error.is_overloaded() => Outcome::Overloaded,
             None => Outcome::Exception,
+        }
+    }
+
+    /// What a call that was to reach it failed with: that its connection is lost, where it is.
+    pub(crate) fn lost_or(&self, error: Error) -> Error {
+        match &self.ending {
+            Some(ending) => ending.lost_or(error),
+            None => error,
         }
     }
 
@@ -243,13 +270,6 @@ impl Life {
         }
     }
 
-    /// Waits until the connection is lost, which does not come if it ends in another way.
-    pub(crate) async fn lost(&self) {
-        if self.ended().await.outcome() != Outcome::Disconnected {
-            pending().await
-        }
-    }
-
     /// Lets `waker` be told of the end, which has not come yet.
     pub(crate) fn wait(&self, place: &mut Option<usize>, waker: &Waker) {
         self.waiting.wait(place, waker);
@@ -266,6 +286,7 @@ impl Life {
             return false;
         }
         self.registration.take();
+        self.place.take();
         self.enricher.cut();
         self.close_spans(&end, at);
         self.waiting.wake();

@@ -10,6 +10,7 @@
 //! - `life`: what both sides have in common: spans that close once.
 //! - [`CallSpans`]: spans of the calls in a session.
 //! - `top_level`: what the application of an unobserved session calls.
+//! - `room`: how many there may be at once.
 //! - [`Channels`]: one thing for the operator, one for the tenant.
 
 mod call_spans;
@@ -19,6 +20,7 @@ mod channels;
 mod delivery;
 mod life;
 mod one_call;
+mod room;
 mod setting;
 mod settle;
 mod top_level;
@@ -32,4 +34,5 @@ pub(crate) use delivery::{Answered, Delivery};
 pub(crate) use life::Life;
 pub use life::SessionEnd;
 pub(crate) use one_call::OneCall;
+pub(crate) use room::{Place, Room};
 pub(crate) use setting::Setting;

@@ -44,10 +44,10 @@ mod update;
 mod weak;
 mod write;
 
-#[cfg(feature = "fast-clock")]
-pub use crate::clock::FastClock;
 #[cfg(feature = "tracing")]
 pub use self::tracing::{TracingGuard, TracingLayer};
+#[cfg(feature = "fast-clock")]
+pub use crate::clock::FastClock;
 pub use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use attribute::{Attribute, Attributes, Value};
 pub use baggage::Baggage;

@@ -2,6 +2,9 @@
 //!
 //! - [`world`]: the objects of a service, counted, with a gate that holds answers back.
 //! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
+//! - [`cut`]: connections in memory that are cut at a byte.
+//! - [`abuse`]: hostile callers and callees.
+//! - [`chaos`]: a caller and a callee over such a connection.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
 //! - [`membrane`]: what the tests of the membrane are made of.
 //! - [`exchange`]: what benches measure, with and without a membrane.
@@ -10,6 +13,9 @@
 //! - [`session_model`]: a plain model of events and their spans, and random operations on both.
 //! - [`story`]: what an observer was told, to be compared.
 
+pub mod abuse;
+pub mod chaos;
+pub mod cut;
 pub mod exchange;
 pub mod link;
 pub mod membrane;
