@@ -20,6 +20,7 @@
 using Cxx = import "/capnp/c++.capnp";
 using Event = import "event.capnp";
 using Http = import "/capnp/compat/http-over-capnp.capnp";
+using Tail = import "tail.capnp";
 using Trace = import "trace.capnp";
 $Cxx.namespace("capspan::pipeline");
 
@@ -111,6 +112,12 @@ interface EventDispatcher {
   fetch @5 () -> (http :Http.HttpService);
   # Delivers one HTTP request, which is made on `http`; a second is refused. The event lasts until
   # `http` and all that came of it have been dropped.
+
+  tail @6 (service :Text) -> (stream :Tail.TailStream);
+  # Delivers what happens in one invocation of `service`, while it happens. Tail events may be sent on
+  # `stream` before this has returned. A receiver may return at once, or when it has dealt with all of
+  # them; the event lasts until then, and until `stream` has been dropped. Null or empty: the service
+  # has no name.
 }
 
 interface RpcSession {

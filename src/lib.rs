@@ -73,7 +73,7 @@
 //! - [`enrich`], [`session`], [`pipeline`]: the rest of the tour.
 //! - [`fetch`]: HTTP requests as events.
 //! - [`wire`]: between these values and the messages of `schema/`; [`trace_capnp`],
-//!   [`event_capnp`] and [`pipeline_capnp`] are what `capnpc` makes of those.
+//!   [`event_capnp`], [`tail_capnp`] and [`pipeline_capnp`] are what `capnpc` makes of those.
 //!
 //! # Features
 //!
@@ -109,6 +109,12 @@ pub mod trace_capnp {
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod pipeline_capnp {
     include!(concat!(env!("OUT_DIR"), "/pipeline_capnp.rs"));
+}
+
+/// What `schema/tail.capnp` declares, as `capnpc` makes it.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod tail_capnp {
+    include!(concat!(env!("OUT_DIR"), "/tail_capnp.rs"));
 }
 
 /// What `schema/event.capnp` declares, as `capnpc` makes it.

@@ -6,6 +6,8 @@
 //! left out or can't be read is counted; limits on what is kept are the span's own. What is sent is cut
 //! to 1,024 elements a list and 64 KiB a text, far above what a span keeps.
 
+mod tail;
+
 use std::time::Duration;
 
 use capnp::text;
@@ -16,6 +18,8 @@ use crate::trace::{
     SpanUpdate, Timestamp, TraceFlags, TraceId, Value,
 };
 use crate::{pipeline_capnp, trace_capnp};
+
+pub use tail::{read_tail_event, write_tail_event};
 
 /// How many elements of a list are sent, and of one that came in looked at.
 pub(crate) const MAX_ELEMENTS: u32 = 1024;

@@ -14,7 +14,7 @@ use futures::future::{Abortable, Either, select};
 use super::context::EventContext;
 use super::events::{
     self, Alarm, CustomRequest, Description, EventKind, QueueMessage, QueueResult, RunResult,
-    Scheduled,
+    Scheduled, TailSender,
 };
 use super::http::{describe_refused, describe_request, describe_status};
 use super::metadata::Metadata;
@@ -249,6 +249,19 @@ impl Event<'_> {
         let name = events::custom::check_name(name)?;
         let delivery = self.deliver(EventKind::Custom, || events::custom::describe(name));
         Ok(CustomRequest::new(delivery, name))
+    }
+
+    /// Delivers it as what happens in an invocation of `service`, which is sent through what this returns.
+    /// A service whose tracer has a tail sends its invocations by itself.
+    ///
+    /// # Errors
+    ///
+    /// A name of more than 1 KiB ([`Error::is_limit`](crate::Error::is_limit)).
+    pub fn tail(self, service: &str) -> Result<TailSender> {
+        events::tail::check_service(service)?;
+        let tasks = self.pipeline.tasks.clone();
+        let delivery = self.deliver(EventKind::Tail, || events::tail::describe(service));
+        Ok(TailSender::begin(delivery, service, &tasks))
     }
 
     /// Delivers it as an HTTP request; gives the response, whose body may still be on its way.

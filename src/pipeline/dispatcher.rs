@@ -240,6 +240,17 @@ impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
         let described = Description::of_kind(EventKind::Fetch);
         self.run(described, params.hook, results.hook).await
     }
+
+    async fn tail(
+        self: Rc<Self>,
+        params: event_dispatcher::TailParams,
+        results: event_dispatcher::TailResults,
+    ) -> capnp::Result<()> {
+        let described = self.describe(EventKind::Tail, || {
+            events::tail::read_description(params.get()?)
+        });
+        self.run(described, params.hook, results.hook).await
+    }
 }
 
 /// Writes the session first: where all is released together, as it is when the call is canceled while

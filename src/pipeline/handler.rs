@@ -7,7 +7,7 @@ use std::rc::Rc;
 use futures::FutureExt;
 
 use super::context::EventContext;
-use super::events::{Alarm, CustomEvent, QueueBatch, RunResult, Scheduled};
+use super::events::{self, Alarm, CustomEvent, QueueBatch, RunResult, Scheduled};
 use super::http::HttpServer;
 use super::service::Service;
 use crate::pipeline_capnp::event_dispatcher;
@@ -122,5 +122,19 @@ impl<S: Service> event_dispatcher::Server for Handler<S> {
         let server = HttpServer::new(service, event, self.life.clone());
         results.get().set_http(capnp_rpc::new_client(server));
         Ok(())
+    }
+
+    async fn tail(
+        self: Rc<Self>,
+        params: event_dispatcher::TailParams,
+        mut results: event_dispatcher::TailResults,
+    ) -> capnp::Result<()> {
+        let (stream, tail) = events::tail::receive(params.get()?, &self.life)?;
+        drop(params);
+        results.get().set_stream(stream);
+        // The producer sends while this call goes on.
+        results.set_pipeline()?;
+        self.guarded(|service, event| service.tail(tail, event))
+            .await
     }
 }

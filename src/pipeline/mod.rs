@@ -29,7 +29,7 @@ pub use caller::{Event, Pipeline};
 pub use context::EventContext;
 pub use events::{
     Alarm, CustomEvent, CustomRequest, CustomResponse, EventKind, QueueBatch, QueueDisposition,
-    QueueMessage, QueueResult, RunResult, Scheduled,
+    QueueMessage, QueueResult, RunResult, Scheduled, TailEvents, TailSender,
 };
 pub use limits::{EventLimits, RefusedEvents};
 pub use metadata::Metadata;

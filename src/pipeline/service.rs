@@ -6,7 +6,9 @@ use std::rc::Rc;
 use capnp::capability::Client;
 
 use super::context::EventContext;
-use super::events::{Alarm, CustomEvent, EventKind, QueueBatch, QueueResult, RunResult, Scheduled};
+use super::events::{
+    Alarm, CustomEvent, EventKind, QueueBatch, QueueResult, RunResult, Scheduled, TailEvents,
+};
 use crate::fetch::Body;
 
 /// A service that takes events. It implements the kinds that it wants; the others are answered with an
@@ -80,6 +82,19 @@ pub trait Service: 'static {
         event: EventContext,
     ) -> impl Future<Output = Result<http::Response<Body>, capnp::Error>> + 'static {
         unimplemented(EventKind::Fetch, (request, event))
+    }
+
+    /// What happens in an invocation of another service is delivered, while it happens. Whoever sends it
+    /// waits while this does not read.
+    ///
+    /// The event lasts until this has returned and the producer has let go. If the producer gives up, the
+    /// future is dropped as with any other event.
+    fn tail(
+        self: Rc<Self>,
+        tail: TailEvents,
+        event: EventContext,
+    ) -> impl Future<Output = Result<(), capnp::Error>> + 'static {
+        unimplemented(EventKind::Tail, (tail, event))
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) use callee::{CalleeSession, Opening};
 pub(crate) use caller::{Opened, open};
 pub use caller::{Session, SessionHandle};
 pub use channels::Channels;
-pub(crate) use delivery::{Answered, Delivery};
+pub(crate) use delivery::{Answered, Delivery, OpenSpans};
 pub(crate) use life::Life;
 pub use life::SessionEnd;
 pub(crate) use one_call::OneCall;

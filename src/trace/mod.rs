@@ -13,6 +13,7 @@
 //!   and reads nothing.
 //! - [`SpanContext`]: which span somebody is in, on its way to another process.
 //! - [`Baggage`]: what the first service of a trace wants the others to know.
+//! - [`TailEvent`]: one thing that happened in an invocation, to be told elsewhere.
 //! - [`MemoryObserver`] for tests, [`JsonLines`] for files and pipes.
 //! - [`TracingLayer`]: makes spans of the `tracing` crate spans of ours (feature `tracing`).
 //!
@@ -36,6 +37,7 @@ mod parent;
 mod record;
 mod span;
 mod status;
+mod tail;
 mod trace_state;
 mod tracer;
 #[cfg(feature = "tracing")]
@@ -65,6 +67,8 @@ pub use parent::SpanParent;
 pub use record::{Channel, EventRecord, SpanKind, SpanRecord};
 pub use span::SpanBuilder;
 pub use status::SpanStatus;
+pub(crate) use tail::attributes_size;
+pub use tail::{Onset, SpanClose, SpanOpen, TailDetail, TailEvent};
 pub use trace_state::TraceState;
 pub use tracer::Tracer;
 pub use update::{SpanEvent, SpanUpdate};

@@ -21,6 +21,8 @@ pub enum EventKind {
     Custom,
     /// An HTTP request.
     Fetch,
+    /// What happens in an invocation of another service.
+    Tail,
 }
 
 impl EventKind {
@@ -33,6 +35,7 @@ impl EventKind {
             Self::Queue => "queue",
             Self::Custom => "custom",
             Self::Fetch => "fetch",
+            Self::Tail => "tail",
         }
     }
 
@@ -42,7 +45,7 @@ impl EventKind {
             Self::Scheduled | Self::Alarm => "timer",
             Self::Queue => "pubsub",
             Self::Fetch => "http",
-            Self::Session | Self::Custom => "other",
+            Self::Session | Self::Custom | Self::Tail => "other",
         }
     }
 
@@ -60,6 +63,7 @@ impl EventKind {
             Self::Queue => 3,
             Self::Custom => 4,
             Self::Fetch => 5,
+            Self::Tail => 6,
         }
     }
 

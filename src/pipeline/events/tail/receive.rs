@@ -1,0 +1,304 @@
+//! The receiver's side.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use futures::Stream;
+
+use super::read_service;
+use crate::error::{Error, Result};
+use crate::pipeline_capnp::event_dispatcher;
+use crate::session::{Life, SessionEnd};
+use crate::tail_capnp::{tail_event, tail_stream};
+use crate::trace::{Dropped, Outcome, SpanUpdate, TailEvent};
+use crate::wire;
+
+/// How many tail events are taken at once.
+const MAX_EVENTS: u32 = 1024;
+
+/// How much may wait to be read before whoever sends has to wait, in bytes.
+const ROOM: usize = 64 * 1024;
+
+/// How much may wait to be read at all: a producer that waits never has so much. What it has sent and has
+/// not come here yet, as `capnp-rpc` keeps it back while one call waits, is not counted.
+const MAX_WAITING: usize = 16 * 1024 * 1024;
+
+/// How large one tail event may be: a span has no more by default. A larger one is left out.
+const MAX_EVENT_BYTES: usize = 1024 * 1024;
+
+type List<'a> = capnp::struct_list::Reader<'a, tail_event::Owned>;
+
+/// The tail events of one invocation of another service, in the order in which they were sent: a stream.
+///
+/// Whoever sends waits while 64 KiB of them have not been read. It ends after the producer has said that
+/// there is no more; with an error, if the producer gives up before, or sends what it must not send. A
+/// service that has seen enough may return; the producer then loses the rest.
+pub struct TailEvents {
+    service: Box<str>,
+    pipe: Rc<RefCell<Pipe>>,
+}
+
+/// What is between the producer and the reader.
+#[derive(Default)]
+struct Pipe {
+    events: VecDeque<TailEvent>,
+    waiting: usize,
+    counts: Counts,
+    dropped: Dropped,
+    is_ended: bool,
+    /// What the producer did wrong.
+    error: Option<Error>,
+    is_read: bool,
+    reader: Option<Waker>,
+    writers: Vec<Waker>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    received: u64,
+    lost: u64,
+    /// The number that is to come.
+    next: u64,
+}
+
+impl Counts {
+    /// Numbers that come again, or go back, are the producer's affair.
+    fn take(&mut self, sequence: u64) {
+        self.received = self.received.saturating_add(1);
+        if let Some(missing) = sequence.checked_sub(self.next) {
+            self.lost = self.lost.saturating_add(missing);
+            self.next = sequence.saturating_add(1);
+        }
+    }
+}
+
+/// The producer's end.
+struct Writer {
+    pipe: Rc<RefCell<Pipe>>,
+    life: Rc<Life>,
+}
+
+/// A stream for the producer, and what comes through it.
+pub(in crate::pipeline) fn receive(
+    from: event_dispatcher::tail_params::Reader<'_>,
+    life: &Rc<Life>,
+) -> Result<(tail_stream::Client, TailEvents)> {
+    let service = read_service(from)?.into();
+    let pipe = Rc::new(RefCell::new(Pipe {
+        is_read: true,
+        ..Pipe::default()
+    }));
+    let writer = Writer {
+        pipe: pipe.clone(),
+        life: life.clone(),
+    };
+    Ok((capnp_rpc::new_client(writer), TailEvents { service, pipe }))
+}
+
+impl TailEvents {
+    /// Which service they are of; empty if it has no name.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// How many have been received, those that wait to be read among them.
+    pub fn received(&self) -> u64 {
+        self.pipe.borrow().counts.received
+    }
+
+    /// How many have been lost on the way, or could not be read, among those before the last one that was
+    /// received: as the producer numbers them.
+    pub fn lost(&self) -> u64 {
+        self.pipe.borrow().counts.lost
+    }
+
+    /// What had to be left out of those that have been received, as it is beyond the limits of this side or
+    /// can't be read.
+    pub fn dropped(&self) -> Dropped {
+        self.pipe.borrow().dropped
+    }
+}
+
+impl Stream for TailEvents {
+    type Item = Result<TailEvent>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut pipe = self.pipe.borrow_mut();
+        if let Some(event) = pipe.events.pop_front() {
+            pipe.waiting = pipe.waiting.saturating_sub(event.size());
+            if pipe.waiting < ROOM {
+                let writers = std::mem::take(&mut pipe.writers);
+                drop(pipe);
+                writers.into_iter().for_each(Waker::wake);
+            }
+            return Poll::Ready(Some(Ok(event)));
+        }
+        if let Some(error) = pipe.error.take() {
+            // Once: nothing comes after it.
+            pipe.is_ended = true;
+            return Poll::Ready(Some(Err(error)));
+        }
+        if pipe.is_ended {
+            return Poll::Ready(None);
+        }
+        let old = pipe.reader.replace(cx.waker().clone());
+        drop(pipe);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl Drop for TailEvents {
+    fn drop(&mut self) {
+        let mut pipe = self.pipe.borrow_mut();
+        pipe.is_read = false;
+        let events = std::mem::take(&mut pipe.events);
+        let wakers = (std::mem::take(&mut pipe.writers), pipe.reader.take());
+        drop(pipe);
+        drop(events);
+        wakers.0.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl fmt::Debug for TailEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TailEvents")
+            .field("service", &self.service)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pipe {
+    fn take(&mut self, list: List<'_>) -> Result<()> {
+        self.check_is_open()?;
+        if list.len() > MAX_EVENTS {
+            return self.fail(Error::limit(format!(
+                "TailStream.events.events has {} elements; the limit is {MAX_EVENTS}",
+                list.len()
+            )));
+        }
+        for event in list {
+            let Some(event) = wire::read_tail_event(event, &mut self.dropped) else {
+                // What comes next tells that it is missing.
+                continue;
+            };
+            let size = event.size();
+            if size > MAX_EVENT_BYTES {
+                continue;
+            }
+            if self.waiting + size > MAX_WAITING {
+                return self.fail(Error::overloaded(format!(
+                    "more than {MAX_WAITING} bytes of tail events wait to be read, which is the limit; \
+                     wait for each call to return"
+                )));
+            }
+            self.counts.take(event.sequence);
+            self.waiting += size;
+            self.events.push_back(event);
+        }
+        Ok(())
+    }
+
+    fn check_is_open(&self) -> Result<()> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        if !self.is_read {
+            // As if it were gone: peers take that for no fault of theirs.
+            return Err(Error::disconnected(
+                "nobody reads these tail events any more",
+            ));
+        }
+        match self.is_ended {
+            true => Err(Error::malformed(
+                "tail events after the end of their stream",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Its reader is to know as well.
+    fn fail(&mut self, error: Error) -> Result<()> {
+        self.error = Some(error.clone());
+        Err(error)
+    }
+}
+
+impl Writer {
+    /// Changes the pipe, and wakes its reader.
+    fn with<T>(&self, f: impl FnOnce(&mut Pipe) -> T) -> T {
+        let mut pipe = self.pipe.borrow_mut();
+        let result = f(&mut pipe);
+        let reader = pipe.reader.take();
+        drop(pipe);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        result
+    }
+
+    /// Waits for room.
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut pipe = self.pipe.borrow_mut();
+        if pipe.waiting < ROOM || !pipe.is_read {
+            return Poll::Ready(Ok(()));
+        }
+        pipe.writers.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Says on the event's span how many have come.
+    fn tell(&self) {
+        let Counts { received, lost, .. } = self.pipe.borrow().counts;
+        self.life.with_spans(|spans| {
+            for span in spans.iter().filter(|span| span.is_observed()) {
+                let update = SpanUpdate::new();
+                let update = update.attribute("capspan.tail.events", received);
+                span.apply(&update.attribute("capspan.tail.lost", lost));
+            }
+        });
+    }
+}
+
+impl tail_stream::Server for Writer {
+    async fn events(self: Rc<Self>, params: tail_stream::EventsParams) -> capnp::Result<()> {
+        // In the order in which they come, whatever waits before.
+        let list = params.get()?.get_events()?;
+        let taken = self.with(|pipe| pipe.take(list));
+        drop(params);
+        self.tell();
+        taken?;
+        Ok(poll_fn(|cx| self.poll_room(cx)).await?)
+    }
+
+    async fn end(
+        self: Rc<Self>,
+        _params: tail_stream::EndParams,
+        _results: tail_stream::EndResults,
+    ) -> capnp::Result<()> {
+        self.with(|pipe| pipe.is_ended = true);
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let is_left = self.with(|pipe| {
+            let is_left = pipe.is_read && !pipe.is_ended && pipe.error.is_none();
+            if is_left {
+                pipe.error = Some(Error::canceled("the producer left before the end"));
+            }
+            is_left
+        });
+        if is_left {
+            let reason = "the producer left before the end";
+            self.life
+                .will_end(SessionEnd::new(Outcome::Canceled, Some(reason)));
+        }
+    }
+}
