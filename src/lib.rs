@@ -72,6 +72,7 @@
 //! - [`guard`]: connections whose end is known.
 //! - [`enrich`], [`session`], [`pipeline`]: the rest of the tour.
 //! - [`fetch`]: HTTP requests as events.
+//! - [`export`]: observers that send spans elsewhere: a tail, to another service.
 //! - [`wire`]: between these values and the messages of `schema/`; [`trace_capnp`],
 //!   [`event_capnp`], [`tail_capnp`] and [`pipeline_capnp`] are what `capnpc` makes of those.
 //!
@@ -86,6 +87,7 @@ mod clock;
 mod drive;
 pub mod enrich;
 mod error;
+pub mod export;
 pub mod fetch;
 pub mod guard;
 pub mod membrane;

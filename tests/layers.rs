@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, with those that it may use.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     // What capnpc makes.
     ("trace_capnp", &[]),
     ("event_capnp", &[]),
@@ -81,6 +81,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "session",
         ],
     ),
+    ("export", &["error", "drive", "trace", "pipeline"]),
 ];
 
 /// What `lib.rs` gives a second name at the root, and where it is from.

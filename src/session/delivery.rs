@@ -110,13 +110,15 @@ impl Drop for Delivery {
     }
 }
 
+/// Why an event is canceled whose handle was dropped.
+const GIVEN_UP: &str = "the caller dropped it";
+
 struct Cancel(Rc<Life>);
 
 impl Drop for Cancel {
     fn drop(&mut self) {
-        let reason = "the caller dropped it";
         self.0
-            .abort(SessionEnd::new(Outcome::Canceled, Some(reason)));
+            .abort(SessionEnd::new(Outcome::Canceled, Some(GIVEN_UP)));
     }
 }
 
@@ -131,6 +133,13 @@ impl OpenSpans {
                 let observed = spans.iter().filter(|span| span.is_observed());
                 observed.for_each(&f);
             });
+        }
+    }
+
+    /// The caller drops what may be the last that refers to the event, before it is done.
+    pub(crate) fn give_up(&self) {
+        if let Some(life) = &self.0 {
+            life.will_end(SessionEnd::new(Outcome::Canceled, Some(GIVEN_UP)));
         }
     }
 }

@@ -9,8 +9,8 @@ use super::status::SpanStatus;
 use super::update::SpanEvent;
 use crate::clock::Timestamp;
 
-/// What a tail event takes in memory beside what is in it, about.
-const ENTRY: usize = 128;
+/// What a tail event takes in memory beside what is in it.
+const ENTRY: usize = size_of::<TailEvent>();
 
 /// One thing that happened in an invocation: an event that a service takes, its span, and the spans below
 /// it in the same process. The first is [`TailDetail::Onset`], the last [`TailDetail::Outcome`].

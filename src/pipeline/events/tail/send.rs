@@ -21,22 +21,26 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// until [`end`](Self::end) has returned; dropping this before cancels it.
 #[must_use = "dropping it cancels the event"]
 pub struct TailSender {
+    // First: what is dropped next may be the last that refers to the event.
+    gives_up: GivesUp,
     stream: tail_stream::Client,
     /// How the event was answered.
     answered: Shared<LocalBoxFuture<'static, Result<()>>>,
     /// Tells the event how sending has ended; dropped, that it was given up.
     ending: Option<oneshot::Sender<Result<()>>>,
-    gives_up: GivesUp,
-    spans: OpenSpans,
     sent: u64,
 }
 
-/// Aborts the event when it is dropped.
-struct GivesUp(Option<AbortHandle>);
+/// Cancels the event when it is dropped, unless that is done.
+struct GivesUp {
+    spans: OpenSpans,
+    abort: Option<AbortHandle>,
+}
 
 impl Drop for GivesUp {
     fn drop(&mut self) {
-        if let Some(abort) = &self.0 {
+        if let Some(abort) = &self.abort {
+            self.spans.give_up();
             abort.abort();
         }
     }
@@ -70,11 +74,13 @@ impl TailSender {
             answered.unwrap_or_else(|_| Err(Error::canceled("the driver of tasks is gone")))
         });
         Self {
+            gives_up: GivesUp {
+                spans,
+                abort: Some(abort),
+            },
             stream,
             answered: answered.boxed_local().shared(),
             ending: Some(ending),
-            gives_up: GivesUp(Some(abort)),
-            spans,
             sent: 0,
         }
     }
@@ -105,7 +111,7 @@ impl TailSender {
             }
             rest = later;
             self.sent = self.sent.saturating_add(batch.len() as u64);
-            self.spans.with(|span| {
+            self.gives_up.spans.with(|span| {
                 span.set_attribute("capspan.tail.events", self.sent);
             });
         }
@@ -123,14 +129,16 @@ impl TailSender {
             stream,
             answered,
             ending,
-            gives_up: _gives_up,
+            mut gives_up,
             ..
         } = self;
         drop(stream);
         if let Some(ending) = ending {
             let _answered_with_an_error = ending.send(Ok(()));
         }
-        answered.await
+        let result = answered.await;
+        gives_up.abort = None;
+        result
     }
 
     /// Why nothing can be sent any more: where the event has failed, that is the reason. A receiver that
@@ -143,7 +151,7 @@ impl TailSender {
                 false => Err(error.clone()),
             });
             // It ends by that.
-            self.gives_up.0 = None;
+            self.gives_up.abort = None;
         }
         answered.err().unwrap_or(error)
     }

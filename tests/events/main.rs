@@ -1,234 +1,22 @@
-//! Every kind of event but sessions: there and back, refused, canceled, lost; with the caller's span enriched.
+//! Every kind of event but sessions and HTTP requests: there and back, refused, canceled, lost; with the
+//! caller's span enriched.
 
-use std::cell::RefCell;
-use std::future::pending;
+mod setting;
+
 use std::rc::Rc;
-use std::time::Duration;
 
 use capnp::capability::FromClientHook;
-use capspan::pipeline::{
-    Alarm, CustomEvent, Event, EventContext, EventKind, QueueBatch, QueueDisposition, QueueMessage,
-    QueueResult, RunResult, Scheduled, Service,
-};
-use capspan::trace::{Outcome, SpanRecord, SpanStatus, Timestamp, Value};
-use capspan::{Error, Result};
+use capspan::Error;
+use capspan::pipeline::{Alarm, EventKind, QueueMessage, RunResult};
+use capspan::trace::{Outcome, SpanStatus, Value};
 use capspan_testkit::service::{LATENCY, Pair, Place, at, everywhere};
 use capspan_testkit::testkit_capnp::thing;
 use capspan_testkit::world::World;
-use futures::FutureExt;
-use futures::future::LocalBoxFuture;
 use tokio::task::spawn_local;
 
-/// What a service does with an event, whatever its kind.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Does {
-    /// Writes to the caller's span, and answers.
-    Answers,
-    /// Fails.
-    Fails,
-    /// Panics.
-    Panics,
-    /// Never answers; keeps an object alive.
-    Hangs,
-}
-
-struct Events {
-    does: Does,
-    world: World,
-    /// What was delivered.
-    seen: Rc<RefCell<Vec<String>>>,
-    _alive: Rc<()>,
-}
-
-impl Events {
-    /// `seen` is what was delivered.
-    async fn take(&self, seen: String, event: &EventContext) -> capnp::Result<()> {
-        self.seen.borrow_mut().push(seen);
-        let _object = self.world.thing();
-        let written = event.metadata().application().unwrap_or_default();
-        event.enricher().set_attribute("app.metadata", written);
-        match self.does {
-            Does::Answers => Ok(()),
-            Does::Fails => Err(capnp::Error::failed("as it was asked to".into())),
-            Does::Panics => panic!("on purpose"),
-            Does::Hangs => pending().await,
-        }
-    }
-}
-
-impl Service for Events {
-    async fn scheduled(
-        self: Rc<Self>,
-        run: Scheduled,
-        event: EventContext,
-    ) -> capnp::Result<RunResult> {
-        self.take(format!("{run:?}"), &event).await?;
-        Ok(RunResult::Done)
-    }
-
-    async fn alarm(self: Rc<Self>, alarm: Alarm, event: EventContext) -> capnp::Result<RunResult> {
-        self.take(format!("{alarm:?}"), &event).await?;
-        match alarm.retries() {
-            0 => Ok(RunResult::Retry {
-                after: Some(Duration::from_secs(1)),
-                is_free: true,
-            }),
-            _ => Ok(RunResult::failed("tried often enough")),
-        }
-    }
-
-    async fn queue(
-        self: Rc<Self>,
-        batch: QueueBatch,
-        event: EventContext,
-    ) -> capnp::Result<QueueResult> {
-        let messages: Vec<_> = batch.messages()?.collect::<Result<_>>()?;
-        self.take(format!("{} {messages:?}", batch.queue()), &event)
-            .await?;
-        let mut result = QueueResult::all(QueueDisposition::RETRY);
-        result.set(0, QueueDisposition::Acknowledge);
-        Ok(result)
-    }
-
-    async fn custom(
-        self: Rc<Self>,
-        mut custom: CustomEvent,
-        event: EventContext,
-    ) -> capnp::Result<()> {
-        let given: thing::Client = custom.payload()?.get_as_capability()?;
-        let number = number(&given).await?;
-        self.take(format!("{} {number}", custom.name()), &event)
-            .await?;
-        custom
-            .result()
-            .set_as_capability(self.world.thing().into_client_hook());
-        Ok(())
-    }
-}
-
-fn serving(place: Place, does: Does) -> (Pair, Rc<RefCell<Vec<String>>>) {
-    let (world, seen) = (World::new(), Rc::default());
-    let service = |alive| Events {
-        does,
-        world: world.clone(),
-        seen: Rc::clone(&seen),
-        _alive: alive,
-    };
-    let pair = Pair::with_service(place, world.clone(), |callee| callee, service);
-    (pair, seen)
-}
-
-async fn number(thing: &thing::Client) -> capnp::Result<u32> {
-    let response = thing.number_request().send().promise.await?;
-    Ok(response.get()?.get_number())
-}
-
-fn event(pair: &Pair) -> Event<'_> {
-    let metadata = capspan::pipeline::Metadata::new();
-    let metadata = metadata.with_application("[7]").unwrap();
-    let event = pair.pipeline.event("deliver");
-    event.parent(pair.request.parent()).metadata(metadata)
-}
-
-const KINDS: [EventKind; 4] = [
-    EventKind::Scheduled,
-    EventKind::Alarm,
-    EventKind::Queue,
-    EventKind::Custom,
-];
-
-fn messages() -> [QueueMessage<'static>; 2] {
-    [
-        QueueMessage {
-            id: "m1",
-            time: Some(Timestamp::from_unix_nanos(9)),
-            attempts: 2,
-            content_type: "text/plain",
-            body: b"one",
-        },
-        QueueMessage::default(),
-    ]
-}
-
-/// Delivers an event of `kind`, and tells what is answered; it is sent before this returns.
-fn deliver(event: Event<'_>, kind: EventKind) -> LocalBoxFuture<'static, Result<String>> {
-    let time = Timestamp::from_unix_nanos(5);
-    match kind {
-        EventKind::Scheduled => {
-            let run = Scheduled::new().at(time).with_cron("* * * * *").unwrap();
-            let answer = event.scheduled(&run);
-            async move { Ok(format!("{:?}", answer.await?)) }.boxed_local()
-        }
-        EventKind::Alarm => {
-            let answer = event.alarm(&Alarm::new().at(time));
-            async move { Ok(format!("{:?}", answer.await?)) }.boxed_local()
-        }
-        EventKind::Queue => {
-            let answer = event.queue("orders", &messages()).unwrap();
-            async move {
-                let result = answer.await?;
-                Ok(format!("{:?}", [0, 1].map(|at| result.disposition(at))))
-            }
-            .boxed_local()
-        }
-        _ => {
-            let mut custom = event.custom("greet").unwrap();
-            let given = World::new().thing().into_client_hook();
-            custom.payload().set_as_capability(given);
-            let (answer, _) = custom.send();
-            async move {
-                let answer = answer.await?;
-                let thing: thing::Client = answer.get()?.get_as_capability()?;
-                Ok(number(&thing).await?.to_string())
-            }
-            .boxed_local()
-        }
-    }
-}
-
-/// What is delivered, what is answered, what the callee's span is called.
-fn wanted(kind: EventKind) -> (String, &'static str, &'static str) {
-    let time = Timestamp::from_unix_nanos(5);
-    match kind {
-        EventKind::Scheduled => {
-            let run = Scheduled::new().at(time).with_cron("* * * * *").unwrap();
-            (format!("{run:?}"), "Done", "scheduled")
-        }
-        EventKind::Alarm => (
-            format!("{:?}", Alarm::new().at(time)),
-            "Retry { after: Some(1s), is_free: true }",
-            "alarm",
-        ),
-        EventKind::Queue => (
-            format!("orders {:?}", messages()),
-            "[Acknowledge, Retry { after: None }]",
-            "process orders",
-        ),
-        _ => ("greet 1".into(), "2", "greet"),
-    }
-}
-
-/// How both spans stand.
-fn assert_both(pair: &Pair, kind: EventKind, outcome: &str) {
-    let (_, _, name) = wanted(kind);
-    let tree = format!(
-        "request INTERNAL caller open\n  deliver CLIENT caller {outcome}\n    {name} SERVER callee {outcome}\n"
-    );
-    assert_eq!(pair.tree(), tree, "{kind}");
-}
-
-fn spans(pair: &Pair, kind: EventKind) -> [SpanRecord; 2] {
-    let name = wanted(kind).2;
-    ["deliver", name].map(|name| pair.spans.named(name).unwrap())
-}
-
-/// For each kind of event.
-async fn of_each_kind(test: impl AsyncFn(EventKind)) {
-    for kind in KINDS {
-        eprintln!("kind: {kind}");
-        test(kind).await;
-    }
-}
+use setting::{
+    Does, Events, assert_both, deliver, event, number, of_each_kind, serving, spans, wanted,
+};
 
 #[test]
 fn e4_an_event_is_delivered_and_answered_and_the_callers_span_enriched() {
@@ -324,11 +112,11 @@ fn s8_an_event_whose_connection_is_lost_is_disconnected() {
     at(Place::CONNECTED, async |place| {
         of_each_kind(async |kind| {
             let (pair, seen) = serving(place, Does::Hangs);
-            let answer = deliver(event(&pair), kind);
+            let answer = spawn_local(deliver(event(&pair), kind));
             pair.settle().await;
             assert_eq!(seen.borrow().len(), 1);
             pair.cut();
-            assert!(answer.await.unwrap_err().is_disconnected());
+            assert!(answer.await.unwrap().unwrap_err().is_disconnected());
             pair.settle().await;
             assert_both(&pair, kind, "disconnected");
             assert_eq!(pair.world.live(), 0);
