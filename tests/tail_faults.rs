@@ -11,7 +11,7 @@ use capspan::export::{Tail, TailLimits};
 use capspan::pipeline::{EventContext, TailSender};
 use capspan::tail_capnp::{tail_event, tail_stream};
 use capspan::trace::{
-    Outcome, SpanId, SpanKind, SpanRecord, TailDetail, TailEvent, Timestamp, Value,
+    Outcome, SpanId, SpanKind, SpanRecord, TailDetail, TailEvent, Timestamp, Tracer, Value,
 };
 use capspan_testkit::run::until_idle;
 use capspan_testkit::service::{Pair, Place, at, everywhere};
@@ -181,7 +181,7 @@ fn without_a_driver_nothing_is_told_and_nothing_breaks() {
         let (tasks, driver) = capspan::Tasks::new();
         drop(driver);
         let tail = Tail::new(receiver.pipeline.clone(), &tasks);
-        let producer = tailing::producing(&tail, async |_| Ok(()));
+        let producer = tailing::producing(Tracer::new(tail.clone()), async |_| Ok(()));
         let event = producer.pipeline.event("run");
         event.scheduled(&Default::default()).await.unwrap();
         producer.finish().await;

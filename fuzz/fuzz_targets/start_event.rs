@@ -1,5 +1,5 @@
 //! Arbitrary messages as what starts and delivers events: the metadata, the parameters of each kind of
-//! event, an HTTP request.
+//! event, an HTTP request, tail events.
 //!
 //! Nothing panics; whatever is made of a message, each span is closed once, and nothing is left when the
 //! caller has let go.
@@ -19,16 +19,19 @@ use capspan::fetch::Body;
 use capspan::http_over_capnp_capnp::http_service::{self, client_request_context};
 use capspan::pipeline::{
     Alarm, CustomEvent, EventContext, QueueBatch, QueueResult, RunResult, Scheduled, Service,
+    TailEvents,
 };
 use capspan::pipeline_capnp::{event_dispatcher, pipeline};
+use capspan::tail_capnp::tail_stream;
 use capspan_testkit::run::run;
 use capspan_testkit::service::{Pair, Place};
 use capspan_testkit::world::World;
+use futures::StreamExt;
 use http::{Request, Response};
 use libfuzzer_sys::fuzz_target;
 
 /// The number of the last method of a dispatcher.
-const LAST_METHOD: u16 = 5;
+const LAST_METHOD: u16 = 6;
 
 fuzz_target!(|input: &[u8]| {
     let [to, cuts, bytes @ ..] = input else {
@@ -57,12 +60,13 @@ async fn deliver(to: u8, message: &Reader<SegmentArray<'_>>) {
     let service = |alive| Reads { _alive: alive };
     let pair = Pair::with_service(Place::InProcess, world, |callee| callee, service);
     let methods = LAST_METHOD + 1;
-    match u16::from(to) % (methods + 2) {
+    match u16::from(to) % (methods + 3) {
         0 => {
             let client = pair.client.clone().into_client_hook();
             call(Client::new(client), pipeline::Client::TYPE_ID, 0, message).await;
         }
         1 => ask(&pair, message).await,
+        last if last == methods + 2 => tell(&pair, message).await,
         method => {
             let started = pair.client.start_event_request().send();
             let dispatcher = started.pipeline.get_dispatcher().into_client_hook();
@@ -103,6 +107,28 @@ async fn ask(pair: &Pair, message: &Reader<SegmentArray<'_>>) {
         let ended = body.end_request().send().promise;
         let _however_they_end = futures::join!(wrote, ended, sent.promise);
     }
+}
+
+/// Sends tail events that are the message, twice.
+async fn tell(pair: &Pair, message: &Reader<SegmentArray<'_>>) {
+    let started = pair.client.start_event_request().send();
+    let tail = started.pipeline.get_dispatcher().tail_request().send();
+    let stream = tail.pipeline.get_stream();
+    let told = async {
+        for _ in 0..2 {
+            let mut request = stream.events_request();
+            let root = message.get_root::<tail_stream::events_params::Reader<'_>>();
+            let events = root.and_then(|root| root.get_events());
+            if events
+                .and_then(|events| request.get().set_events(events))
+                .is_ok()
+            {
+                let _however_it_ends = request.send().await;
+            }
+        }
+        stream.end_request().send().promise.await
+    };
+    let _however_they_end = futures::join!(told, tail.promise);
 }
 
 /// Takes any response.
@@ -180,6 +206,18 @@ impl Service for Reads {
         custom
             .result()
             .set_as(copy.get_root_as_reader::<any_pointer::Reader<'_>>()?)
+    }
+
+    async fn tail(self: Rc<Self>, mut tail: TailEvents, _: EventContext) -> capnp::Result<()> {
+        let mut read = 0;
+        while let Some(event) = tail.next().await {
+            // What has been read can be written.
+            let mut copy = capnp::message::Builder::new_default();
+            capspan::wire::write_tail_event(&event?, copy.init_root());
+            read += 1;
+        }
+        assert_eq!(read, tail.received());
+        Ok(())
     }
 
     async fn fetch(

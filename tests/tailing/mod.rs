@@ -258,7 +258,7 @@ impl Setting {
         let (receiver, log, gate) = receiving(place, does);
         let tail = Tail::new(receiver.pipeline.clone(), &receiver.tasks).with_limits(limits);
         Self {
-            producer: producing(&tail, handler),
+            producer: producing(Tracer::new(tail.clone()), handler),
             receiver,
             tail,
             log,
@@ -297,11 +297,11 @@ impl Setting {
 }
 
 /// A service whose invocations are told.
-pub(crate) fn producing<F>(tail: &Tail, handler: impl Fn(EventContext) -> F + 'static) -> Pair
+pub(crate) fn producing<F>(tracer: Tracer, handler: impl Fn(EventContext) -> F + 'static) -> Pair
 where
     F: Future<Output = capnp::Result<()>> + 'static,
 {
-    let tracer = Tracer::new(tail.clone()).with_service("users");
+    let tracer = tracer.with_service("users");
     let world = World::new();
     let inside = world.clone();
     Pair::with_service(

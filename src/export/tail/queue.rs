@@ -142,7 +142,7 @@ impl Queue {
         self.events.push_back(event);
     }
 
-    /// Counts `added` in place of `freed`, which was counted before.
+    /// Counts `added` in place of `freed`, which was counted before, so that nothing runs below zero.
     fn count(&mut self, freed: usize, added: usize) {
         self.bytes = self.bytes - freed + added;
         self.total_bytes.set(self.total_bytes.get() - freed + added);
@@ -152,5 +152,95 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         self.count(self.bytes, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Attribute, SpanClose};
+
+    fn happened(detail: TailDetail) -> Option<Happened> {
+        Some(Happened {
+            time: Timestamp::default(),
+            span_id: SpanId::from_u64(1)?,
+            by_callee: false,
+            detail,
+        })
+    }
+
+    fn set(key: &str, length: usize) -> Happened {
+        let attribute = Attribute::new(key, "x".repeat(length));
+        happened(TailDetail::Attributes(vec![attribute])).unwrap()
+    }
+
+    fn close() -> Happened {
+        happened(TailDetail::SpanClose(SpanClose::default())).unwrap()
+    }
+
+    fn numbers(batch: &[TailEvent]) -> Vec<u64> {
+        batch.iter().map(|event| event.sequence).collect()
+    }
+
+    #[test]
+    fn what_is_lost_leaves_its_number_out() {
+        let mut queue = Queue::new(&Rc::default());
+        let limits = TailLimits::default().max_events(2);
+        assert!(queue.push(close(), &limits) && queue.push(close(), &limits));
+        assert!(!queue.push(close(), &limits));
+        queue.push_always(close());
+        assert_eq!(numbers(&queue.take()), [0, 1, 3]);
+        assert!(queue.push(close(), &limits));
+        assert_eq!(numbers(&queue.take()), [4]);
+        assert!(queue.take().is_empty());
+    }
+
+    #[test]
+    fn attributes_go_together_until_they_are_sent_or_something_between_is_lost() {
+        let mut queue = Queue::new(&Rc::default());
+        let limits = TailLimits::default().max_events(1);
+        for key in ["a", "b", "a"] {
+            assert!(queue.push(set(key, 1), &limits));
+        }
+        assert!(!queue.push(close(), &limits));
+        assert!(!queue.push(set("c", 1), &limits));
+        let batch = queue.take();
+        let TailDetail::Attributes(list) = &batch[0].detail else {
+            panic!("{batch:?}");
+        };
+        assert_eq!((numbers(&batch), list.len()), (vec![0], 2));
+        assert!(queue.push(set("a", 1), &limits));
+        assert_eq!(numbers(&queue.take()), [3]);
+    }
+
+    #[test]
+    fn bytes_are_counted_until_they_are_taken_or_dropped() {
+        let total = Rc::new(Cell::new(0));
+        let limits = TailLimits::default().max_total_bytes(10_000);
+        let mut one = Queue::new(&total);
+        let mut other = Queue::new(&total);
+        assert!(one.push(set("a", 4000), &limits) && other.push(set("a", 4000), &limits));
+        assert!(!one.push(set("b", 4000), &limits), "of all");
+        assert!(one.push(set("a", 10), &limits), "there is room for that");
+        assert_eq!(one.take().len(), 2);
+        assert!(one.push(set("b", 4000), &limits));
+        drop(one);
+        assert_eq!(total.get(), other.bytes);
+        drop(other);
+        assert_eq!(total.get(), 0);
+    }
+
+    #[test]
+    fn as_many_are_taken_as_go_into_one_message_and_at_least_one() {
+        let mut queue = Queue::new(&Rc::default());
+        for _ in 0..BATCH_EVENTS + 1 {
+            queue.push_always(close());
+        }
+        let lens = [queue.take().len(), queue.take().len()];
+        assert_eq!(lens, [BATCH_EVENTS, 1]);
+        for _ in 0..3 {
+            queue.push_always(set("a", BATCH_BYTES));
+        }
+        assert_eq!(queue.take().len(), 1);
     }
 }
