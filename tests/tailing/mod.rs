@@ -7,6 +7,7 @@ use std::rc::Rc;
 use capnp::capability::{Client, FromClientHook};
 use capspan::export::{Tail, TailLimits};
 use capspan::pipeline::{EventContext, Pipeline, RunResult, Scheduled, Service, TailEvents};
+use capspan::session::CallSpans;
 use capspan::trace::{SpanId, SpanUpdate, TailDetail, TailEvent, Tracer};
 use capspan::{Error, Result};
 use capspan_testkit::service::{Pair, Place};
@@ -307,7 +308,7 @@ where
     Pair::with_service(
         Place::InProcess,
         world,
-        |callee| callee.tracer(tracer),
+        |callee| callee.tracer(tracer).call_spans(CallSpans::new()),
         move |alive| Producer {
             handler: Box::new(move |event| handler(event).boxed_local()),
             world: inside,
