@@ -6,7 +6,6 @@ mod tailing;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use capspan::Error;
 use capspan::export::{TailCounts, TailLimits};
 use capspan::pipeline::{EventContext, Scheduled};
 use capspan::trace::{
@@ -320,7 +319,7 @@ impl capspan::pipeline::Service for Loops {
         _: EventContext,
     ) -> capnp::Result<()> {
         while let Some(event) = futures::StreamExt::next(&mut tail).await {
-            event.map_err(Error::from)?;
+            event?;
         }
         Ok(())
     }
