@@ -114,10 +114,9 @@ interface EventDispatcher {
   # `http` and all that came of it have been dropped.
 
   tail @6 (service :Text) -> (stream :Tail.TailStream);
-  # Delivers what happens in one invocation of `service`, while it happens. Tail events may be sent on
-  # `stream` before this has returned. A receiver may return at once, or when it has dealt with all of
-  # them; the event lasts until then, and until `stream` has been dropped. Null or empty: the service
-  # has no name.
+  # Delivers what happens in one invocation of `service`, while it happens. It returns at once; tail
+  # events may be sent on `stream` before. The event lasts until `stream` has been dropped. Null or
+  # empty: the service has no name.
 }
 
 interface RpcSession {

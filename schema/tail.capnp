@@ -7,11 +7,12 @@
 # pipeline.capnp gives the stream that takes them.
 #
 #     producer                                   receiver
-#       startEvent(), tail(service) ──────────▶    runs until the stream has ended
+#       startEvent(), tail(service) ──────────▶    begins to read
 #       events([onset, spanOpen, …]) ─────────▶    returns when it can take more
 #       events([attributes, …, outcome]) ─────▶
 #       end() ────────────────────────────────▶    there is no more
-#       ◀──────────────────────── tail's results   the receiver has dealt with all of it
+#       ◀──────────────────────────────── results  it has dealt with all of it
+#       drops the stream ─────────────────────▶    closes its span
 #
 # Evolution: ids and ordinals never change; unknown fields are ignored; a null or missing field has
 # the default that is written beside it. A receiver leaves out tail events that it does not know, and
@@ -22,15 +23,16 @@ using Trace = import "trace.capnp";
 $Cxx.namespace("capspan::tail");
 
 interface TailStream {
-  # Takes the tail events of one invocation. Dropping it before `end` means that there would have been
-  # more.
+  # Takes the tail events of one invocation. Dropping it before `end` has returned cancels the event.
+  # A receiver that fails lets `events` and `end` fail with the reason; one that has seen enough lets
+  # `events` fail with an error of the kind `disconnected`.
 
   events @0 (events :List(TailEvent)) -> stream;
   # Takes the next ones, in their order. Returns when more can be taken; whoever sends more before
   # that may be refused. A receiver need not take more than 1,024 at once.
 
   end @1 ();
-  # There are no more.
+  # There are no more. Returns when the receiver has dealt with all of them.
 }
 
 struct TailEvent {

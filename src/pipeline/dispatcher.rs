@@ -113,7 +113,7 @@ impl<S> Dispatcher<S> {
         let (run, membrane) = OneCall::begin(spans, enricher, &setting);
         run.life().occupy(place);
         let event = EventContext::new(metadata, run.life());
-        let handler = Handler::new(shared.service.clone(), event, run.life());
+        let handler = Handler::new(shared.service.clone(), event, run.life(), &shared.tasks);
         let handler: event_dispatcher::Client = membrane.export_server(handler);
         drop(membrane);
         let call = handler.into_client_hook().call(

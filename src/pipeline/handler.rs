@@ -10,6 +10,7 @@ use super::context::EventContext;
 use super::events::{self, Alarm, CustomEvent, QueueBatch, RunResult, Scheduled};
 use super::http::HttpServer;
 use super::service::Service;
+use crate::drive::Tasks;
 use crate::pipeline_capnp::event_dispatcher;
 use crate::session::{Life, SessionEnd};
 use crate::trace::{InSpan, Outcome, SpanParent};
@@ -19,14 +20,16 @@ pub(super) struct Handler<S> {
     service: Rc<S>,
     event: EventContext,
     life: Rc<Life>,
+    tasks: Tasks,
 }
 
 impl<S: Service> Handler<S> {
-    pub(super) fn new(service: Rc<S>, event: EventContext, life: &Rc<Life>) -> Self {
+    pub(super) fn new(service: Rc<S>, event: EventContext, life: &Rc<Life>, tasks: &Tasks) -> Self {
         Self {
             service,
             event,
             life: life.clone(),
+            tasks: tasks.clone(),
         }
     }
 
@@ -129,12 +132,13 @@ impl<S: Service> event_dispatcher::Server for Handler<S> {
         params: event_dispatcher::TailParams,
         mut results: event_dispatcher::TailResults,
     ) -> capnp::Result<()> {
-        let (stream, tail) = events::tail::receive(params.get()?, &self.life)?;
+        let (tail, receiving) = events::tail::receive(params.get()?)?;
         drop(params);
+        let (service, event) = (self.service.clone(), self.event.clone());
+        let parent = event.parent().clone();
+        let work = guarded(parent, async { service.tail(tail, event).await });
+        let stream = receiving.begin(work, &self.life, &self.tasks).await?;
         results.get().set_stream(stream);
-        // The producer sends while this call goes on.
-        results.set_pipeline()?;
-        self.guarded(|service, event| service.tail(tail, event))
-            .await
+        Ok(())
     }
 }

@@ -87,8 +87,8 @@ pub trait Service: 'static {
     /// What happens in an invocation of another service is delivered, while it happens. Whoever sends it
     /// waits while this does not read.
     ///
-    /// The event lasts until this has returned and the producer has let go. If the producer gives up, the
-    /// future is dropped as with any other event.
+    /// The event lasts until the producer has let go, which it does when this has returned. If it lets go
+    /// before, the future is dropped as with any other event.
     fn tail(
         self: Rc<Self>,
         tail: TailEvents,

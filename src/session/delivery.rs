@@ -136,6 +136,13 @@ impl OpenSpans {
         }
     }
 
+    /// The event has failed after it was answered.
+    pub(crate) fn fail(&self, error: &Error) {
+        if let Some(life) = &self.0 {
+            life.fail(error);
+        }
+    }
+
     /// The caller drops what may be the last that refers to the event, before it is done.
     pub(crate) fn give_up(&self) {
         if let Some(life) = &self.0 {

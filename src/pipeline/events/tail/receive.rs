@@ -3,14 +3,16 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use futures::Stream;
+use futures::future::{AbortHandle, Abortable};
+use futures::{FutureExt, Stream};
 
 use super::read_service;
+use crate::drive::Tasks;
 use crate::error::{Error, Result};
 use crate::pipeline_capnp::event_dispatcher;
 use crate::session::{Life, SessionEnd};
@@ -54,6 +56,8 @@ struct Pipe {
     /// What the producer did wrong.
     error: Option<Error>,
     is_read: bool,
+    /// How the service has ended.
+    done: Option<capnp::Result<()>>,
     reader: Option<Waker>,
     writers: Vec<Waker>,
 }
@@ -77,27 +81,94 @@ impl Counts {
     }
 }
 
+/// A tail whose service has not begun yet.
+pub(in crate::pipeline) struct Receiving {
+    pipe: Rc<RefCell<Pipe>>,
+}
+
 /// The producer's end.
 struct Writer {
     pipe: Rc<RefCell<Pipe>>,
     life: Rc<Life>,
+    /// Stops the service.
+    stop: AbortHandle,
 }
 
-/// A stream for the producer, and what comes through it.
+/// The service at work; dropped before it is done, it was stopped.
+struct Working {
+    pipe: Rc<RefCell<Pipe>>,
+    life: Rc<Life>,
+}
+
+/// What comes through a stream, and what becomes of that.
 pub(in crate::pipeline) fn receive(
     from: event_dispatcher::tail_params::Reader<'_>,
-    life: &Rc<Life>,
-) -> Result<(tail_stream::Client, TailEvents)> {
+) -> Result<(TailEvents, Receiving)> {
     let service = read_service(from)?.into();
     let pipe = Rc::new(RefCell::new(Pipe {
         is_read: true,
         ..Pipe::default()
     }));
-    let writer = Writer {
+    let events = TailEvents {
+        service,
         pipe: pipe.clone(),
-        life: life.clone(),
     };
-    Ok((capnp_rpc::new_client(writer), TailEvents { service, pipe }))
+    Ok((events, Receiving { pipe }))
+}
+
+impl Receiving {
+    /// Lets the service begin; gives the stream for the producer, unless the service has failed already, as
+    /// one does that takes no tails.
+    pub(in crate::pipeline) async fn begin(
+        self,
+        work: impl Future<Output = capnp::Result<()>> + 'static,
+        life: &Rc<Life>,
+        tasks: &Tasks,
+    ) -> capnp::Result<tail_stream::Client> {
+        let pipe = self.pipe;
+        let (stop, stops) = AbortHandle::new_pair();
+        let mut work = Box::pin(work);
+        match futures::poll!(&mut work) {
+            Poll::Ready(result) => {
+                result?;
+                pipe.borrow_mut().done = Some(Ok(()));
+            }
+            Poll::Pending => {
+                let working = Working {
+                    pipe: pipe.clone(),
+                    life: life.clone(),
+                };
+                let work = async move { working.end(work.await) };
+                tasks.spawn(Abortable::new(work, stops).map(drop));
+            }
+        }
+        let life = life.clone();
+        Ok(capnp_rpc::new_client(Writer { pipe, life, stop }))
+    }
+}
+
+impl Working {
+    fn end(&self, result: capnp::Result<()>) {
+        if let Err(error) = &result {
+            let error = Error::from(error.clone());
+            self.life
+                .will_end(SessionEnd::new(Outcome::Exception, Some(error.reason())));
+        }
+        let mut pipe = self.pipe.borrow_mut();
+        pipe.done.get_or_insert(result);
+        let writers = std::mem::take(&mut pipe.writers);
+        drop(pipe);
+        writers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        let is_done = self.pipe.borrow().done.is_some();
+        if !is_done {
+            self.end(Err(Error::canceled("the service was stopped").into()));
+        }
+    }
 }
 
 impl TailEvents {
@@ -174,13 +245,14 @@ impl fmt::Debug for TailEvents {
 }
 
 impl Pipe {
-    fn take(&mut self, list: List<'_>) -> Result<()> {
+    fn take(&mut self, list: List<'_>) -> capnp::Result<()> {
+        self.check_has_not_failed()?;
         self.check_is_open()?;
         if list.len() > MAX_EVENTS {
-            return self.fail(Error::limit(format!(
+            self.fail(Error::limit(format!(
                 "TailStream.events.events has {} elements; the limit is {MAX_EVENTS}",
                 list.len()
-            )));
+            )))?;
         }
         for event in list {
             let Some(event) = wire::read_tail_event(event, &mut self.dropped) else {
@@ -192,16 +264,23 @@ impl Pipe {
                 continue;
             }
             if self.waiting + size > MAX_WAITING {
-                return self.fail(Error::overloaded(format!(
+                self.fail(Error::overloaded(format!(
                     "more than {MAX_WAITING} bytes of tail events wait to be read, which is the limit; \
                      wait for each call to return"
-                )));
+                )))?;
             }
             self.counts.take(event.sequence);
             self.waiting += size;
             self.events.push_back(event);
         }
         Ok(())
+    }
+
+    fn check_has_not_failed(&self) -> capnp::Result<()> {
+        match &self.done {
+            Some(Err(error)) => Err(error.clone()),
+            Some(Ok(())) | None => Ok(()),
+        }
     }
 
     fn check_is_open(&self) -> Result<()> {
@@ -243,10 +322,21 @@ impl Writer {
     }
 
     /// Waits for room.
-    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<capnp::Result<()>> {
         let mut pipe = self.pipe.borrow_mut();
+        pipe.check_has_not_failed()?;
         if pipe.waiting < ROOM || !pipe.is_read {
             return Poll::Ready(Ok(()));
+        }
+        pipe.writers.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Waits for the service.
+    fn poll_done(&self, cx: &mut Context<'_>) -> Poll<capnp::Result<()>> {
+        let mut pipe = self.pipe.borrow_mut();
+        if let Some(done) = &pipe.done {
+            return Poll::Ready(done.clone());
         }
         pipe.writers.push(cx.waker().clone());
         Poll::Pending
@@ -273,7 +363,7 @@ impl tail_stream::Server for Writer {
         drop(params);
         self.tell();
         taken?;
-        Ok(poll_fn(|cx| self.poll_room(cx)).await?)
+        poll_fn(|cx| self.poll_room(cx)).await
     }
 
     async fn end(
@@ -282,21 +372,22 @@ impl tail_stream::Server for Writer {
         _results: tail_stream::EndResults,
     ) -> capnp::Result<()> {
         self.with(|pipe| pipe.is_ended = true);
-        Ok(())
+        poll_fn(|cx| self.poll_done(cx)).await
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        let reason = "the producer left before the end";
         let is_left = self.with(|pipe| {
-            let is_left = pipe.is_read && !pipe.is_ended && pipe.error.is_none();
-            if is_left {
-                pipe.error = Some(Error::canceled("the producer left before the end"));
+            let is_unread = pipe.is_read && !pipe.is_ended && pipe.error.is_none();
+            if is_unread {
+                pipe.error = Some(Error::canceled(reason));
             }
-            is_left
+            is_unread || pipe.done.is_none()
         });
+        self.stop.abort();
         if is_left {
-            let reason = "the producer left before the end";
             self.life
                 .will_end(SessionEnd::new(Outcome::Canceled, Some(reason)));
         }

@@ -26,8 +26,8 @@ pub struct TailSender {
     stream: tail_stream::Client,
     /// How the event was answered.
     answered: Shared<LocalBoxFuture<'static, Result<()>>>,
-    /// Tells the event how sending has ended; dropped, that it was given up.
-    ending: Option<oneshot::Sender<Result<()>>>,
+    /// Tells the event that sending has ended.
+    ending: Option<oneshot::Sender<()>>,
     sent: u64,
 }
 
@@ -64,9 +64,9 @@ impl TailSender {
             };
             let _nobody_asks = answers.send(result);
             if let Some(ongoing) = ongoing
-                && let Ok(ended) = ended.await
+                && ended.await.is_ok()
             {
-                let _told_already = ongoing.end(ended);
+                let _is_over = ongoing.end(Ok(()));
             }
         };
         tasks.spawn(Abortable::new(work, aborts).map(drop));
@@ -134,23 +134,22 @@ impl TailSender {
         } = self;
         drop(stream);
         if let Some(ending) = ending {
-            let _answered_with_an_error = ending.send(Ok(()));
+            let _answered_with_an_error = ending.send(());
         }
         let result = answered.await;
         gives_up.abort = None;
         result
     }
 
-    /// Why nothing can be sent any more: where the event has failed, that is the reason. A receiver that
-    /// has seen enough has not.
+    /// Why nothing can be sent any more: where the event was refused, that is the reason. A receiver that
+    /// has seen enough has not failed.
     async fn failed(&mut self, error: Error) -> Error {
         let answered = self.answered.clone().await;
         if let Some(ending) = self.ending.take() {
-            let _answered_with_an_error = ending.send(match error.is_disconnected() {
-                true => Ok(()),
-                false => Err(error.clone()),
-            });
-            // It ends by that.
+            if answered.is_ok() && !error.is_disconnected() {
+                self.gives_up.spans.fail(&error);
+            }
+            let _answered_with_an_error = ending.send(());
             self.gives_up.abort = None;
         }
         answered.err().unwrap_or(error)
