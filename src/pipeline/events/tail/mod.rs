@@ -1,8 +1,9 @@
 //! What happens in an invocation of another service, told while it happens.
 //!
 //! - [`TailSender`]: the producer's side.
-//! - [`TailEvents`]: the receiver's side.
+//! - [`TailEvents`]: the receiver's side; `pipe`: what waits between the two.
 
+mod pipe;
 mod receive;
 mod send;
 

@@ -1,7 +1,6 @@
 //! The receiver's side.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -11,29 +10,14 @@ use std::task::{Context, Poll, Waker};
 use futures::future::{AbortHandle, Abortable};
 use futures::{FutureExt, Stream};
 
+use super::pipe::{Counts, Pipe, ROOM};
 use super::read_service;
 use crate::drive::Tasks;
 use crate::error::{Error, Result};
 use crate::pipeline_capnp::event_dispatcher;
 use crate::session::{Life, SessionEnd};
-use crate::tail_capnp::{tail_event, tail_stream};
+use crate::tail_capnp::tail_stream;
 use crate::trace::{Dropped, Outcome, SpanUpdate, TailEvent};
-use crate::wire;
-
-/// How many tail events are taken at once.
-const MAX_EVENTS: u32 = 1024;
-
-/// How much may wait to be read before whoever sends has to wait, in bytes.
-const ROOM: usize = 64 * 1024;
-
-/// How much may wait to be read at all: a producer that waits never has so much. What it has sent and has
-/// not come here yet, as `capnp-rpc` keeps it back while one call waits, is not counted.
-const MAX_WAITING: usize = 16 * 1024 * 1024;
-
-/// How large one tail event may be: a span has no more by default. A larger one is left out.
-const MAX_EVENT_BYTES: usize = 1024 * 1024;
-
-type List<'a> = capnp::struct_list::Reader<'a, tail_event::Owned>;
 
 /// The tail events of one invocation of another service, in the order in which they were sent: a stream.
 ///
@@ -43,42 +27,6 @@ type List<'a> = capnp::struct_list::Reader<'a, tail_event::Owned>;
 pub struct TailEvents {
     service: Box<str>,
     pipe: Rc<RefCell<Pipe>>,
-}
-
-/// What is between the producer and the reader.
-#[derive(Default)]
-struct Pipe {
-    events: VecDeque<TailEvent>,
-    waiting: usize,
-    counts: Counts,
-    dropped: Dropped,
-    is_ended: bool,
-    /// What the producer did wrong.
-    error: Option<Error>,
-    is_read: bool,
-    /// How the service has ended.
-    done: Option<capnp::Result<()>>,
-    reader: Option<Waker>,
-    writers: Vec<Waker>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    received: u64,
-    lost: u64,
-    /// The number that is to come.
-    next: u64,
-}
-
-impl Counts {
-    /// Numbers that come again, or go back, are the producer's affair.
-    fn take(&mut self, sequence: u64) {
-        self.received = self.received.saturating_add(1);
-        if let Some(missing) = sequence.checked_sub(self.next) {
-            self.lost = self.lost.saturating_add(missing);
-            self.next = sequence.saturating_add(1);
-        }
-    }
 }
 
 /// A tail whose service has not begun yet.
@@ -241,70 +189,6 @@ impl fmt::Debug for TailEvents {
         f.debug_struct("TailEvents")
             .field("service", &self.service)
             .finish_non_exhaustive()
-    }
-}
-
-impl Pipe {
-    fn take(&mut self, list: List<'_>) -> capnp::Result<()> {
-        self.check_has_not_failed()?;
-        self.check_is_open()?;
-        if list.len() > MAX_EVENTS {
-            self.fail(Error::limit(format!(
-                "TailStream.events.events has {} elements; the limit is {MAX_EVENTS}",
-                list.len()
-            )))?;
-        }
-        for event in list {
-            let Some(event) = wire::read_tail_event(event, &mut self.dropped) else {
-                // What comes next tells that it is missing.
-                continue;
-            };
-            let size = event.size();
-            if size > MAX_EVENT_BYTES {
-                continue;
-            }
-            if self.waiting + size > MAX_WAITING {
-                self.fail(Error::overloaded(format!(
-                    "more than {MAX_WAITING} bytes of tail events wait to be read, which is the limit; \
-                     wait for each call to return"
-                )))?;
-            }
-            self.counts.take(event.sequence);
-            self.waiting += size;
-            self.events.push_back(event);
-        }
-        Ok(())
-    }
-
-    fn check_has_not_failed(&self) -> capnp::Result<()> {
-        match &self.done {
-            Some(Err(error)) => Err(error.clone()),
-            Some(Ok(())) | None => Ok(()),
-        }
-    }
-
-    fn check_is_open(&self) -> Result<()> {
-        if let Some(error) = &self.error {
-            return Err(error.clone());
-        }
-        if !self.is_read {
-            // As if it were gone: peers take that for no fault of theirs.
-            return Err(Error::disconnected(
-                "nobody reads these tail events any more",
-            ));
-        }
-        match self.is_ended {
-            true => Err(Error::malformed(
-                "tail events after the end of their stream",
-            )),
-            false => Ok(()),
-        }
-    }
-
-    /// Its reader is to know as well.
-    fn fail(&mut self, error: Error) -> Result<()> {
-        self.error = Some(error.clone());
-        Err(error)
     }
 }
 
