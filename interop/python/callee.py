@@ -173,6 +173,9 @@ class EventDispatcher(pipeline.EventDispatcher.Server):
     async def fetch(self, **_):
         raise NotImplementedError("this service serves no fetch events")
 
+    async def tail(self, **_):
+        raise NotImplementedError("this service serves no tail events")
+
 
 class Pipeline(pipeline.Pipeline.Server):
     """Starts events. It holds nothing of any of them."""
