@@ -9,7 +9,7 @@ use capspan::trace::{
 };
 use capspan::trace_capnp::{self, span_update};
 use capspan_testkit::abuse::Keeper;
-use capspan_testkit::link::{direct, plain};
+use capspan_testkit::link::{closable, direct};
 use capspan_testkit::run::until_idle;
 use capspan_testkit::service::{Place, at, everywhere};
 use capspan_testkit::testkit_capnp::thing;
@@ -194,7 +194,7 @@ fn an_enricher_in_the_hands_of_a_third_party_can_do_no_more_than_the_callee() {
     at([Place::Connection], async |place| {
         let scene = Scene::new(place).await;
         let bootstrap = Client::new(scene.keeper.enricher().into_client_hook());
-        let third: span_enricher::Client = plain(direct(), bootstrap);
+        let (third, connection) = closable::<span_enricher::Client>(direct(), bootstrap);
         let write = |update: span_update::Builder<'_>| set_attribute(update, "third", "x");
         let early = enrich(&third, write).await;
         assert!(matches!(early, Ok(trace_capnp::EnrichStatus::Applied)));
@@ -206,6 +206,8 @@ fn an_enricher_in_the_hands_of_a_third_party_can_do_no_more_than_the_callee() {
         scene.end().await;
         let late = enrich(&third, write).await;
         assert!(matches!(late, Ok(trace_capnp::EnrichStatus::SpanEnded)));
+        drop(third);
+        connection.await.unwrap();
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use capnp::capability::{Client, FromClientHook};
 use capspan::guard::Connection;
@@ -123,7 +123,7 @@ impl<S: Service> Served<S> {
 }
 
 /// A callee that keeps what it is given; its runs never end.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Keeper {
     /// The enrichers that came with events.
     pub enrichers: Rc<RefCell<Vec<span_enricher::Client>>>,
@@ -145,7 +145,10 @@ impl Keeper {
     /// A pipeline of our caller's that leads to it.
     pub fn pipeline(&self, place: Place) -> Pipeline {
         let tasks = tasks();
-        let client: pipeline::Client = capnp_rpc::new_client(self.clone());
+        let client: pipeline::Client = capnp_rpc::new_client(Keeps {
+            enrichers: Rc::downgrade(&self.enrichers),
+            world: self.world.clone(),
+        });
         match place {
             Place::InProcess => Pipeline::new(client, &tasks),
             _ => {
@@ -158,14 +161,22 @@ impl Keeper {
     }
 }
 
-impl pipeline::Server for Keeper {
+/// What serves it. As a bootstrap object that held what is the peer's it would be leaked with the connection.
+struct Keeps {
+    enrichers: Weak<RefCell<Vec<span_enricher::Client>>>,
+    world: World,
+}
+
+impl pipeline::Server for Keeps {
     async fn start_event(
         self: Rc<Self>,
         params: pipeline::StartEventParams,
         mut results: pipeline::StartEventResults,
     ) -> capnp::Result<()> {
         let enricher = params.get()?.get_enricher()?;
-        self.enrichers.borrow_mut().push(enricher);
+        if let Some(enrichers) = self.enrichers.upgrade() {
+            enrichers.borrow_mut().push(enricher);
+        }
         results
             .get()
             .set_dispatcher(capnp_rpc::new_client_from_rc(self));
@@ -173,7 +184,7 @@ impl pipeline::Server for Keeper {
     }
 }
 
-impl event_dispatcher::Server for Keeper {
+impl event_dispatcher::Server for Keeps {
     async fn open_session(
         self: Rc<Self>,
         _params: event_dispatcher::OpenSessionParams,
