@@ -63,9 +63,11 @@ impl Model {
             Todo::Done { event } => self.dones.push(event),
             Todo::Release { number } => self.let_go_on(number),
             Todo::Write { event, writing } => {
+                self.next_number();
                 self.write(event, writing);
             }
             Todo::Own { event, writing } => {
+                self.next_number();
                 let callee = &mut self.events[event].callee;
                 if callee.is_open() {
                     callee.write(|text| text.write(writing, Author::Owner, MANY));

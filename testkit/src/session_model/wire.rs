@@ -18,7 +18,10 @@ pub(super) struct Wire {
 /// One end of a wire.
 pub(super) type End = (Reader, Writer);
 
-pub(super) struct Reader(Rc<RefCell<Direction>>);
+pub(super) struct Reader {
+    wire: Wire,
+    direction: Rc<RefCell<Direction>>,
+}
 
 pub(super) struct Writer(Rc<RefCell<Direction>>);
 
@@ -43,15 +46,22 @@ impl Direction {
 impl Wire {
     /// A wire, its client's end, and its server's.
     pub(super) fn new() -> (Self, End, End) {
-        let directions: [Rc<RefCell<Direction>>; 2] = Default::default();
-        let [to_server, to_client] = &directions;
-        let client = (Reader(to_client.clone()), Writer(to_server.clone()));
-        let server = (Reader(to_server.clone()), Writer(to_client.clone()));
-        (Self { directions }, client, server)
+        let wire = Self {
+            directions: Default::default(),
+        };
+        let [to_server, to_client] = wire.directions.clone();
+        let end = |reads: &Rc<_>, writes: &Rc<_>| {
+            let (wire, direction) = (wire.clone(), Rc::clone(reads));
+            (Reader { wire, direction }, Writer(Rc::clone(writes)))
+        };
+        let client = end(&to_client, &to_server);
+        let server = end(&to_server, &to_client);
+        (wire, client, server)
     }
 
     /// Parts the ends once so many pieces more have arrived at the server or at the client. A message is one
-    /// or more.
+    /// or more. Both directions end together: what is left of one could tell in good order of what the other's
+    /// end has made its reader let go.
     pub(super) fn cut_after(&self, pieces: [usize; 2]) {
         for (direction, pieces) in self.directions.iter().zip(pieces) {
             direction.borrow_mut().left = Some(pieces);
@@ -77,8 +87,8 @@ impl AsyncRead for Reader {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut direction = self.0.borrow_mut();
-        if direction.is_cut || direction.left == Some(0) {
+        let mut direction = self.direction.borrow_mut();
+        if direction.is_cut {
             return Poll::Ready(Ok(0));
         }
         let Some(piece) = direction.pieces.front_mut() else {
@@ -94,6 +104,10 @@ impl AsyncRead for Reader {
         if piece.is_empty() {
             direction.pieces.pop_front();
             direction.left = direction.left.map(|left| left - 1);
+            if direction.left == Some(0) {
+                drop(direction);
+                self.wire.cut();
+            }
         }
         Poll::Ready(Ok(count))
     }
@@ -129,7 +143,7 @@ impl AsyncWrite for Writer {
 impl Drop for Reader {
     /// Nobody reads any more: who writes is told.
     fn drop(&mut self) {
-        self.0.borrow_mut().is_cut = true;
+        self.direction.borrow_mut().is_cut = true;
     }
 }
 
