@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, with those that it may use.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     // What capnpc makes.
     ("trace_capnp", &[]),
     ("event_capnp", &[]),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ),
     ("error", &[]),
     ("clock", &["error"]),
+    ("timer", &[]),
     ("slots", &[]),
     ("waiting", &["slots"]),
     ("drive", &["error", "clock"]),
@@ -40,6 +41,8 @@ const LAYERS: [(&str, &[&str]); 18] = [
         &[
             "pipeline_capnp",
             "error",
+            "timer",
+            "slots",
             "waiting",
             "drive",
             "trace",
@@ -68,11 +71,13 @@ const LAYERS: [(&str, &[&str]); 18] = [
 ];
 
 /// What `lib.rs` gives a second name at the root, and where it is from.
-const REEXPORTS: [(&str, &str); 4] = [
+const REEXPORTS: [(&str, &str); 6] = [
     ("Error", "error"),
     ("Result", "error"),
     ("Driver", "drive"),
     ("Tasks", "drive"),
+    ("Timer", "timer"),
+    ("TokioTimer", "timer"),
 ];
 
 #[test]
