@@ -94,12 +94,16 @@ pub mod membrane;
 pub mod pipeline;
 pub mod session;
 mod slots;
+mod timer;
 pub mod trace;
 mod waiting;
 pub mod wire;
 
 pub use drive::{Driver, Tasks};
 pub use error::{Error, Result};
+pub use timer::Timer;
+#[cfg(feature = "tokio")]
+pub use timer::TokioTimer;
 
 /// What `schema/trace.capnp` declares, as `capnpc` makes it.
 #[allow(missing_docs, unreachable_pub, clippy::all)]

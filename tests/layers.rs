@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, with those that it may use.
-const LAYERS: [(&str, &[&str]); 20] = [
+const LAYERS: [(&str, &[&str]); 21] = [
     // What capnpc makes.
     ("trace_capnp", &[]),
     ("event_capnp", &[]),
@@ -24,6 +24,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ),
     ("error", &[]),
     ("clock", &["error"]),
+    ("timer", &[]),
     ("slots", &[]),
     ("waiting", &["slots"]),
     ("drive", &["error", "clock"]),
@@ -55,6 +56,8 @@ const LAYERS: [(&str, &[&str]); 20] = [
         &[
             "pipeline_capnp",
             "error",
+            "timer",
+            "slots",
             "waiting",
             "drive",
             "trace",
@@ -85,11 +88,13 @@ const LAYERS: [(&str, &[&str]); 20] = [
 ];
 
 /// What `lib.rs` gives a second name at the root, and where it is from.
-const REEXPORTS: [(&str, &str); 4] = [
+const REEXPORTS: [(&str, &str); 6] = [
     ("Error", "error"),
     ("Result", "error"),
     ("Driver", "drive"),
     ("Tasks", "drive"),
+    ("Timer", "timer"),
+    ("TokioTimer", "timer"),
 ];
 
 #[test]

@@ -88,15 +88,18 @@ fn assert_callers<'a>(spans: &'a [Value], outcome: &str) -> &'a Value {
     );
     assert_eq!(session["originalName"], "session");
     assert_eq!(session["nameByCallee"], true);
-    assert_eq!(
-        session["attributes"],
-        serde_json::json!({
-            "analysis.model": "unicode-words",
-            "analysis.bytes": TEXT.len(),
-            "analysis.tokens": 25,
-            "analysis.words": 21,
-        })
-    );
+    let mut attributes = serde_json::json!({
+        "analysis.model": "unicode-words",
+        "analysis.bytes": TEXT.len(),
+        "analysis.tokens": 25,
+        "analysis.words": 21,
+    });
+    match outcome {
+        "canceled" => attributes["capspan.reason"] = "the caller dropped it".into(),
+        "disconnected" => attributes["error.type"] = outcome.into(),
+        _ => {}
+    }
+    assert_eq!(session["attributes"], attributes);
     let mut marked: Vec<_> = session["setByCallee"]
         .as_array()
         .unwrap()

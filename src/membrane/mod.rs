@@ -122,6 +122,9 @@ pub(crate) trait Watch {
     /// What the work of a call that crosses runs in, where nobody else says.
     fn scope(self: Rc<Self>, is_inbound: bool) -> Option<Rc<dyn Scope>>;
 
+    /// A call that crosses has failed. Tables of `capnp-rpc` may be borrowed.
+    fn call_failed(self: Rc<Self>);
+
     /// It is complete: told in a turn of the driver's, where there is one.
     fn complete(&self, completed: Completed);
 }

@@ -213,6 +213,13 @@ impl State {
         }
     }
 
+    /// A call has failed.
+    pub(super) fn call_failed(&self) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.clone().call_failed();
+        }
+    }
+
     pub(super) fn watch(&self, watcher: Rc<dyn Watch>) {
         let _only_the_first = self.watcher.set(watcher);
     }

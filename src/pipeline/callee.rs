@@ -1,6 +1,7 @@
 //! The callee's side: serving events.
 
 use std::fmt;
+use std::future::Future;
 use std::rc::Rc;
 
 use capnp::capability::{Client, FromClientHook};
@@ -14,10 +15,14 @@ use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::guard::Ending;
 use crate::pipeline_capnp::{event_dispatcher, pipeline};
-use crate::session::{CallSpans, Channels, Setting};
+use crate::session::{
+    CallSpans, Channels, Drain, MAX_BACKGROUND_WORK, Running, Setting, TimeLimits,
+};
 use crate::trace::{Channel, SpanBuilder, SpanContext, SpanKind, Tracer};
 
 /// Serves a [`Service`]: opens its events' spans, and closes them.
+///
+/// Clones are of the same callee: [`drain`](Self::drain) drains all.
 pub struct Callee<S> {
     shared: Rc<Shared<S>>,
 }
@@ -28,6 +33,9 @@ pub(super) struct Shared<S> {
     joins_trace: bool,
     pub(super) session_name: Box<str>,
     call_spans: Option<CallSpans>,
+    limits: Option<TimeLimits>,
+    max_works: usize,
+    pub(super) running: Rc<Running>,
     pub(super) tasks: Tasks,
     event_limits: EventLimits,
     refusals: Refusals,
@@ -46,6 +54,9 @@ impl<S: Service> Callee<S> {
                 joins_trace: true,
                 session_name: "session".into(),
                 call_spans: None,
+                limits: None,
+                max_works: MAX_BACKGROUND_WORK,
+                running: Rc::default(),
                 tasks: tasks.clone(),
                 event_limits: EventLimits::default(),
                 refusals: Refusals::default(),
@@ -95,8 +106,21 @@ impl<S: Service> Callee<S> {
         self.shared.refusals.counts()
     }
 
+    /// How long each event may last; by default as long as it likes.
+    #[must_use]
+    pub fn time_limits(self, limits: TimeLimits) -> Self {
+        self.with(|shared| shared.limits = Some(limits))
+    }
+
+    /// How many pieces of background work ([`EventContext::wait_until`](super::EventContext::wait_until)) an
+    /// event may have at once; 1,024 by default.
+    #[must_use]
+    pub fn max_background_work(self, max: usize) -> Self {
+        self.with(|shared| shared.max_works = max)
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Shared<S>)) -> Self {
-        // Shared only by pipelines that were made before, which stay as they are.
+        // Shared only by pipelines and clones that were made before, which stay as they are.
         change(Rc::make_mut(&mut self.shared));
         self
     }
@@ -110,6 +134,28 @@ impl<S: Service> Callee<S> {
     /// for [`Connection::serve`](crate::guard::Connection::serve).
     pub fn bootstrap(&self, ending: &Ending) -> Client {
         Client::new(self.pipeline_of(Some(ending)).into_client_hook())
+    }
+
+    /// Ends it gracefully. From this call on no event is taken, on any of its pipelines: what is announced, or
+    /// was and is delivered now, is refused with an error that says so
+    /// ([`Error::is_overloaded`](crate::Error::is_overloaded): the same may succeed elsewhere). Events that are running
+    /// go on, their background work with them. Those that are left at the `deadline` are ended: their
+    /// capabilities are revoked, and so is their outcome. The future is ready when none is left.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use capspan::pipeline::{Callee, Service};
+    /// # async fn example<S: Service>(callee: Callee<S>) {
+    /// let drained = callee.drain(tokio::time::sleep(Duration::from_secs(30))).await;
+    /// eprintln!("{} events finished, {} were cut", drained.finished, drained.cut);
+    /// # }
+    /// ```
+    ///
+    /// What peers are told of it goes out when their connections are polled next: give them a moment before
+    /// cutting those. Dropping the future cuts nothing, and the callee still takes no events; drain it again
+    /// to set another deadline.
+    pub fn drain(&self, deadline: impl Future<Output = ()> + 'static) -> Drain {
+        self.shared.running.drain(deadline)
     }
 
     fn pipeline_of(&self, ending: Option<&Ending>) -> pipeline::Client {
@@ -167,7 +213,18 @@ impl<S> Shared<S> {
             ending,
             clock: user.clock().or_else(|| internal.clock()),
             call_spans: self.call_spans.as_ref().filter(|_| kind.has_call_spans()),
+            limits: self.limits.as_ref(),
+            max_works: self.max_works,
+            running: Some(&self.running),
             tasks: &self.tasks,
+        }
+    }
+}
+
+impl<S> Clone for Callee<S> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
         }
     }
 }
@@ -180,6 +237,9 @@ impl<S> Clone for Shared<S> {
             joins_trace: self.joins_trace,
             session_name: self.session_name.clone(),
             call_spans: self.call_spans.clone(),
+            limits: self.limits.clone(),
+            max_works: self.max_works,
+            running: self.running.clone(),
             tasks: self.tasks.clone(),
             event_limits: self.event_limits,
             refusals: self.refusals.clone(),
@@ -200,6 +260,16 @@ impl<S: Service> pipeline::Server for PipelineServer<S> {
         params: pipeline::StartEventParams,
         mut results: pipeline::StartEventResults,
     ) -> Result<(), capnp::Error> {
+        if let Err(error) = self.shared.running.admit() {
+            let error = capnp::Error::from(error);
+            // In process, what was pipelined would be told that something was canceled, and not why.
+            let broken = capnp_rpc::new_broken_cap(error.clone());
+            results
+                .get()
+                .set_dispatcher(FromClientHook::new(broken.hook));
+            results.set_pipeline()?;
+            return Err(error);
+        }
         let place = self.rooms.announce()?;
         let params = params.get()?;
         let metadata = Metadata::read(params.get_metadata()?)?;

@@ -24,7 +24,9 @@ use crate::error::{Error, Result};
 use crate::fetch::{self, Body, Exchange, Seen};
 use crate::guard::{Connection, Ending};
 use crate::pipeline_capnp::pipeline;
-use crate::session::{self, Answered, CallSpans, Channels, Delivery, Opened, Session, Setting};
+use crate::session::{
+    self, Answered, CallSpans, Channels, Delivery, Opened, Session, Setting, TimeLimits,
+};
 use crate::trace::{Clock, SpanBuilder, SpanKind, SpanParent};
 
 /// A service on which events can be started.
@@ -45,6 +47,7 @@ pub struct Event<'a> {
     /// In place of one that it opens on the user channel.
     span: Option<SpanBuilder>,
     metadata: Metadata,
+    limits: Option<TimeLimits>,
 }
 
 impl Pipeline {
@@ -78,16 +81,6 @@ impl Pipeline {
         self
     }
 
-    /// What its side of an event of this kind is made with.
-    fn setting(&self, kind: EventKind, clock: Option<Rc<dyn Clock>>) -> Setting<'_> {
-        Setting {
-            ending: self.ending.as_ref(),
-            clock,
-            call_spans: self.call_spans.as_ref().filter(|_| kind.has_call_spans()),
-            tasks: &self.tasks,
-        }
-    }
-
     /// Prepares an event. Its span on this side is called `name`; on the user channel it is a child of
     /// the span that is current here ([`SpanParent::current`]), on the internal one it is not observed.
     pub fn event<'a>(&'a self, name: &'a str) -> Event<'a> {
@@ -100,6 +93,7 @@ impl Pipeline {
             },
             span: None,
             metadata: Metadata::new(),
+            limits: None,
         }
     }
 
@@ -158,13 +152,18 @@ impl Event<'_> {
         self
     }
 
+    /// How long it may last on this side, as seen from here; by default as long as it likes.
+    pub fn time_limits(mut self, limits: TimeLimits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
     /// Delivers it as an RPC session.
     ///
     /// It does not wait: all calls that this takes leave together, and with them whatever is called on
     /// the session's top-level capability. A failure is seen by those calls, on the session's span, and
     /// by [`SessionHandle::done`](crate::session::SessionHandle::done).
-    pub fn open_session<C: FromClientHook>(self) -> Session<C> {
-        let pipeline = self.pipeline;
+    pub fn open_session<C: FromClientHook>(mut self) -> Session<C> {
         let (start, spans, clock) = self.start(None);
         let dispatcher = start.pipeline.get_dispatcher();
         let open = dispatcher.open_session_request().send();
@@ -174,7 +173,7 @@ impl Event<'_> {
             start,
             open,
         };
-        let setting = pipeline.setting(EventKind::Session, clock);
+        let setting = self.setting(EventKind::Session, clock);
         session::open(opened, spans, &setting)
     }
 
@@ -342,15 +341,33 @@ impl Event<'_> {
     }
 
     /// Starts an event that is one call.
-    fn deliver(self, kind: EventKind, describe: impl FnOnce() -> Description) -> Delivery {
-        let pipeline = self.pipeline;
+    fn deliver(mut self, kind: EventKind, describe: impl FnOnce() -> Description) -> Delivery {
         let is_observed = self.parents.iter().any(SpanParent::is_observed);
         let (start, spans, clock) = self.start(is_observed.then(describe).as_ref());
-        Delivery::begin(start, spans, &pipeline.setting(kind, clock))
+        Delivery::begin(start, spans, &self.setting(kind, clock))
+    }
+
+    /// What its part on this side is made with.
+    fn setting(&self, kind: EventKind, clock: Option<Rc<dyn Clock>>) -> Setting<'_> {
+        let Pipeline {
+            ending,
+            call_spans,
+            tasks,
+            ..
+        } = self.pipeline;
+        Setting {
+            ending: ending.as_ref(),
+            clock,
+            call_spans: call_spans.as_ref().filter(|_| kind.has_call_spans()),
+            limits: self.limits.as_ref(),
+            max_works: 0,
+            running: None,
+            tasks,
+        }
     }
 
     /// Opens its spans, and announces it.
-    fn start(mut self, described: Option<&Description>) -> Announced {
+    fn start(&mut self, described: Option<&Description>) -> Announced {
         let open = |parent: &SpanParent| parent.start(self.name, SpanKind::Client);
         let Channels { internal, user } = &self.parents;
         let clock = [user, internal]
@@ -410,6 +427,7 @@ impl fmt::Debug for Event<'_> {
             .field("parents", &self.parents)
             .field("span", &self.span)
             .field("metadata", &self.metadata)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,10 @@
 //! What a service's handler of an event knows.
 
 use std::fmt;
+use std::future::Future;
 use std::rc::Rc;
 
+use super::handler::guarded;
 use super::metadata::Metadata;
 use crate::enrich::Enricher;
 use crate::session::{Channels, Life};
@@ -34,6 +36,29 @@ impl EventContext {
     /// Writes to the caller's span.
     pub fn enricher(&self) -> &Enricher {
         self.life.enricher()
+    }
+
+    /// Lets `work` go on in the background, and the event with it: its span stays open, and the caller of a
+    /// session that waits for its end waits for it, too. It outlives the response, and all capabilities of the
+    /// event, but not an end before the time: when the event is canceled, or its connection lost while anything
+    /// of it is held, at a limit of its time, at the deadline of a [`drain`](super::Callee::drain), it is
+    /// dropped. While it runs, the event's span is the current one.
+    ///
+    /// If it fails, or panics, so does the event when it ends; its capabilities are of use until then, as
+    /// whoever holds them may have nothing to do with it.
+    ///
+    /// # Errors
+    ///
+    /// After the end of the event ([`Error::is_ended`](crate::Error::is_ended)), and where as much is under way
+    /// as it may have at once ([`Callee::max_background_work`](super::Callee::max_background_work),
+    /// [`Error::is_overloaded`](crate::Error::is_overloaded)): then `work` is dropped.
+    pub fn wait_until(
+        &self,
+        work: impl Future<Output = Result<(), capnp::Error>> + 'static,
+    ) -> crate::error::Result<()> {
+        let (life, parent) = (self.life.clone(), self.parent().clone());
+        let work = async move { guarded(&life, parent, work).await };
+        self.life.wait_until(work)
     }
 
     /// Starts children of this event's span, on the user channel.

@@ -62,7 +62,7 @@ impl<S> Dispatcher<S> {
                 "this dispatcher has delivered its event; start another one with startEvent".into(),
             )
         })?;
-        match self.rooms.open() {
+        match self.shared.running.admit().and_then(|()| self.rooms.open()) {
             Ok(place) => Ok((started, place)),
             Err(error) => {
                 // There may be room later.
@@ -154,12 +154,9 @@ impl<S> Drop for Dispatcher<S> {
     }
 }
 
-impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
-    async fn open_session(
-        self: Rc<Self>,
-        _params: event_dispatcher::OpenSessionParams,
-        mut results: event_dispatcher::OpenSessionResults,
-    ) -> capnp::Result<()> {
+impl<S: Service> Dispatcher<S> {
+    /// Delivers an event as a session.
+    async fn open(&self) -> capnp::Result<CalleeSession> {
         let (started, place) = self.take()?;
         let Started {
             metadata, enricher, ..
@@ -175,8 +172,20 @@ impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
         let event = EventContext::new(metadata, opening.life());
         let parent = event.parent().clone();
         let service = self.shared.service.clone();
-        let answer = guarded(parent, async { service.open_session(event).await }).await;
-        match opening.answered(answer, &setting) {
+        let life = opening.life();
+        let answer = guarded(life, parent, async { service.open_session(event).await });
+        let answer = life.unless_over(answer).await;
+        opening.answered(answer, &setting)
+    }
+}
+
+impl<S: Service> event_dispatcher::Server for Dispatcher<S> {
+    async fn open_session(
+        self: Rc<Self>,
+        _params: event_dispatcher::OpenSessionParams,
+        mut results: event_dispatcher::OpenSessionResults,
+    ) -> capnp::Result<()> {
+        match self.open().await {
             Ok(session) => {
                 write(session, results.get());
                 Ok(())

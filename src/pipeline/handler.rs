@@ -12,7 +12,7 @@ use super::http::HttpServer;
 use super::service::Service;
 use crate::drive::Tasks;
 use crate::pipeline_capnp::event_dispatcher;
-use crate::session::{Life, SessionEnd};
+use crate::session::{Exception, Life, SessionEnd};
 use crate::trace::{InSpan, Outcome, SpanParent};
 
 /// Gets the one call of an event.
@@ -38,7 +38,8 @@ impl<S: Service> Handler<S> {
         F: Future<Output = capnp::Result<T>>,
     {
         let (service, event) = (self.service.clone(), self.event.clone());
-        guarded(event.parent().clone(), async { work(service, event).await }).await
+        let parent = event.parent().clone();
+        guarded(&self.life, parent, async { work(service, event).await }).await
     }
 
     /// A run that says that it failed is an event that has.
@@ -53,13 +54,15 @@ impl<S: Service> Handler<S> {
 /// Runs what a service does, within the span of its event. That it panics is a failure as any other: else
 /// it would take the connection with it, or in process all events.
 pub(super) async fn guarded<T>(
+    life: &Life,
     parent: SpanParent,
     work: impl Future<Output = capnp::Result<T>>,
 ) -> capnp::Result<T> {
-    AssertUnwindSafe(work.in_span(parent))
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_panic| Err(capnp::Error::failed("the service panicked".into())))
+    let work = AssertUnwindSafe(work.in_span(parent)).catch_unwind();
+    work.await.unwrap_or_else(|panic| {
+        life.note_exception(&Exception::of_panic(&*panic));
+        Err(capnp::Error::failed("the service panicked".into()))
+    })
 }
 
 impl<S: Service> event_dispatcher::Server for Handler<S> {
@@ -136,7 +139,9 @@ impl<S: Service> event_dispatcher::Server for Handler<S> {
         drop(params);
         let (service, event) = (self.service.clone(), self.event.clone());
         let parent = event.parent().clone();
-        let work = guarded(parent, async { service.tail(tail, event).await });
+        let life = self.life.clone();
+        let work =
+            async move { guarded(&life, parent, async { service.tail(tail, event).await }).await };
         let stream = receiving.begin(work, &self.life, &self.tasks).await?;
         results.get().set_stream(stream);
         Ok(())

@@ -68,7 +68,7 @@ impl<S: Service> HttpServer<S> {
         let failed = |error: capnp::Error| Stopped::Source(error.into());
         let (service, event) = (self.service.clone(), self.event.clone());
         let parent = event.parent().clone();
-        let response = guarded(parent.clone(), async {
+        let response = guarded(&self.life, parent.clone(), async {
             service.fetch(request, event).await
         });
         let response = response.await.map_err(failed)?;
@@ -80,7 +80,9 @@ impl<S: Service> HttpServer<S> {
         // What was written to the caller's span is there before the response.
         self.event.enricher().send_pending();
         // The response's body is the service's as well.
-        let sent = guarded(parent, async { Ok(responding.respond(response).await) });
+        let sent = guarded(&self.life, parent, async {
+            Ok(responding.respond(response).await)
+        });
         sent.await.map_err(failed)?
     }
 
@@ -94,15 +96,19 @@ impl<S: Service> HttpServer<S> {
         };
         let answered = answer.as_mut().await;
         answering.is_answered = true;
-        let (outcome, error) = match answered {
-            Ok(()) => return Ok(()),
-            Err(Stopped::Source(error)) => (Outcome::Exception, error),
+        match answered {
+            Ok(()) => Ok(()),
+            Err(Stopped::Source(error)) => {
+                self.life.will_fail(&error);
+                Err(error.into())
+            }
             // Who takes no more of the response has given up, and is about to say so.
-            Err(Stopped::Receiver(error)) => (Outcome::Canceled, error),
-        };
-        let end = SessionEnd::new(outcome, Some(error.reason()));
-        self.life.will_end(end);
-        Err(error.into())
+            Err(Stopped::Receiver(error)) => {
+                let end = SessionEnd::new(Outcome::Canceled, Some(error.reason()));
+                self.life.will_end(end);
+                Err(error.into())
+            }
+        }
     }
 }
 

@@ -16,7 +16,10 @@ use crate::fetch::Body;
 ///
 /// While one of these runs, the event's span is the current one
 /// ([`SpanParent::current`](crate::trace::SpanParent::current)). An error or a panic fails the event, with the
-/// outcome `exception`; when the caller gives up, the future is dropped, and the outcome is `canceled`.
+/// outcome `exception` (`overloaded` for an error of that kind), and is written on its spans as an event
+/// `exception`; what a panic says stays on this side. When the caller gives up, the future is dropped, and the
+/// outcome is `canceled`; so it is at a [limit of time](crate::session::TimeLimits), with the outcome `timeout`. What
+/// is to go on after the answer is for [`EventContext::wait_until`].
 pub trait Service: 'static {
     /// An RPC session is delivered: returns its top-level capability.
     ///

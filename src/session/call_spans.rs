@@ -9,13 +9,12 @@ use std::rc::{Rc, Weak};
 use capnp::traits::HasTypeId;
 
 use super::channels::Channels;
+use super::end::Exception;
 use super::life::{Life, Side};
 use crate::error::Error;
 use crate::membrane::{self, CallWatch, Mark, Policy, Scope};
 use crate::pipeline_capnp::event_dispatcher;
-use crate::trace::{
-    Outcome, SpanBuilder, SpanEvent, SpanKind, SpanParent, SpanStatus, SpanUpdate, with_current,
-};
+use crate::trace::{Outcome, SpanBuilder, SpanKind, SpanParent, SpanStatus, with_current};
 
 /// Tells of each call in a session, or on what comes of a custom event: a span from when it is sent, or has
 /// arrived, until it has returned.
@@ -193,22 +192,12 @@ impl CallSpan {
         if outcome == Outcome::Canceled {
             return self.conclude(outcome, None);
         }
-        let update = exception(&error);
+        let update = Exception::of(&error).update();
         for span in self.spans.iter() {
             span.apply(&update);
         }
         self.conclude(outcome, Some(&SpanStatus::error(error.reason())));
     }
-}
-
-/// An error as OpenTelemetry's conventions for exceptions have it.
-fn exception(error: &Error) -> SpanUpdate {
-    let event = SpanEvent::new("exception")
-        .attribute("exception.type", error.kind())
-        .attribute("exception.message", error.reason());
-    SpanUpdate::new()
-        .attribute("error.type", error.kind())
-        .event(event)
 }
 
 impl CallWatch for CallSpan {

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use capnp::capability::{Client, FromClientHook};
 
 use super::channels::Channels;
-use super::life::{Life, SessionEnd, Side};
+use super::end::SessionEnd;
+use super::life::{Life, Side};
+use super::limits::{Active, Activity};
 use super::setting::Setting;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
@@ -18,6 +20,7 @@ use crate::wire;
 pub(crate) struct Opening {
     life: Rc<Life>,
     tasks: Tasks,
+    _active: Option<Active>,
 }
 
 /// What the caller gets of a session.
@@ -43,8 +46,10 @@ impl Opening {
         enricher: Enricher,
         setting: &Setting<'_>,
     ) -> Self {
+        let life = Life::begin("session", Side::Callee, spans, enricher, setting);
         Self {
-            life: Life::begin("session", Side::Callee, spans, enricher, setting.ending),
+            _active: life.activity().map(Activity::begin),
+            life,
             tasks: setting.tasks.clone(),
         }
     }
@@ -61,9 +66,7 @@ impl Opening {
     ) -> Result<CalleeSession, capnp::Error> {
         self.life.enricher().send_pending();
         let inside = answer.inspect_err(|error| {
-            let reason = Error::from(error.clone());
-            self.life
-                .abort(SessionEnd::new(Outcome::Exception, Some(reason.reason())));
+            self.life.fail(&Error::from(error.clone()));
         })?;
         Ok(CalleeSession {
             top_level: setting.membrane(&self.life).export(inside),

@@ -6,13 +6,15 @@ use std::future::{Future, pending, ready};
 use std::pin::pin;
 use std::rc::Rc;
 
-use capnp::capability::{Client, FromClientHook, RemotePromise, Response};
+use capnp::capability::{Client, FromClientHook, RemotePromise};
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{Either, LocalBoxFuture, Shared, select};
 
+use super::ask::read_done;
 use super::channels::Channels;
-use super::life::{CalleesPart, Life, SessionEnd, Side};
+use super::end::SessionEnd;
+use super::life::{CalleesPart, Life, Side};
 use super::setting::Setting;
 use super::settle::Settle;
 use super::top_level::direct;
@@ -22,7 +24,6 @@ use crate::error::{Error, Result};
 use crate::guard::Ending;
 use crate::pipeline_capnp::{event_dispatcher, pipeline, rpc_session};
 use crate::trace::{Outcome, SpanBuilder, SpanParent, SpanUpdate};
-use crate::wire;
 
 /// A session that this side has opened: its top-level capability, and the session itself.
 ///
@@ -56,13 +57,17 @@ pub struct SessionHandle {
 }
 
 struct Inner {
-    /// Taken by the drop.
-    session: Option<rpc_session::Client>,
-    /// Where the session is observed on this side.
-    life: Option<Rc<Life>>,
+    part: Part,
     ending: Option<Ending>,
     done: RefCell<Option<Done>>,
     tasks: Tasks,
+}
+
+/// This side's part of a session.
+enum Part {
+    /// It is observed on this side, or has limits. It has the session.
+    Living(Rc<Life>),
+    Bare(rpc_session::Client),
 }
 
 type Done = Shared<LocalBoxFuture<'static, Result<SessionEnd>>>;
@@ -83,7 +88,7 @@ impl SessionHandle {
 
     /// The same on each channel.
     pub fn parents(&self) -> Channels<SpanParent> {
-        let life = self.inner.life.as_ref();
+        let life = self.inner.life();
         life.map(|life| life.parents().channels.clone())
             .unwrap_or_default()
     }
@@ -99,19 +104,16 @@ impl SessionHandle {
     }
 
     fn write(&self, of: impl Fn(&Channels<SpanBuilder>) -> &SpanBuilder, update: &SpanUpdate) {
-        if let Some(life) = &self.inner.life {
+        if let Some(life) = self.inner.life() {
             life.with_spans(|spans| {
                 of(spans).apply(update);
             });
         }
     }
 
-    /// How it ended on this side; `None` while it goes on, or where it is not observed.
+    /// How it ended on this side; `None` while it goes on, or where it is neither observed nor limited.
     pub fn end(&self) -> Option<SessionEnd> {
-        self.inner
-            .life
-            .as_ref()
-            .and_then(|life| life.end().cloned())
+        self.inner.life().and_then(|life| life.end()).cloned()
     }
 
     /// Lets the session go on until its capabilities are dropped, with nobody to cancel it.
@@ -125,74 +127,84 @@ impl SessionHandle {
 }
 
 impl Inner {
+    fn life(&self) -> Option<&Rc<Life>> {
+        match &self.part {
+            Part::Living(life) => Some(life),
+            Part::Bare(_) => None,
+        }
+    }
+
     fn done(&self) -> Done {
         if let Some(done) = &*self.done.borrow() {
             return done.clone();
         }
+        let session = match &self.part {
+            Part::Living(life) => life.session(),
+            Part::Bare(session) => Some(session.clone()),
+        };
+        let done = match session {
+            Some(session) => self.ask(&session).boxed_local(),
+            // This side has ended it, and asks no more.
+            None => {
+                let end = self.life().and_then(|life| life.end()).cloned();
+                ready(end.ok_or_else(|| Error::ended("the session is over"))).boxed_local()
+            }
+        };
+        let done = done.shared();
+        self.done.replace(Some(done.clone()));
+        done
+    }
+
+    /// Asks the callee how it ended.
+    fn ask(
+        &self,
+        session: &rpc_session::Client,
+    ) -> impl Future<Output = Result<SessionEnd>> + use<> {
         let (answered, answer) = oneshot::channel();
-        if let Some(session) = &self.session {
-            let mut asked = session.done_request().send().promise;
-            // In process it begins when it is polled, and holds the session until then, whose drop would be
-            // seen too late.
-            let asked = match (&mut asked).now_or_never() {
-                Some(response) => ready(response).left_future(),
-                None => asked.right_future(),
-            };
-            let (life, ending) = (self.life.clone(), self.ending.clone());
-            // Waited for to its end, also when nobody wants the answer any more: a call that is
-            // finished before its return keeps its slot at both ends of the connection.
-            self.tasks.spawn(async move {
-                let given_up = async {
-                    match &life {
-                        Some(life) => life.given_up().await,
-                        None => pending().await,
-                    }
-                };
-                let done = match select(asked, pin!(given_up)).await {
-                    Either::Left((response, _)) => {
-                        read_done(response).map_err(|error| match ending {
-                            Some(ending) => ending.lost_or(error),
-                            None => error,
-                        })
-                    }
-                    Either::Right(_) => Err(Error::canceled("the session was not open yet")),
-                };
-                if let (Some(life), Ok(_)) = (life, &done) {
-                    life.set_callee(CalleesPart::Over);
+        let mut asked = session.done_request().send().promise;
+        // In process it begins when it is polled, and holds the session until then, whose drop would be
+        // seen too late.
+        let asked = match (&mut asked).now_or_never() {
+            Some(response) => ready(response).left_future(),
+            None => asked.right_future(),
+        };
+        let (life, ending) = (self.life().cloned(), self.ending.clone());
+        // Waited for to its end, also when nobody wants the answer any more: a call that is
+        // finished before its return keeps its slot at both ends of the connection.
+        self.tasks.spawn(async move {
+            let given_up = async {
+                match &life {
+                    Some(life) => life.given_up().await,
+                    None => pending().await,
                 }
-                let _nobody_asks = answered.send(done);
-            });
-        }
-        let done = async move {
+            };
+            let done = match select(asked, pin!(given_up)).await {
+                Either::Left((response, _)) => read_done(response).map_err(|error| match ending {
+                    Some(ending) => ending.lost_or(error),
+                    None => error,
+                }),
+                Either::Right(_) => Err(Error::canceled("the session was not open yet")),
+            };
+            if let (Some(life), Ok(end)) = (life, &done) {
+                life.learn(end);
+            }
+            let _nobody_asks = answered.send(done);
+        });
+        async move {
             match answer.await {
                 Ok(end) => end,
                 Err(oneshot::Canceled) => Err(Error::canceled("the event loop is being shut down")),
             }
-        };
-        let done = done.boxed_local().shared();
-        self.done.replace(Some(done.clone()));
-        done
+        }
     }
-}
-
-fn read_done(
-    response: Result<Response<rpc_session::done_results::Owned>, capnp::Error>,
-) -> Result<SessionEnd> {
-    let response = response?;
-    let results = response.get()?;
-    Ok(SessionEnd::new(
-        wire::read_outcome(results.get_outcome()),
-        wire::read_text(results.get_reason()),
-    ))
 }
 
 impl Drop for Inner {
     /// Whether it is a cancellation is seen now. What is to be done comes later, after all that was
     /// dropped before, as tables of `capnp-rpc` may be borrowed.
     fn drop(&mut self) {
-        let session = self.session.take();
-        let Some(life) = self.life.take() else {
-            // Nothing of it is put off, so that the callee sees the order in which all was dropped.
+        // Of one that is bare nothing is put off, so that the callee sees the order in which all was dropped.
+        let Part::Living(life) = &self.part else {
             return;
         };
         // What is left of one that is over for the callee is an answer that has arrived, and not been read.
@@ -202,8 +214,8 @@ impl Drop for Inner {
             life.will_end(dropped());
         }
         self.tasks.drop_later(Cancel {
-            session,
-            canceled: (!is_complete).then_some(life),
+            session: life.take_session(),
+            canceled: (!is_complete).then(|| life.clone()),
         });
     }
 }
@@ -219,6 +231,7 @@ impl Drop for Cancel {
         // session that is complete.
         self.session.take();
         if let Some(life) = self.canceled.take() {
+            life.give_up_asking();
             life.abort(dropped());
         }
     }
@@ -249,37 +262,36 @@ pub(crate) fn open<C: FromClientHook>(
         open,
     } = opened;
     let is_observed = spans.iter().any(SpanBuilder::is_observed);
-    let life = is_observed.then(|| {
-        Life::begin(
-            "session",
-            Side::Caller,
-            spans,
-            Enricher::none(),
-            setting.ending,
-        )
-    });
-    top_level = match &life {
-        Some(life) => setting.membrane(life).export(top_level),
-        None => Client::new(direct(top_level.hook)),
+    let part = match is_observed || setting.limits.is_some() {
+        true => {
+            let none = Enricher::none();
+            let life = Life::begin("session", Side::Caller, spans, none, setting);
+            life.set_session(session);
+            top_level = setting.membrane(&life).export(top_level);
+            Part::Living(life)
+        }
+        false => {
+            top_level = Client::new(direct(top_level.hook));
+            Part::Bare(session)
+        }
     };
-    let tasks = setting.tasks;
-    let settle = Settle::new(start, open, life.clone());
+    let inner = Inner {
+        part,
+        ending: setting.ending.cloned(),
+        done: RefCell::default(),
+        tasks: setting.tasks.clone(),
+    };
+    let settle = Settle::new(start, open, inner.life().cloned());
     match setting.ending.cloned() {
-        None => tasks.spawn(settle),
-        Some(ending) => tasks.spawn(async move {
+        None => inner.tasks.spawn(settle),
+        Some(ending) => inner.tasks.spawn(async move {
             let _whichever_is_first = select(settle, pin!(ending.stopped())).await;
         }),
     }
     Session {
         top_level: C::new(top_level.hook),
         handle: SessionHandle {
-            inner: Rc::new(Inner {
-                session: Some(session),
-                life,
-                ending: setting.ending.cloned(),
-                done: RefCell::default(),
-                tasks: tasks.clone(),
-            }),
+            inner: Rc::new(inner),
         },
     }
 }

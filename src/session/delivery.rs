@@ -10,7 +10,8 @@ use capnp::traits::{Owned, Pipelined};
 use futures::future::select;
 
 use super::channels::Channels;
-use super::life::{Life, SessionEnd, Side};
+use super::end::SessionEnd;
+use super::life::{Life, Side};
 use super::setting::Setting;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
@@ -41,13 +42,7 @@ impl Delivery {
     ) -> Self {
         // Also where nobody sees it: what the application gets then is safe to use, whatever the peer does,
         // and ends with the event.
-        let life = Life::begin(
-            "event",
-            Side::Caller,
-            spans,
-            Enricher::none(),
-            setting.ending,
-        );
+        let life = Life::begin("event", Side::Caller, spans, Enricher::none(), setting);
         let membrane = setting.membrane(&life);
         Self {
             dispatcher: membrane.export(start.pipeline.get_dispatcher()),

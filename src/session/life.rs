@@ -1,50 +1,29 @@
 //! The life of one side of a session: its spans are open until it ends, once.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::future::{pending, poll_fn};
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
+use futures::future::{Either, select};
+
+use super::ask::Asking;
 use super::call_spans::Parents;
 use super::channels::Channels;
+use super::end::{Exception, SessionEnd};
+use super::limits::{self, Activity};
 use super::room::Place;
+use super::running::RunningEvent;
+use super::setting::Setting;
+use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::Error;
 use crate::guard::{Ending, OnEnd, Registration};
 use crate::membrane::{Completed, Scope, Watch, WeakMembrane};
-use crate::trace::{Outcome, SpanBuilder, SpanStatus, Timestamp};
+use crate::pipeline_capnp::rpc_session;
+use crate::trace::{Outcome, SpanBuilder, Timestamp};
 use crate::waiting::Waiting;
-
-/// Bytes of a reason. It may come from a peer, and is cut at a character boundary.
-const MAX_REASON_BYTES: usize = 4096;
-
-/// How a session ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionEnd {
-    outcome: Outcome,
-    reason: Option<Box<str>>,
-}
-
-impl SessionEnd {
-    pub(crate) fn new(outcome: Outcome, reason: Option<&str>) -> Self {
-        let reason = reason.filter(|reason| !reason.is_empty());
-        Self {
-            outcome,
-            reason: reason
-                .map(|reason| reason[..reason.floor_char_boundary(MAX_REASON_BYTES)].into()),
-        }
-    }
-
-    /// How it ended.
-    pub fn outcome(&self) -> Outcome {
-        self.outcome
-    }
-
-    /// Why, for people, in at most 4 KiB; `None` where there is nothing to say.
-    pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
-    }
-}
 
 /// Whose side of a session it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +61,8 @@ pub(crate) struct Life {
     end: OnceCell<SessionEnd>,
     /// How it is to end when it is complete, where that is known before.
     foreseen: OnceCell<SessionEnd>,
+    /// Whether its spans say what it failed with.
+    has_exception: Cell<bool>,
     waiting: Waiting,
     membrane: OnceCell<WeakMembrane>,
     /// On the caller's side.
@@ -91,6 +72,21 @@ pub(crate) struct Life {
     ending: Option<Ending>,
     registration: RefCell<Option<Registration>>,
     place: RefCell<Option<Place>>,
+    /// Where there is an idle limit.
+    activity: Option<Activity>,
+    /// The caller's end of a session, whose drop cancels.
+    session: RefCell<Option<rpc_session::Client>>,
+    /// Who learns whether the session could be opened.
+    pub(super) settling: RefCell<Option<Waker>>,
+    /// Whether the callee has been asked how it ended.
+    pub(super) asking: RefCell<Asking>,
+    /// How much background work goes on.
+    pub(super) works: Cell<usize>,
+    pub(super) max_works: usize,
+    /// That nothing refers to it any more, while there is more to wait for.
+    pub(super) completed: Cell<Option<Completed>>,
+    running: RefCell<Option<RunningEvent>>,
+    pub(super) tasks: Tasks,
 }
 
 impl Life {
@@ -100,8 +96,9 @@ impl Life {
         side: Side,
         spans: Channels<SpanBuilder>,
         enricher: Enricher,
-        ending: Option<&Ending>,
+        setting: &Setting<'_>,
     ) -> Rc<Self> {
+        let ending = setting.ending;
         let life = Rc::new(Self {
             what,
             side,
@@ -109,6 +106,7 @@ impl Life {
             spans: RefCell::new(Some(spans)),
             end: OnceCell::new(),
             foreseen: OnceCell::new(),
+            has_exception: Cell::new(false),
             waiting: Waiting::default(),
             membrane: OnceCell::new(),
             callee: Cell::default(),
@@ -116,7 +114,19 @@ impl Life {
             ending: ending.cloned(),
             registration: RefCell::default(),
             place: RefCell::default(),
+            activity: setting.limits.and_then(Activity::of),
+            session: RefCell::default(),
+            settling: RefCell::default(),
+            asking: RefCell::default(),
+            works: Cell::new(0),
+            max_works: setting.max_works,
+            completed: Cell::new(None),
+            running: RefCell::default(),
+            tasks: setting.tasks.clone(),
         });
+        if let Some(running) = setting.running {
+            life.running.replace(Some(running.enter(&life)));
+        }
         if let Some(ending) = ending {
             match ending.reason() {
                 Some(reason) => life.connection_ended(reason),
@@ -127,6 +137,9 @@ impl Life {
                 }
             }
         }
+        if let Some(limits) = setting.limits {
+            limits::watch(limits, &life, setting.tasks);
+        }
         life
     }
 
@@ -135,6 +148,11 @@ impl Life {
         if self.end.get().is_none() {
             self.place.replace(place);
         }
+    }
+
+    /// Where there is an idle limit: what happens in it.
+    pub(crate) fn activity(&self) -> Option<&Activity> {
+        self.activity.as_ref()
     }
 
     /// What is revoked when it ends before its time. To be set once.
@@ -181,7 +199,7 @@ impl Life {
     /// Only from a clean turn: what is revoked is dropped here.
     pub(crate) fn abort(&self, end: SessionEnd) {
         // A panic takes the whole connection: its calls are dropped before that is known to be over.
-        let is_torn = end.outcome == Outcome::Canceled && std::thread::panicking();
+        let is_torn = end.outcome() == Outcome::Canceled && std::thread::panicking();
         let end = match &self.ending {
             Some(_) if is_torn => {
                 let reason = "a panic took the connection";
@@ -198,14 +216,59 @@ impl Life {
         }
     }
 
+    /// A limit of time is reached.
+    pub(super) fn time_out(&self, reason: &str) {
+        // First, as when the caller drops it: without its capabilities it would look complete to the callee.
+        drop(self.take_session());
+        self.give_up_asking();
+        self.abort(SessionEnd::new(Outcome::Timeout, Some(reason)));
+    }
+
+    /// Keeps the caller's end of a session.
+    pub(super) fn set_session(&self, session: rpc_session::Client) {
+        self.session.replace(Some(session));
+    }
+
+    /// The caller's end of a session, unless it is over.
+    pub(super) fn session(&self) -> Option<rpc_session::Client> {
+        self.session.borrow().clone()
+    }
+
+    /// Takes the caller's end of a session. To be dropped where a cancellation may come of it.
+    pub(super) fn take_session(&self) -> Option<rpc_session::Client> {
+        self.session.take()
+    }
+
     /// Its handler has failed, or the calls that were to reach it. Where it has a connection, that knows
     /// whether it was lost; an error of that kind may as well be about something of the service's own.
     pub(crate) fn fail(&self, error: &Error) {
-        let outcome = match self.outcome_of(error) {
-            Outcome::Disconnected => Outcome::Disconnected,
-            _ => Outcome::Exception,
-        };
-        self.abort(SessionEnd::new(outcome, Some(error.reason())));
+        let end = self.end_by(error);
+        if end.outcome() != Outcome::Disconnected {
+            self.note_exception(&Exception::of(error));
+        }
+        self.abort(end);
+    }
+
+    /// Something of it has failed, and what else is going on goes on: so it ends when it is complete.
+    pub(crate) fn will_fail(&self, error: &Error) {
+        self.note_exception(&Exception::of(error));
+        self.will_end(self.end_by(error));
+    }
+
+    /// Writes on its spans what it failed with: of several the first one counts.
+    pub(crate) fn note_exception(&self, exception: &Exception<'_>) {
+        if self.has_exception.replace(true) {
+            return;
+        }
+        self.with_spans(|spans| {
+            for span in spans.iter().filter(|span| span.is_observed()) {
+                span.apply(&exception.update());
+            }
+        });
+    }
+
+    fn end_by(&self, error: &Error) -> SessionEnd {
+        SessionEnd::new(self.outcome_of(error), Some(error.reason()))
     }
 
     /// How something that failed with `error` ended.
@@ -251,6 +314,27 @@ impl Life {
         .await
     }
 
+    /// What is refused after its end is refused with this.
+    pub(super) fn over(&self) -> Option<Error> {
+        let end = self.end.get()?;
+        Some(Error::ended(format!(
+            "the {} is over: {}",
+            self.what,
+            end.text()
+        )))
+    }
+
+    /// What `work` gives, or an error that says how it ended before that was done.
+    pub(crate) async fn unless_over<T>(
+        &self,
+        work: impl Future<Output = capnp::Result<T>>,
+    ) -> capnp::Result<T> {
+        match select(pin!(self.ended()), pin!(work)).await {
+            Either::Left((end, _)) => Err(self.end_error(&end).into()),
+            Either::Right((result, _)) => result,
+        }
+    }
+
     /// On the caller's side: how far the callee is.
     pub(super) fn callee(&self) -> CalleesPart {
         self.callee.get()
@@ -270,14 +354,10 @@ impl Life {
         }
     }
 
-    /// Lets `waker` be told of the end, which has not come yet.
-    pub(crate) fn wait(&self, place: &mut Option<usize>, waker: &Waker) {
-        self.waiting.wait(place, waker);
-    }
-
-    /// Nobody waits in `place` any more.
-    pub(crate) fn leave(&self, place: Option<usize>) {
-        self.waiting.leave(place);
+    /// All of it is done.
+    pub(super) fn conclude(&self, at: Option<Timestamp>) {
+        let end = self.foreseen.get().cloned();
+        self.close(end.unwrap_or(SessionEnd::new(Outcome::Ok, None)), at);
     }
 
     /// True the first time.
@@ -287,9 +367,13 @@ impl Life {
         }
         self.registration.take();
         self.place.take();
+        self.running.take();
         self.enricher.cut();
         self.close_spans(&end, at);
         self.waiting.wake();
+        if let Some(settle) = self.settling.take() {
+            settle.wake();
+        }
         true
     }
 
@@ -301,19 +385,14 @@ impl Life {
         let taken = spans.take();
         drop(spans);
         for span in taken.iter().flat_map(Channels::iter) {
-            close_span(span, end, at);
+            end.close(span, self.has_exception.get(), at);
         }
     }
 
     /// What calls on its capabilities fail with afterwards.
     fn end_error(&self, end: &SessionEnd) -> Error {
-        let outcome = end.outcome;
-        let text = format!(
-            "the {} is over: {}",
-            self.what,
-            end.reason().unwrap_or(outcome.as_str())
-        );
-        match outcome {
+        let text = format!("the {} is over: {}", self.what, end.text());
+        match end.outcome() {
             Outcome::Disconnected => Error::disconnected(text),
             Outcome::Canceled => Error::canceled(text),
             Outcome::Overloaded => Error::overloaded(text),
@@ -322,15 +401,6 @@ impl Life {
             }
         }
     }
-}
-
-fn close_span(span: &SpanBuilder, end: &SessionEnd, at: Option<Timestamp>) {
-    let status = match end.outcome {
-        // Who no longer wants something has not failed.
-        Outcome::Ok | Outcome::Canceled => None,
-        outcome => Some(SpanStatus::error(end.reason().unwrap_or(outcome.as_str()))),
-    };
-    span.conclude(end.outcome, status, at);
 }
 
 impl Watch for Life {
@@ -352,14 +422,22 @@ impl Watch for Life {
     fn complete(&self, completed: Completed) {
         // Of what was written last no return has taken care.
         self.enricher.send_pending();
-        let end = match self.ending.as_ref().and_then(Ending::reason) {
-            Some(lost) => SessionEnd::new(Outcome::Disconnected, Some(lost.reason())),
-            None => match self.foreseen.get() {
-                Some(end) => end.clone(),
-                None => SessionEnd::new(Outcome::Ok, None),
-            },
-        };
-        self.close(end, completed.at());
+        if let Some(lost) = self.ending.as_ref().and_then(Ending::reason) {
+            let end = SessionEnd::new(Outcome::Disconnected, Some(lost.reason()));
+            self.close(end, completed.at());
+            return;
+        }
+        self.completed.set(Some(completed));
+        match self.works.get() {
+            0 => self.look_again(),
+            // From now on the work is all there is: the connection has nothing to do with it.
+            _ => drop(self.registration.take()),
+        }
+    }
+
+    /// What has failed may be the session, of which only the callee knows.
+    fn call_failed(self: Rc<Self>) {
+        self.ask();
     }
 }
 
@@ -383,20 +461,8 @@ impl OnEnd for Life {
 mod tests {
     use super::*;
     use crate::trace::{SpanKind, Tracer};
-    use std::future::Future;
     use std::sync::Arc;
     use std::task::{Context, Waker};
-
-    #[test]
-    fn a_reason_is_cut_at_a_character() {
-        let long = "ä".repeat(3000);
-        let end = SessionEnd::new(Outcome::Exception, Some(&long));
-        assert_eq!(end.reason().map(str::len), Some(4096));
-        let odd = format!("x{long}");
-        let end = SessionEnd::new(Outcome::Exception, Some(&odd));
-        assert_eq!(end.reason().map(str::len), Some(4095));
-        assert_eq!(SessionEnd::new(Outcome::Ok, Some("")).reason(), None);
-    }
 
     /// Asks once with a waker of its own, as each call of a peer's does, and gives up.
     fn ask_and_give_up(life: &Life) {
@@ -417,7 +483,17 @@ mod tests {
     fn who_asks_how_it_ended_and_gives_up_is_forgotten() {
         let spans = Channels::default().map(|()| Tracer::unobserved().root());
         let spans = spans.map(|parent| parent.start("x", SpanKind::Server));
-        let life = Life::begin("session", Side::Caller, spans, Enricher::none(), None);
+        let (tasks, _driver) = Tasks::new();
+        let setting = Setting {
+            ending: None,
+            clock: None,
+            call_spans: None,
+            limits: None,
+            max_works: 0,
+            running: None,
+            tasks: &tasks,
+        };
+        let life = Life::begin("session", Side::Caller, spans, Enricher::none(), &setting);
         let waker = Waker::noop();
         let mut stays = Box::pin(life.ended());
         let mut cx = Context::from_waker(waker);

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use capnp::capability::Promise;
 
 use super::channels::Channels;
-use super::life::{Life, SessionEnd, Side};
+use super::end::SessionEnd;
+use super::life::{Life, Side};
 use super::setting::Setting;
 use crate::enrich::Enricher;
 use crate::error::Error;
@@ -25,7 +26,7 @@ impl OneCall {
         enricher: Enricher,
         setting: &Setting<'_>,
     ) -> (Self, Membrane) {
-        let life = Life::begin("event", Side::Callee, spans, enricher, setting.ending);
+        let life = Life::begin("event", Side::Callee, spans, enricher, setting);
         let membrane = setting.membrane(&life);
         let run = Self {
             life,
@@ -47,9 +48,7 @@ impl OneCall {
         let answer = (&mut call).await;
         run.is_answered = true;
         answer.inspect_err(|error| {
-            let error = Error::from(error.clone());
-            run.life
-                .abort(SessionEnd::new(Outcome::Exception, Some(error.reason())));
+            run.life.fail(&Error::from(error.clone()));
         })
     }
 }

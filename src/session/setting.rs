@@ -4,9 +4,11 @@ use std::rc::Rc;
 
 use super::call_spans::CallSpans;
 use super::life::Life;
+use super::limits::TimeLimits;
+use super::running::Running;
 use crate::drive::Tasks;
 use crate::guard::Ending;
-use crate::membrane::Membrane;
+use crate::membrane::{Chain, Membrane};
 use crate::trace::Clock;
 
 /// What one side of an event is made with, beside its spans.
@@ -17,6 +19,12 @@ pub(crate) struct Setting<'a> {
     pub(crate) clock: Option<Rc<dyn Clock>>,
     /// Where its calls are to be told of.
     pub(crate) call_spans: Option<&'a CallSpans>,
+    /// How long it may last.
+    pub(crate) limits: Option<&'a TimeLimits>,
+    /// How much background work it may have at once.
+    pub(crate) max_works: usize,
+    /// Where it is to be seen as long as it lasts.
+    pub(crate) running: Option<&'a Rc<Running>>,
     pub(crate) tasks: &'a Tasks,
 }
 
@@ -26,9 +34,17 @@ impl Setting<'_> {
         let mut builder = Membrane::builder()
             .tasks(self.tasks)
             .clock(self.clock.clone());
-        if let Some(policy) = self.call_spans.and_then(|calls| calls.policy(life)) {
-            builder = builder.policy(policy).inspected();
-        }
+        let activity = life.activity().cloned();
+        let calls = self.call_spans.and_then(|calls| calls.policy(life));
+        builder = match (calls, activity) {
+            (None, None) => builder,
+            (None, Some(activity)) => builder.policy(activity),
+            (Some(calls), None) => builder.policy(calls).inspected(),
+            (Some(calls), Some(activity)) => {
+                let both = Chain::new().with(calls).with(activity);
+                builder.policy(both).inspected()
+            }
+        };
         let membrane = builder.build();
         membrane.watch(life.clone());
         life.set_membrane(membrane.downgrade());

@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use capnp::capability::{Client, RemotePromise, Response};
 
 use super::life::{CalleesPart, Life};
+use super::limits::{Active, Activity};
 use crate::error::Error;
 use crate::pipeline_capnp::{event_dispatcher, pipeline};
 use crate::trace::Outcome;
@@ -27,9 +28,9 @@ pub(crate) struct Settle {
     open: Option<RemotePromise<Opened>>,
     answer: Option<Response<Opened>>,
     error: Option<capnp::Error>,
-    /// Where the session is observed on this side.
+    /// Where the session is observed on this side, or has limits.
     life: Option<Rc<Life>>,
-    place: Option<usize>,
+    _active: Option<Active>,
 }
 
 impl Settle {
@@ -38,24 +39,31 @@ impl Settle {
         open: RemotePromise<Opened>,
         life: Option<Rc<Life>>,
     ) -> Self {
+        if let Some(life) = &life {
+            // It is about to be polled anyway.
+            life.begin_settling(Waker::noop());
+        }
         Self {
             start: Some(start),
             open: Some(open),
             answer: None,
             error: None,
+            _active: life
+                .as_ref()
+                .and_then(|life| life.activity())
+                .map(Activity::begin),
             life,
-            place: None,
         }
     }
 
     /// Whether the session is over before its time; if not, it will be told.
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+    fn is_over(&self, cx: &mut Context<'_>) -> bool {
         let Some(life) = &self.life else { return false };
         match life.end() {
             // All that the application had of it is gone, which is its right. It goes on over there.
             Some(end) => end.outcome() != Outcome::Ok,
             None => {
-                life.wait(&mut self.place, cx.waker());
+                life.begin_settling(cx.waker());
                 false
             }
         }
@@ -76,8 +84,11 @@ impl Settle {
             drop((top_level, answer));
             drop(session);
         }
-        if let (Some(error), Some(life)) = (self.error.take(), &self.life) {
-            life.fail(&Error::from(error));
+        if let Some(life) = &self.life {
+            if let Some(error) = self.error.take() {
+                life.fail(&Error::from(error));
+            }
+            life.end_settling();
         }
     }
 }
@@ -115,6 +126,9 @@ impl Future for Settle {
             }
         }
         if this.start.is_some() || this.open.is_some() {
+            if let Some(life) = &this.life {
+                life.conclude_if_complete();
+            }
             return Poll::Pending;
         }
         this.settled();
@@ -125,7 +139,7 @@ impl Future for Settle {
 impl Drop for Settle {
     fn drop(&mut self) {
         if let Some(life) = &self.life {
-            life.leave(self.place);
+            life.end_settling();
         }
     }
 }

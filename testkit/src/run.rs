@@ -1,7 +1,10 @@
 //! A test on an event loop of its own.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 
 /// Runs `test` on a current-thread runtime with paused time. Whatever would wait for ever fails: with
 /// nothing else to do, time leaps to the end of an hour.
@@ -32,4 +35,18 @@ pub async fn until_idle() {
 /// Lets `time` pass, which is paused: nobody waits for it.
 pub async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
+}
+
+/// The timer of [`run`], without the library's feature for it.
+#[derive(Clone, Copy)]
+pub struct PausedTime;
+
+impl capspan::Timer for PausedTime {
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> LocalBoxFuture<'static, ()> {
+        tokio::time::sleep_until(deadline.into()).boxed_local()
+    }
 }

@@ -262,6 +262,7 @@ impl<K: Kind> Hold<K> {
             self.with(|call| {
                 call.error.get_or_insert_with(|| Box::new(error.clone()));
             });
+            self.membrane.call_failed();
         }
         if let Some(watch) = watch {
             watch.ended(result.as_ref().map(|_| ()));

@@ -98,10 +98,8 @@ pub(super) fn begin(
 
 /// What the work of a call on `target` runs in, where it runs on this side.
 pub(super) fn scope(noted: &Noted, target: &Node) -> Option<Rc<dyn Scope>> {
-    match &noted.watch {
-        Some(watch) => watch.clone().scope(),
-        None => target.membrane().scope(target.direction()),
-    }
+    let own = noted.watch.clone().and_then(|watch| watch.scope());
+    own.or_else(|| target.membrane().scope(target.direction()))
 }
 
 /// Lets work go on in its scope.
