@@ -21,12 +21,13 @@ fn allowed(row: Row) -> i64 {
         ["connection", "caps" | "mib_with_cap"] => 7,
         ["session", "in_process"] => 1,
         ["session", "connection"] => 35,
-        ["session_unobserved", "in_process"] => 14,
+        ["session_unobserved", "in_process"] => 18,
         ["session_unobserved", "connection"] => 21,
-        ["call_span", "in_process"] => 0,
-        ["call_span", "connection"] => 0,
-        ["call_unobserved", "in_process"] => 0,
-        ["call_unobserved", "connection"] => 0,
+        ["call_span", "in_process"] => -13,
+        // On each side a span, its name, and who is told of the call; the caller's membrane.
+        ["call_span", "connection"] => 11,
+        ["call_unobserved", "in_process"] => -21,
+        ["call_unobserved", "connection"] => 1,
         other => panic!("how many may {other:?} have?"),
     }
 }

@@ -9,7 +9,8 @@ use capnp::capability::Response;
 use futures::future::{Either, select};
 
 use super::end::SessionEnd;
-use super::life::{CalleesPart, Life};
+use super::life::Life;
+use super::side::CalleesPart;
 use crate::error::Result;
 use crate::pipeline_capnp::rpc_session;
 use crate::trace::Outcome;

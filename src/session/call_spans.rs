@@ -10,7 +10,8 @@ use capnp::traits::HasTypeId;
 
 use super::channels::Channels;
 use super::end::Exception;
-use super::life::{Life, Side};
+use super::life::Life;
+use super::side::Side;
 use crate::error::Error;
 use crate::membrane::{self, CallWatch, Mark, Policy, Scope};
 use crate::pipeline_capnp::event_dispatcher;

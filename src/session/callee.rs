@@ -6,9 +6,10 @@ use capnp::capability::{Client, FromClientHook};
 
 use super::channels::Channels;
 use super::end::SessionEnd;
-use super::life::{Life, Side};
+use super::life::Life;
 use super::limits::{Active, Activity};
 use super::setting::Setting;
+use super::side::Side;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::Error;

@@ -11,8 +11,9 @@ use futures::future::select;
 
 use super::channels::Channels;
 use super::end::SessionEnd;
-use super::life::{Life, Side};
+use super::life::Life;
 use super::setting::Setting;
+use super::side::Side;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};

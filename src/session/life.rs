@@ -16,6 +16,7 @@ use super::limits::{self, Activity};
 use super::room::Place;
 use super::running::RunningEvent;
 use super::setting::Setting;
+use super::side::{CalleesPart, Side};
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::Error;
@@ -24,30 +25,6 @@ use crate::membrane::{Completed, Scope, Watch, WeakMembrane};
 use crate::pipeline_capnp::rpc_session;
 use crate::trace::{Outcome, SpanBuilder, Timestamp};
 use crate::waiting::Waiting;
-
-/// Whose side of a session it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    Caller,
-    Callee,
-}
-
-impl Side {
-    /// Are calls that go this way through its membrane answered here? What the callee gives is inside, on
-    /// both sides.
-    pub(super) fn answers(self, is_inbound: bool) -> bool {
-        is_inbound == (self == Self::Callee)
-    }
-}
-
-/// How far the callee's part of a session is, as the caller knows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum CalleesPart {
-    #[default]
-    Opening,
-    Open,
-    Over,
-}
 
 /// One side of a session, or of another event.
 pub(crate) struct Life {

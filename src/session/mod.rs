@@ -33,6 +33,7 @@ mod room;
 mod running;
 mod setting;
 mod settle;
+mod side;
 mod top_level;
 
 pub(crate) use background::MAX_BACKGROUND_WORK;

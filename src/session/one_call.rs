@@ -6,8 +6,9 @@ use capnp::capability::Promise;
 
 use super::channels::Channels;
 use super::end::SessionEnd;
-use super::life::{Life, Side};
+use super::life::Life;
 use super::setting::Setting;
+use super::side::Side;
 use crate::enrich::Enricher;
 use crate::error::Error;
 use crate::membrane::Membrane;

@@ -7,8 +7,9 @@ use std::task::{Context, Poll, Waker};
 
 use capnp::capability::{Client, RemotePromise, Response};
 
-use super::life::{CalleesPart, Life};
+use super::life::Life;
 use super::limits::{Active, Activity};
+use super::side::CalleesPart;
 use crate::error::Error;
 use crate::pipeline_capnp::{event_dispatcher, pipeline};
 use crate::trace::Outcome;

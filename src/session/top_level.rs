@@ -13,6 +13,7 @@ pub(super) fn direct(hook: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
     match hook.get_brand() {
         0 => Box::new(TopLevel(Rc::new(Promised {
             hook: RefCell::new(hook),
+            has_resolved: Cell::new(false),
             is_settled: Cell::new(false),
         }))),
         _ => hook,
@@ -27,6 +28,7 @@ struct TopLevel(Rc<Promised>);
 struct Promised {
     /// The promise, or what it has resolved to.
     hook: RefCell<Box<dyn ClientHook>>,
+    has_resolved: Cell<bool>,
     /// Will it never resolve to anything else?
     is_settled: Cell<bool>,
 }
@@ -41,7 +43,12 @@ impl Promised {
             let hook = self.hook.borrow().add_ref();
             match hook.get_resolved() {
                 // What was before goes where nothing is borrowed.
-                Some(resolved) => drop(self.hook.replace(resolved)),
+                Some(resolved) => {
+                    drop(self.hook.replace(resolved));
+                    self.has_resolved.set(true);
+                }
+                // The promise itself may be asked in vain many times.
+                None if !self.has_resolved.get() => return,
                 None => match hook.when_more_resolved() {
                     Some(_) => return,
                     None => self.is_settled.set(true),

@@ -1,0 +1,25 @@
+//! The two sides of a session.
+
+/// Whose side of a session it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Caller,
+    Callee,
+}
+
+impl Side {
+    /// Are calls that go this way through its membrane answered here? What the callee gives is inside, on
+    /// both sides.
+    pub(super) fn answers(self, is_inbound: bool) -> bool {
+        is_inbound == (self == Self::Callee)
+    }
+}
+
+/// How far the callee's part of a session is, as the caller knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum CalleesPart {
+    #[default]
+    Opening,
+    Open,
+    Over,
+}
