@@ -61,6 +61,8 @@ struct Value {
     bool @1 :Bool;
     int64 @2 :Int64;
     float64 @3 :Float64;
+    # NaN and the infinities are values as any other.
+
     textList @4 :List(Text);
     boolList @5 :List(Bool);
     int64List @6 :List(Int64);
@@ -87,7 +89,8 @@ struct SpanEvent {
   # Null or empty: the event is refused.
 
   timeUnixNano @1 :UInt64;
-  # Nanoseconds since 1970-01-01 UTC. Zero: the moment at which it is received.
+  # Nanoseconds since 1970-01-01 UTC; kept as it is, also where it lies outside of the span's own time.
+  # Zero: the moment at which it is received.
 
   attributes @2 :List(Attribute);
   # Null: none.
@@ -108,7 +111,9 @@ enum SpanStatus {
 
 struct SpanUpdate {
   # What to write on a span. Everything in it is optional; what is missing stays as it is. Parts that
-  # break a limit of the receiver are cut or dropped, and counted on the span; the rest is applied.
+  # break a limit of the receiver, or that it can't read (text that is no UTF-8, a kind of value that it
+  # does not know), are cut or dropped, and counted on the span; the rest is applied. Texts may have
+  # control characters in them: who shows them escapes them.
 
   name @0 :Text;
   # The new name. Null or empty: the name stays. The first name is kept beside it.
@@ -124,6 +129,14 @@ struct SpanUpdate {
 
   statusMessage @4 :Text;
   # Why it is an error. Ignored with any other status.
+
+  links @5 :List(SpanContext);
+  # Other spans that it has to do with; added one after the other. Null: none. One whose context is missing
+  # is refused.
+
+  unsent @6 :UInt32;
+  # How much its author had to leave out since the update before: attributes, events and links beyond what
+  # it sends at once, and texts and lists that it cut. Counted on the span.
 }
 
 struct EnrichResult {

@@ -2,9 +2,12 @@
 //! other values have in common on their way, texts and times.
 //!
 //! What is read comes from a peer. Nothing here panics on it, and only a text for which there is no other way
-//! fails, with its name; none of it can make us allocate more than a message may hold: of each list at most 1,024 elements are looked at. What is
-//! left out or can't be read is counted; limits on what is kept are the span's own. What is sent is cut
-//! to 1,024 elements a list and 64 KiB a text, far above what a span keeps.
+//! fails, with its name; none of it can make us allocate more than a message may hold: of each list at most
+//! 1,024 elements are looked at. What is left out or can't be read is counted; limits on what is kept are the
+//! span's own. What is sent is cut to 1,024 elements a list, 64 KiB a text and 1 MiB an update, far above what
+//! a span keeps.
+
+mod update;
 
 mod tail;
 
@@ -12,11 +15,11 @@ use std::time::Duration;
 
 use capnp::text;
 
+pub use update::{ReceivedUpdate, read_update, write_update};
+pub(crate) use update::{size_of_update, write_update_and};
+
 use crate::error::{Error, Result};
-use crate::trace::{
-    Attribute, Dropped, EnrichStatus, Outcome, SpanContext, SpanEvent, SpanId, SpanStatus,
-    SpanUpdate, Timestamp, TraceFlags, TraceId, Value,
-};
+use crate::trace::{EnrichStatus, Outcome, SpanContext, SpanId, Timestamp, TraceFlags, TraceId};
 use crate::{pipeline_capnp, trace_capnp};
 
 pub use tail::{read_tail_event, write_tail_event};
@@ -26,15 +29,6 @@ pub(crate) const MAX_ELEMENTS: u32 = 1024;
 
 /// How much of a text is sent, in bytes: as much as a span holds in all, by default.
 pub(crate) const MAX_TEXT_BYTES: usize = 64 * 1024;
-
-/// An update that came in.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ReceivedUpdate {
-    /// What could be read of it.
-    pub update: SpanUpdate,
-    /// What could not, by what it is.
-    pub dropped: Dropped,
-}
 
 /// Writes `context`.
 pub fn write_context(context: &SpanContext, mut to: trace_capnp::span_context::Builder<'_>) {
@@ -68,78 +62,6 @@ pub fn read_context(from: trace_capnp::span_context::Reader<'_>) -> Option<SpanC
     };
     let trace_state = read_text(from.get_trace_state()).and_then(|text| text.parse().ok());
     Some(context.with_trace_state(trace_state.unwrap_or_default()))
-}
-
-/// Writes `update`.
-pub fn write_update(update: &SpanUpdate, mut to: trace_capnp::span_update::Builder<'_>) {
-    if let Some(name) = &update.name {
-        to.set_name(cut(name));
-    }
-    if !update.attributes.is_empty() {
-        let list = to.reborrow().init_attributes(length(&update.attributes));
-        write_attributes(&update.attributes, list);
-    }
-    if !update.events.is_empty() {
-        let mut list = to.reborrow().init_events(length(&update.events));
-        for (index, event) in (0..MAX_ELEMENTS).zip(&update.events) {
-            write_event(event, list.reborrow().get(index));
-        }
-    }
-    match &update.status {
-        None | Some(SpanStatus::Unset) => {}
-        Some(SpanStatus::Ok) => to.set_status(trace_capnp::SpanStatus::Ok),
-        Some(SpanStatus::Error(message)) => {
-            to.set_status(trace_capnp::SpanStatus::Error);
-            to.set_status_message(cut(message));
-        }
-    }
-}
-
-/// Reads an update.
-pub fn read_update(from: trace_capnp::span_update::Reader<'_>) -> ReceivedUpdate {
-    let mut received = ReceivedUpdate::default();
-    let ReceivedUpdate { update, dropped } = &mut received;
-    if from.has_name() {
-        match read_text(from.get_name()) {
-            Some("") => {}
-            Some(name) => update.name = Some(name.into()),
-            None => add(&mut dropped.cut_names, 1),
-        }
-    }
-    let attributes = from.get_attributes();
-    update.attributes =
-        read_attributes(attributes, &mut dropped.attributes, &mut dropped.cut_values);
-    match from.get_events() {
-        Err(_) => add(&mut dropped.events, 1),
-        Ok(events) => {
-            for event in events.iter().take(MAX_ELEMENTS as usize) {
-                match read_event(event, dropped) {
-                    Some(event) => update.events.push(event),
-                    None => add(&mut dropped.events, 1),
-                }
-            }
-            add(
-                &mut dropped.events,
-                events.len().saturating_sub(MAX_ELEMENTS),
-            );
-        }
-    }
-    update.status = match from.get_status() {
-        Ok(trace_capnp::SpanStatus::Unset) => None,
-        Ok(trace_capnp::SpanStatus::Ok) => Some(SpanStatus::Ok),
-        Ok(trace_capnp::SpanStatus::Error) => {
-            let message = read_text(from.get_status_message()).unwrap_or_else(|| {
-                add(&mut dropped.cut_values, 1);
-                ""
-            });
-            Some(SpanStatus::error(message))
-        }
-        Err(capnp::NotInSchema(_)) => {
-            add(&mut dropped.refused, 1);
-            None
-        }
-    };
-    received
 }
 
 /// Writes what became of an update.
@@ -258,147 +180,6 @@ pub(crate) fn write_delay(delay: Option<Duration>) -> u64 {
     let Some(delay) = delay else { return 0 };
     let millis = delay.as_nanos().div_ceil(1_000_000).max(1);
     u64::try_from(millis).unwrap_or(u64::MAX)
-}
-
-fn write_event(event: &SpanEvent, mut to: trace_capnp::span_event::Builder<'_>) {
-    to.set_name(cut(&event.name));
-    to.set_time_unix_nano(event.time.map_or(0, Timestamp::unix_nanos));
-    if !event.attributes.is_empty() {
-        let list = to.init_attributes(length(&event.attributes));
-        write_attributes(&event.attributes, list);
-    }
-}
-
-fn read_event(
-    from: trace_capnp::span_event::Reader<'_>,
-    dropped: &mut Dropped,
-) -> Option<SpanEvent> {
-    let name = read_text(from.get_name()).filter(|name| !name.is_empty())?;
-    let mut event = SpanEvent::new(name);
-    event.time = match from.get_time_unix_nano() {
-        0 => None,
-        nanos => Some(Timestamp::from_unix_nanos(nanos)),
-    };
-    event.attributes = read_attributes(
-        from.get_attributes(),
-        &mut dropped.event_attributes,
-        &mut dropped.cut_values,
-    );
-    Some(event)
-}
-
-type AttributeList<'a> = capnp::struct_list::Reader<'a, trace_capnp::attribute::Owned>;
-
-fn write_attributes(
-    attributes: &[Attribute],
-    mut to: capnp::struct_list::Builder<'_, trace_capnp::attribute::Owned>,
-) {
-    for (index, attribute) in (0..MAX_ELEMENTS).zip(attributes) {
-        let mut entry = to.reborrow().get(index);
-        entry.set_key(cut(&attribute.key));
-        write_value(&attribute.value, entry.init_value());
-    }
-}
-
-fn read_attributes(
-    from: capnp::Result<AttributeList<'_>>,
-    dropped: &mut u32,
-    cut: &mut u32,
-) -> Vec<Attribute> {
-    let Ok(list) = from else {
-        add(dropped, 1);
-        return Vec::new();
-    };
-    add(dropped, list.len().saturating_sub(MAX_ELEMENTS));
-    let mut attributes = Vec::new();
-    for entry in list.iter().take(MAX_ELEMENTS as usize) {
-        let key = read_text(entry.get_key()).filter(|key| !key.is_empty());
-        let value = entry.get_value().and_then(|value| read_value(value, cut));
-        match (key, value) {
-            (Some(key), Ok(value)) => attributes.push(Attribute::new(key, value)),
-            _ => add(dropped, 1),
-        }
-    }
-    attributes
-}
-
-fn write_value(value: &Value, mut to: trace_capnp::value::Builder<'_>) {
-    match value {
-        Value::Text(text) => to.set_text(cut(text)),
-        Value::Bool(value) => to.set_bool(*value),
-        Value::Int(value) => to.set_int64(*value),
-        Value::Float(value) => to.set_float64(*value),
-        Value::TextList(list) => {
-            let mut to = to.init_text_list(length(list));
-            for (index, text) in (0..MAX_ELEMENTS).zip(list) {
-                to.set(index, cut(text));
-            }
-        }
-        Value::BoolList(list) => {
-            let mut to = to.init_bool_list(length(list));
-            for (index, value) in (0..MAX_ELEMENTS).zip(list) {
-                to.set(index, *value);
-            }
-        }
-        Value::IntList(list) => {
-            let mut to = to.init_int64_list(length(list));
-            for (index, value) in (0..MAX_ELEMENTS).zip(list) {
-                to.set(index, *value);
-            }
-        }
-        Value::FloatList(list) => {
-            let mut to = to.init_float64_list(length(list));
-            for (index, value) in (0..MAX_ELEMENTS).zip(list) {
-                to.set(index, *value);
-            }
-        }
-    }
-}
-
-/// Reads a value; `cut` counts a list that is longer than what is looked at.
-fn read_value(from: trace_capnp::value::Reader<'_>, cut: &mut u32) -> capnp::Result<Value> {
-    use trace_capnp::value;
-    let mut elements = |length: u32| {
-        add(cut, u32::from(length > MAX_ELEMENTS));
-        0..length.min(MAX_ELEMENTS)
-    };
-    Ok(match from.which()? {
-        value::Text(text) => Value::Text(text?.to_str()?.into()),
-        value::Bool(value) => Value::Bool(value),
-        value::Int64(value) => Value::Int(value),
-        value::Float64(value) => Value::Float(value),
-        value::TextList(list) => {
-            let list = list?;
-            let texts = elements(list.len()).map(|index| Ok(list.get(index)?.to_str()?.into()));
-            Value::TextList(texts.collect::<capnp::Result<_>>()?)
-        }
-        value::BoolList(list) => {
-            let list = list?;
-            Value::BoolList(elements(list.len()).map(|index| list.get(index)).collect())
-        }
-        value::Int64List(list) => {
-            let list = list?;
-            Value::IntList(elements(list.len()).map(|index| list.get(index)).collect())
-        }
-        value::Float64List(list) => {
-            let list = list?;
-            Value::FloatList(elements(list.len()).map(|index| list.get(index)).collect())
-        }
-    })
-}
-
-/// How long a list of ours is on the wire.
-fn length<T>(list: &[T]) -> u32 {
-    u32::try_from(list.len()).map_or(MAX_ELEMENTS, |length| length.min(MAX_ELEMENTS))
-}
-
-/// As much of a text of ours as is sent.
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]
-}
-
-fn add(counter: &mut u32, more: u32) {
-    *counter = counter.saturating_add(more);
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use capnp::private::layout::CapTable;
 use capnp::traits::{HasTypeId, ImbueMut};
 
 use crate::pipeline_capnp::span_enricher;
-use crate::trace::{EnrichStatus, WeakSpan};
+use crate::trace::WeakSpan;
 use crate::wire;
 
 /// The only method.
@@ -225,18 +225,5 @@ impl PipelineHook for NoPipeline {
     fn get_pipelined_cap(&self, _ops: &[PipelineOp]) -> Box<dyn ClientHook> {
         let error = capnp::Error::failed("an enricher's answer has no capabilities".into());
         capnp_rpc::new_broken_cap(error).hook
-    }
-}
-
-impl WeakSpan {
-    /// Applies what came from a peer, of which some could not even be read.
-    fn enrich_received(
-        &self,
-        update: &crate::trace::SpanUpdate,
-        dropped: &crate::trace::Dropped,
-    ) -> EnrichStatus {
-        let status = self.enrich(update);
-        self.count_dropped(dropped);
-        status
     }
 }

@@ -6,6 +6,9 @@ use super::limits::cut_text;
 
 /// The value of an attribute. Made from the natural Rust types by `From`.
 ///
+/// Texts are kept as they are, control characters included: who shows them escapes them, as JSON does. A NaN
+/// keeps its bits on its way to another process.
+///
 /// ```
 /// # use capspan::trace::Value;
 /// assert_eq!(Value::from("GET"), Value::Text("GET".into()));

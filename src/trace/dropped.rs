@@ -4,17 +4,19 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dropped {
-    /// Attributes of the span beyond its limits in number or bytes in all.
+    /// Attributes of the span beyond its limits in number or bytes in all, or that could not be read: text
+    /// that is no UTF-8, an unknown kind of value.
     pub attributes: u32,
-    /// Events beyond the limits, or without a name.
+    /// Events beyond the limits, or without a name that can be read.
     pub events: u32,
-    /// Attributes of events beyond the limits.
+    /// Attributes of events beyond the limits, or that could not be read.
     pub event_attributes: u32,
-    /// Links beyond the limits.
+    /// Links beyond the limits, or without ids that can be read.
     pub links: u32,
-    /// Names, of the span or its events, that were cut.
+    /// Names, of the span or its events, that were cut; names of the span that could not be read, and were
+    /// left as they were.
     pub cut_names: u32,
-    /// Values, or messages of a status, that were cut.
+    /// Values, or messages of a status, that were cut; messages that could not be read, and are empty.
     pub cut_values: u32,
     /// Attributes whose key is empty or too long.
     pub invalid_keys: u32,
@@ -22,6 +24,13 @@ pub struct Dropped {
     pub reserved_keys: u32,
     /// A callee's attributes that the owner had set.
     pub protected_keys: u32,
+    /// What the [rules](super::EnrichRules) for callees do not allow: attributes of the span and of events,
+    /// names, events, links, status.
+    pub not_allowed: u32,
+    /// What a [redactor](super::Redactor) has replaced or left out.
+    pub redacted: u32,
+    /// What a callee says that it had to leave out: it had more to write than it could send.
+    pub unsent: u32,
     /// Changes after the end. An observer is told of the end before any of these.
     pub late_updates: u32,
     /// Other changes refused: a status after the same author's final `Ok`, a callee's where the owner has
@@ -47,6 +56,9 @@ impl Dropped {
             invalid_keys,
             reserved_keys,
             protected_keys,
+            not_allowed,
+            redacted,
+            unsent,
             late_updates,
             refused,
         } = more;
@@ -60,6 +72,9 @@ impl Dropped {
             (&mut self.invalid_keys, invalid_keys),
             (&mut self.reserved_keys, reserved_keys),
             (&mut self.protected_keys, protected_keys),
+            (&mut self.not_allowed, not_allowed),
+            (&mut self.redacted, redacted),
+            (&mut self.unsent, unsent),
             (&mut self.late_updates, late_updates),
             (&mut self.refused, refused),
         ] {
@@ -79,6 +94,9 @@ impl Dropped {
             ("invalidKeys", self.invalid_keys),
             ("reservedKeys", self.reserved_keys),
             ("protectedKeys", self.protected_keys),
+            ("notAllowed", self.not_allowed),
+            ("redacted", self.redacted),
+            ("unsent", self.unsent),
             ("lateUpdates", self.late_updates),
             ("refused", self.refused),
         ]

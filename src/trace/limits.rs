@@ -5,8 +5,9 @@
 ///
 /// They hold for the span's owner and for a callee who enriches it alike; only the reserved keys
 /// are the owner's to set. So that a callee can't crowd out the owner, what is the callee's may take
-/// half of [`max_attributes`](Self::max_attributes), of [`max_events`](Self::max_events) and of
-/// [`max_total_bytes`](Self::max_total_bytes), rounded down; the owner may take all that is left.
+/// half of [`max_attributes`](Self::max_attributes), of [`max_events`](Self::max_events), of
+/// [`max_links`](Self::max_links) and of [`max_total_bytes`](Self::max_total_bytes), rounded down; the
+/// owner may take all that is left. What else a callee may write is said by [`EnrichRules`](super::EnrichRules).
 ///
 /// ```
 /// # use capspan::trace::SpanLimits;

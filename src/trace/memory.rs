@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::ids::SpanId;
+use super::late::LateUpdate;
 use super::observer::Observer;
 use super::open_spans::OpenSpans;
 use super::record::SpanRecord;
@@ -26,6 +27,8 @@ pub enum Noticed {
     Updated(SpanId),
     /// The span ended.
     Closed(SpanId),
+    /// The callee wrote on it after that.
+    Late(SpanId),
 }
 
 /// Remembers every span that it is told of, without end: for tests. A clone is a handle to the
@@ -51,6 +54,7 @@ pub struct MemoryObserver {
 struct Memory {
     open: OpenSpans,
     closed: Vec<SpanRecord>,
+    late: Vec<LateUpdate>,
     log: Vec<Noticed>,
 }
 
@@ -97,6 +101,11 @@ impl MemoryObserver {
         self.count(&Noticed::Closed(span))
     }
 
+    /// What callees wrote after the end of a span, in order.
+    pub fn late(&self) -> Vec<LateUpdate> {
+        self.memory.borrow().late.clone()
+    }
+
     /// All that it was told, in order.
     pub fn log(&self) -> Vec<Noticed> {
         self.memory.borrow().log.clone()
@@ -106,6 +115,7 @@ impl MemoryObserver {
     pub fn clear(&self) {
         let mut memory = self.memory.borrow_mut();
         memory.closed.clear();
+        memory.late.clear();
         memory.log.clear();
     }
 
@@ -147,6 +157,12 @@ impl Observer for MemoryObserver {
         memory.open.remove(span);
         memory.closed.push(span.clone());
         memory.log.push(Noticed::Closed(span.span_id()));
+    }
+
+    fn late(&self, update: &LateUpdate) {
+        let mut memory = self.memory.borrow_mut();
+        memory.late.push(update.clone());
+        memory.log.push(Noticed::Late(update.span_id()));
     }
 }
 

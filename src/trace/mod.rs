@@ -10,7 +10,7 @@
 //!   behalf of a span; [`SpanParent::current`] is the one in which the code runs just now.
 //! - [`SpanBuilder`]: an open span in the hands of its owner.
 //! - [`WeakSpan`]: the same span in the hands of the callee, who adds to it by [`SpanUpdate`]s
-//!   and reads nothing.
+//!   and reads nothing; [`EnrichRules`] say what, a [`Redactor`] looks at it.
 //! - [`SpanContext`]: which span somebody is in, on its way to another process.
 //! - [`Baggage`]: what the first service of a trace wants the others to know.
 //! - [`TailEvent`]: one thing that happened in an invocation, to be told elsewhere.
@@ -27,6 +27,7 @@ mod dropped;
 mod ids;
 #[cfg(feature = "json")]
 mod json;
+mod late;
 mod limits;
 mod memory;
 mod observer;
@@ -35,6 +36,8 @@ mod open_spans;
 mod outcome;
 mod parent;
 mod record;
+mod redactor;
+mod rules;
 mod span;
 mod status;
 mod tail;
@@ -59,12 +62,15 @@ pub use dropped::Dropped;
 pub use ids::{IdGenerator, RandomIds, SequentialIds, SpanId, TraceId};
 #[cfg(feature = "json")]
 pub use json::{JsonLines, to_json};
+pub use late::LateUpdate;
 pub use limits::SpanLimits;
 pub use memory::{MemoryObserver, Noticed};
 pub use observer::{NoopObserver, Observer};
 pub use outcome::Outcome;
 pub use parent::SpanParent;
-pub use record::{Channel, EventRecord, SpanKind, SpanRecord};
+pub use record::{Channel, EventRecord, LinkRecord, SpanKind, SpanRecord};
+pub use redactor::{Redaction, Redactor, Text};
+pub use rules::EnrichRules;
 pub use span::SpanBuilder;
 pub use status::SpanStatus;
 pub(crate) use tail::attributes_size;

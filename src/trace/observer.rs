@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::late::LateUpdate;
 use super::record::SpanRecord;
 
 /// Is told of the spans of a tracer: opened once, changed any number of times, closed once.
@@ -9,7 +10,7 @@ use super::record::SpanRecord;
 /// # Contract
 ///
 /// *Order.* For one span: `opened`, then `renamed` and `updated` as they happen, then `closed`,
-/// after which nothing follows. Spans interleave freely, and a child may be opened after its
+/// after which nothing follows but `late`. Spans interleave freely, and a child may be opened after its
 /// parent was closed.
 ///
 /// *Where it runs.* Synchronously, within the call that made the change. That may be a drop, and
@@ -64,6 +65,13 @@ pub trait Observer {
     fn closed(&self, span: &SpanRecord) {
         let _ = span;
     }
+
+    /// A callee wrote on a span after its end: only where the [rules](super::EnrichRules::keep_late) keep
+    /// that, and at most 16 times for one span; what comes then is only
+    /// [counted](super::Tracer::late_updates).
+    fn late(&self, update: &LateUpdate) {
+        let _ = update;
+    }
 }
 
 /// Looks away. A tracer that need not be observed at all is cheaper:
@@ -89,6 +97,10 @@ impl<O: Observer + ?Sized> Observer for Rc<O> {
     fn closed(&self, span: &SpanRecord) {
         (**self).closed(span);
     }
+
+    fn late(&self, update: &LateUpdate) {
+        (**self).late(update);
+    }
 }
 
 /// Both are told, the first one first.
@@ -111,5 +123,10 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn closed(&self, span: &SpanRecord) {
         self.0.closed(span);
         self.1.closed(span);
+    }
+
+    fn late(&self, update: &LateUpdate) {
+        self.0.late(update);
+        self.1.late(update);
     }
 }

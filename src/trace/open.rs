@@ -3,10 +3,12 @@
 //! A span's builder holds it strongly, weak handles weakly: it lives as long as its builder, and
 //! nothing that a callee holds keeps it.
 
-use std::cell::{Cell, RefCell};
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use super::dropped::count;
+use super::dropped::{Dropped, count};
+use super::late::LateSpan;
 use super::limits::SpanLimits;
 use super::outcome::Outcome;
 use super::record::SpanRecord;
@@ -26,6 +28,8 @@ pub(super) struct OpenSpan {
     pending_end: RefCell<Option<End>>,
     /// Changes that were asked for meanwhile.
     refused: Cell<u32>,
+    /// What its weak handles share.
+    late: OnceCell<Rc<LateSpan>>,
 }
 
 /// What became of an attempt to write.
@@ -65,9 +69,7 @@ impl Change {
     ) -> Self {
         Self {
             previous_name: record.apply(update, author, now, limits),
-            is_more: !(update.attributes.is_empty()
-                && update.events.is_empty()
-                && update.status.is_none()),
+            is_more: update.is_more_than_a_name(),
         }
     }
 }
@@ -77,11 +79,12 @@ impl OpenSpan {
     #[inline]
     pub(super) fn new(tracer: Rc<Shared>, record: SpanRecord) -> Rc<Self> {
         let span = Rc::new(Self {
+            may_overwrite: Cell::new(tracer.rules.allows_overwrite()),
             tracer,
             record: RefCell::new(record),
-            may_overwrite: Cell::new(false),
             pending_end: RefCell::default(),
             refused: Cell::new(0),
+            late: OnceCell::new(),
         });
         span.tell(|record| span.tracer.observer.opened(record));
         span
@@ -91,8 +94,7 @@ impl OpenSpan {
     pub(super) fn write(&self, write: impl FnOnce(&mut SpanRecord) -> Change) -> Written {
         let change = {
             let Ok(mut record) = self.record.try_borrow_mut() else {
-                self.refused.set(self.refused.get().saturating_add(1));
-                return Written::Busy;
+                return self.refuse();
             };
             if record.end.is_some() {
                 count(&mut record.dropped.late_updates);
@@ -110,6 +112,36 @@ impl OpenSpan {
             }
         });
         Written::Yes
+    }
+
+    /// Writes what the callee may write of `update`, and counts `dropped`, which never came to be one.
+    pub(super) fn enrich(&self, update: &SpanUpdate, dropped: &Dropped) -> Written {
+        let (limits, mut dropped) = (&self.tracer.limits, *dropped);
+        let admitted = match self.is_over() {
+            // Where late updates are kept, the rules hold as well.
+            true => Some(Cow::Borrowed(update)),
+            false => self.tracer.rules.admit(update, limits, &mut dropped),
+        };
+        let Some(admitted) = admitted else {
+            return self.refuse();
+        };
+        let now = match admitted.events[..] {
+            [] => Timestamp::default(),
+            _ => self.tracer.clock.now(),
+        };
+        let callee = self.callee();
+        self.write(|record| {
+            record.dropped.add(&dropped);
+            let mut change = Change::of(&admitted, record, callee, now, limits);
+            change.is_more |= !dropped.is_empty();
+            change
+        })
+    }
+
+    /// Counts what is refused as it comes while this span, or what is written on it, is being looked at.
+    fn refuse(&self) -> Written {
+        self.refused.set(self.refused.get().saturating_add(1));
+        Written::Busy
     }
 
     /// Closes the span and tells the observer, the first time.
@@ -147,6 +179,21 @@ impl OpenSpan {
 
     pub(super) fn allow_callee_overwrite(&self, allow: bool) {
         self.may_overwrite.set(allow);
+    }
+
+    /// Has its end come?
+    pub(super) fn is_over(&self) -> bool {
+        self.read(|record| !record.is_open()).unwrap_or_default()
+    }
+
+    /// What its weak handles share, where late updates are kept.
+    pub(super) fn late(&self) -> Option<Rc<LateSpan>> {
+        if !self.tracer.rules.keeps_late() {
+            return None;
+        }
+        let context = self.read(|record| record.context.clone())?;
+        let late = || Rc::new(LateSpan::new(self.tracer.clone(), context));
+        Some(self.late.get_or_init(late).clone())
     }
 
     /// Has its end neither come nor been asked for?

@@ -182,9 +182,10 @@ mod tests {
         drop(parent.start("a", SpanKind::Server));
         let span = spans.named("a").unwrap();
         assert_ne!(span.trace_id(), elsewhere().trace_id());
+        let [link] = span.links() else { panic!("one") };
         assert_eq!(
-            (span.parent_span_id(), span.links()),
-            (None, &[elsewhere()][..])
+            (span.parent_span_id(), link.context(), link.is_by_callee()),
+            (None, &elsewhere(), false)
         );
     }
 

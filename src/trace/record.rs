@@ -4,10 +4,12 @@ use std::rc::Rc;
 
 use super::attribute::Attributes;
 use super::context::SpanContext;
-use super::dropped::Dropped;
+use super::dropped::{Dropped, count};
 use super::ids::{SpanId, TraceId};
+use super::limits::cut_text;
 use super::outcome::Outcome;
 use super::status::SpanStatus;
+use super::tracer::Shared;
 use super::write::Bytes;
 use crate::clock::Timestamp;
 
@@ -85,6 +87,25 @@ impl EventRecord {
     }
 }
 
+/// One link, as it stands on a span.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkRecord {
+    pub(super) context: SpanContext,
+    pub(super) by_callee: bool,
+}
+
+impl LinkRecord {
+    /// The other span.
+    pub fn context(&self) -> &SpanContext {
+        &self.context
+    }
+
+    /// Did the callee write it?
+    pub fn is_by_callee(&self) -> bool {
+        self.by_callee
+    }
+}
+
 /// What is known of one span. Only the handles of the span write to it.
 #[derive(Clone, Debug)]
 pub struct SpanRecord {
@@ -107,13 +128,55 @@ pub struct SpanRecord {
     pub(super) status_by_callee: bool,
     pub(super) events: Vec<EventRecord>,
     pub(super) callee_events: usize,
-    pub(super) links: Vec<SpanContext>,
+    pub(super) links: Vec<LinkRecord>,
+    pub(super) callee_links: usize,
     pub(super) dropped: Dropped,
     /// What counts towards the limit on bytes in all.
     pub(super) bytes: Bytes,
 }
 
 impl SpanRecord {
+    /// Of a span on which nothing is written yet.
+    pub(super) fn new(
+        context: SpanContext,
+        tracer: &Shared,
+        name: &str,
+        kind: SpanKind,
+        start: Timestamp,
+    ) -> Self {
+        let cut = cut_text(name, tracer.limits.name_bytes);
+        let full_name_bytes = (cut.len() < name.len()).then_some(name.len());
+        let mut dropped = Dropped::default();
+        if full_name_bytes.is_some() {
+            count(&mut dropped.cut_names);
+        }
+        Self {
+            context,
+            parent_span_id: None,
+            has_remote_parent: false,
+            channel: tracer.channel,
+            name: cut.into(),
+            original_name: None,
+            full_name_bytes,
+            kind,
+            service: tracer.service.clone(),
+            start,
+            end: None,
+            outcome: None,
+            status: SpanStatus::Unset,
+            attributes: Attributes::new(),
+            set_by_callee: Vec::new(),
+            named_by_callee: false,
+            status_by_callee: false,
+            events: Vec::new(),
+            callee_events: 0,
+            links: Vec::new(),
+            callee_links: 0,
+            dropped,
+            bytes: Bytes::default(),
+        }
+    }
+
     /// Its ids, flags and trace state.
     pub fn context(&self) -> &SpanContext {
         &self.context
@@ -220,7 +283,7 @@ impl SpanRecord {
     }
 
     /// Other spans that it has to do with.
-    pub fn links(&self) -> &[SpanContext] {
+    pub fn links(&self) -> &[LinkRecord] {
         &self.links
     }
 

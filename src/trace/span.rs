@@ -5,10 +5,9 @@ use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 
-use super::attribute::{Attributes, Value};
+use super::attribute::Value;
 use super::context::SpanContext;
-use super::dropped::{Dropped, count};
-use super::limits::cut_text;
+use super::dropped::Dropped;
 use super::open::{Change, End, OpenSpan};
 use super::outcome::Outcome;
 use super::parent::SpanParent;
@@ -17,7 +16,7 @@ use super::status::SpanStatus;
 use super::tracer::Tracer;
 use super::update::{SpanEvent, SpanUpdate};
 use super::weak::WeakSpan;
-use super::write::{Author, Bytes};
+use super::write::Author;
 use crate::clock::Timestamp;
 
 /// An open span, in the hands of its one owner. It ends once: by [`end`](Self::end), or when it
@@ -56,36 +55,12 @@ impl SpanBuilder {
                 None => SpanContext::new(tracer.ids.trace_id(), span_id)
                     .with_flags(tracer.new_trace_flags),
             };
-            let cut = cut_text(name, tracer.limits.name_bytes);
-            let mut record = SpanRecord {
-                context,
-                parent_span_id,
-                has_remote_parent: inherited.is_remote,
-                channel: tracer.channel,
-                name: cut.into(),
-                original_name: None,
-                full_name_bytes: (cut.len() < name.len()).then_some(name.len()),
-                kind,
-                service: tracer.service.clone(),
-                start: start.unwrap_or_else(|| tracer.clock.now()),
-                end: None,
-                outcome: None,
-                status: SpanStatus::Unset,
-                attributes: Attributes::new(),
-                set_by_callee: Vec::new(),
-                named_by_callee: false,
-                status_by_callee: false,
-                events: Vec::new(),
-                callee_events: 0,
-                links: Vec::new(),
-                dropped: Dropped::default(),
-                bytes: Bytes::default(),
-            };
-            if record.full_name_bytes.is_some() {
-                count(&mut record.dropped.cut_names);
-            }
+            let start = start.unwrap_or_else(|| tracer.clock.now());
+            let mut record = SpanRecord::new(context, tracer, name, kind, start);
+            record.parent_span_id = parent_span_id;
+            record.has_remote_parent = inherited.is_remote;
             if let Some(link) = inherited.link {
-                record.add_link(link, &tracer.limits);
+                record.add_link(link, Author::Owner, &tracer.limits);
             }
             OpenSpan::new(tracer.clone(), record)
         });
@@ -127,7 +102,7 @@ impl SpanBuilder {
 
     /// Adds a link to another span that it has to do with.
     pub fn add_link(&self, link: SpanContext) -> &Self {
-        self.update(|record, span| record.add_link(link, &span.tracer.limits))
+        self.update(|record, span| record.add_link(link, Author::Owner, &span.tracer.limits))
     }
 
     /// Says how the work went: the owner's word, in place of whatever the callee has said or will say.

@@ -10,6 +10,7 @@ use super::limits::SpanLimits;
 use super::observer::Observer;
 use super::parent::SpanParent;
 use super::record::Channel;
+use super::rules::EnrichRules;
 use crate::clock::{Clock, SystemClock, Timestamp};
 
 /// Opens spans and tells an observer of them. A clone is cheap and tells the same observer.
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub(super) ids: Rc<dyn IdGenerator>,
     pub(super) service: Rc<str>,
     pub(super) limits: SpanLimits,
+    pub(super) rules: EnrichRules,
     pub(super) channel: Channel,
     pub(super) new_trace_flags: Option<TraceFlags>,
     pub(super) late_updates: LateUpdates,
@@ -66,6 +68,7 @@ impl Tracer {
                 ids: Rc::new(RandomIds::new()),
                 service: "unknown_service".into(),
                 limits: SpanLimits::default(),
+                rules: EnrichRules::default(),
                 channel: Channel::default(),
                 new_trace_flags: Some(TraceFlags::SAMPLED),
                 late_updates: LateUpdates::default(),
@@ -105,6 +108,12 @@ impl Tracer {
     #[must_use]
     pub fn with_limits(self, limits: SpanLimits) -> Self {
         self.with(|shared| shared.limits = limits)
+    }
+
+    /// The same with other rules for what callees may write.
+    #[must_use]
+    pub fn with_enrich_rules(self, rules: EnrichRules) -> Self {
+        self.with(|shared| shared.rules = rules)
     }
 
     /// The same on another channel.

@@ -1,6 +1,7 @@
 //! What somebody wants written on a span.
 
 use super::attribute::{Attribute, Value, upsert};
+use super::context::SpanContext;
 use super::status::SpanStatus;
 use crate::clock::Timestamp;
 
@@ -14,7 +15,8 @@ use crate::clock::Timestamp;
 pub struct SpanEvent {
     /// What happened. Without a name the event is refused.
     pub name: Box<str>,
-    /// When; `None`: when it is written on the span.
+    /// When; `None`: when it is written on the span. Kept as it is said, also where it lies outside of the
+    /// span's own time.
     pub time: Option<Timestamp>,
     /// What else there is to say.
     pub attributes: Vec<Attribute>,
@@ -75,6 +77,8 @@ pub struct SpanUpdate {
     pub attributes: Vec<Attribute>,
     /// Added one after the other.
     pub events: Vec<SpanEvent>,
+    /// Other spans that it has to do with; added one after the other.
+    pub links: Vec<SpanContext>,
     /// The new status; `None` or [`SpanStatus::Unset`]: the status stays.
     pub status: Option<SpanStatus>,
 }
@@ -86,6 +90,7 @@ impl SpanUpdate {
             name: None,
             attributes: Vec::new(),
             events: Vec::new(),
+            links: Vec::new(),
             status: None,
         }
     }
@@ -111,6 +116,13 @@ impl SpanUpdate {
         self
     }
 
+    /// Adds a link to another span.
+    #[must_use]
+    pub fn link(mut self, link: SpanContext) -> Self {
+        self.links.push(link);
+        self
+    }
+
     /// Sets the status.
     #[must_use]
     pub fn status(mut self, status: SpanStatus) -> Self {
@@ -120,13 +132,18 @@ impl SpanUpdate {
 
     /// Does it change nothing?
     pub fn is_empty(&self) -> bool {
-        self.name.as_ref().is_none_or(|name| name.is_empty())
-            && self.attributes.is_empty()
+        self.name.as_ref().is_none_or(|name| name.is_empty()) && !self.is_more_than_a_name()
+    }
+
+    /// Does it change anything but the name?
+    pub(super) fn is_more_than_a_name(&self) -> bool {
+        !(self.attributes.is_empty()
             && self.events.is_empty()
+            && self.links.is_empty()
             && self
                 .status
                 .as_ref()
-                .is_none_or(|status| *status == SpanStatus::Unset)
+                .is_none_or(|status| *status == SpanStatus::Unset))
     }
 
     /// Takes up what `later` changes: applied at once, the whole leaves a span as the two do one
@@ -139,6 +156,7 @@ impl SpanUpdate {
             upsert(&mut self.attributes, attribute.key, attribute.value);
         }
         self.events.extend(later.events);
+        self.links.extend(later.links);
         if let Some(status) = later.status
             && self
                 .status

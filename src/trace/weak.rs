@@ -1,9 +1,12 @@
 //! A span in the hands of the callee: write-only, and no reason for the span to live.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::rc::{Rc, Weak};
 
+use super::attribute::Value;
 use super::dropped::Dropped;
+use super::late::LateSpan;
 use super::open::{Change, OpenSpan, Written};
 use super::tracer::LateUpdates;
 use super::update::SpanUpdate;
@@ -24,13 +27,16 @@ pub enum EnrichStatus {
 /// It keeps the span neither open nor alive, and it reads nothing of it. What it writes is marked
 /// as the callee's. It can't touch attributes that the owner has set, unless the owner
 /// [allows it](super::SpanBuilder::allow_callee_overwrite), nor
-/// [reserved keys](super::SpanLimits::is_reserved); limits hold. What is cut or refused is counted
-/// on the span, and the rest of the update is written.
+/// [reserved keys](super::SpanLimits::is_reserved); limits hold, and so do the tracer's
+/// [rules](super::EnrichRules). What is cut or refused is counted on the span, and the rest of the update
+/// is written.
 #[derive(Clone, Default)]
 pub struct WeakSpan {
     span: Weak<OpenSpan>,
     /// Where late updates are counted when the span is gone; `None` if it was not observed.
     late_updates: Option<LateUpdates>,
+    /// Who is told of them, where somebody wants to know.
+    late: Option<Rc<LateSpan>>,
 }
 
 impl WeakSpan {
@@ -39,6 +45,7 @@ impl WeakSpan {
         Self {
             span: Weak::new(),
             late_updates: None,
+            late: None,
         }
     }
 
@@ -46,6 +53,7 @@ impl WeakSpan {
         Self {
             span: Rc::downgrade(span),
             late_updates: Some(span.tracer.late_updates.clone()),
+            late: span.late(),
         }
     }
 
@@ -53,42 +61,59 @@ impl WeakSpan {
     /// open span, too.
     ///
     /// [`Overloaded`](EnrichStatus::Overloaded) is the answer only to an observer that enriches
-    /// the span which it is just being told of.
+    /// the span which it is just being told of, and to a [redactor](super::Redactor) that enriches.
     pub fn enrich(&self, update: &SpanUpdate) -> EnrichStatus {
-        if update.is_empty() {
+        self.enrich_received(update, &Dropped::default())
+    }
+
+    /// The same with what came along and could not be read: that is counted, unless it comes late.
+    pub(crate) fn enrich_received(&self, update: &SpanUpdate, dropped: &Dropped) -> EnrichStatus {
+        if update.is_empty() && dropped.is_empty() {
             return match self.is_open() {
                 true => EnrichStatus::Applied,
                 false => EnrichStatus::SpanEnded,
             };
         }
-        let Some(span) = self.span.upgrade() else {
-            if let Some(late_updates) = &self.late_updates {
-                late_updates.count();
+        let written = match self.span.upgrade() {
+            Some(span) => span.enrich(update, dropped),
+            None => {
+                if let Some(late_updates) = &self.late_updates {
+                    late_updates.count();
+                }
+                Written::Late
             }
-            return EnrichStatus::SpanEnded;
         };
-        let now = span.tracer.clock.now();
-        let limits = &span.tracer.limits;
-        match span.write(|record| Change::of(update, record, span.callee(), now, limits)) {
+        match written {
             Written::Yes => EnrichStatus::Applied,
-            Written::Late => EnrichStatus::SpanEnded,
             Written::Busy => EnrichStatus::Overloaded,
+            Written::Late => {
+                if let Some(late) = &self.late {
+                    late.tell(update, dropped);
+                }
+                EnrichStatus::SpanEnded
+            }
         }
     }
 
-    /// Counts what never came to be an update. Not after the end: then nothing is written.
-    pub(crate) fn count_dropped(&self, dropped: &Dropped) {
-        if !dropped.is_empty()
-            && let Some(span) = self.span.upgrade()
-            && span.is_open()
-        {
-            span.write(|record| {
-                record.dropped.add(dropped);
-                Change {
-                    previous_name: None,
-                    is_more: true,
+    /// Writes an update of one attribute, without making one where that can be helped.
+    pub(crate) fn set_attribute(&self, key: &str, value: Value) -> EnrichStatus {
+        match self.span.upgrade() {
+            Some(span) if span.tracer.rules.allow_all() && !span.is_over() => {
+                let (callee, limits) = (span.callee(), &span.tracer.limits);
+                let written = span.write(|record| {
+                    record.set_attribute(key, Cow::Owned(value), callee, limits);
+                    Change {
+                        previous_name: None,
+                        is_more: true,
+                    }
+                });
+                match written {
+                    Written::Yes => EnrichStatus::Applied,
+                    Written::Late => EnrichStatus::SpanEnded,
+                    Written::Busy => EnrichStatus::Overloaded,
                 }
-            });
+            }
+            _ => self.enrich(&SpanUpdate::new().attribute(key, value)),
         }
     }
 

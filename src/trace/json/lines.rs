@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::rc::Rc;
 
-use super::object::Object;
+use serde::Serialize;
+
+use super::object::{Late, Object};
 use crate::error::{Error, Result};
 use crate::trace::open_spans::OpenSpans;
-use crate::trace::{Observer, SpanRecord};
+use crate::trace::{LateUpdate, Observer, SpanRecord};
 
 /// Writes each span as one line of JSON when it closes. A clone is a handle to the same writer.
 ///
@@ -18,6 +20,11 @@ use crate::trace::{Observer, SpanRecord};
 /// `setByCallee` (keys), `events`, `links`, `dropped` (an object of the counters that are not zero).
 /// Names are those of OTLP/JSON where it has one. Numbers that JSON does not know are the texts `NaN`,
 /// `Infinity` and `-Infinity`.
+///
+/// What a callee wrote after the end of a span, where that is [kept](crate::trace::EnrichRules::keep_late), is
+/// a line of its own: `traceId` and `spanId` of the span, `name` (`late update`), `late` (`true`), `service`,
+/// `timeUnixNano` (when it came), `newName` and `status` (if there are), `attributes`, `events`, `links`,
+/// `dropped`.
 ///
 /// A line that can't be written does not disturb the service: the first error is kept for
 /// [`finish`](Self::finish), and nothing is written after it. The writer is called within the end
@@ -79,7 +86,7 @@ impl<W: Write> JsonLines<W> {
         if !std::mem::replace(&mut lines.is_finished, true) {
             let open = std::mem::take(&mut lines.open);
             for span in open.in_order() {
-                lines.write(span);
+                lines.write(&Object(span));
             }
         }
         lines.flush()
@@ -104,10 +111,10 @@ impl<W: Write> JsonLines<W> {
 }
 
 impl<W: Write> Lines<W> {
-    fn write(&mut self, span: &SpanRecord) {
+    fn write(&mut self, object: &impl Serialize) {
         if self.error.is_none() {
             self.keep_error(|writer| {
-                let mut line = serde_json::to_vec(&Object(span))?;
+                let mut line = serde_json::to_vec(object)?;
                 line.push(b'\n');
                 // At once, so that a process which dies leaves whole lines.
                 writer.write_all(&line)
@@ -158,7 +165,15 @@ impl<W: Write> Observer for JsonLines<W> {
             && !lines.is_finished
         {
             lines.open.remove(span);
-            lines.write(span);
+            lines.write(&Object(span));
+        }
+    }
+
+    fn late(&self, update: &LateUpdate) {
+        if let Ok(mut lines) = self.lines.try_borrow_mut()
+            && !lines.is_finished
+        {
+            lines.write(&Late(update));
         }
     }
 }

@@ -3,7 +3,8 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::trace::{
-    Attributes, Dropped, EventRecord, SpanContext, SpanRecord, SpanStatus, Timestamp, Value,
+    Attributes, Dropped, EventRecord, LateUpdate, LinkRecord, SpanRecord, SpanStatus, Timestamp,
+    Value,
 };
 
 /// A span as one JSON value: an object with the members that [`JsonLines`](super::JsonLines) writes.
@@ -63,6 +64,33 @@ impl Serialize for Object<'_> {
     }
 }
 
+/// What was written late, marked by `late`.
+pub(super) struct Late<'a>(pub(super) &'a LateUpdate);
+
+impl Serialize for Late<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let late = self.0;
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("traceId", &format_args!("{}", late.trace_id()))?;
+        object.serialize_entry("spanId", &format_args!("{}", late.span_id()))?;
+        object.serialize_entry("name", "late update")?;
+        object.serialize_entry("late", &true)?;
+        object.serialize_entry("service", late.service())?;
+        object.serialize_entry("timeUnixNano", &Time(late.time()))?;
+        if let Some(name) = late.name() {
+            object.serialize_entry("newName", name)?;
+        }
+        if *late.status() != SpanStatus::Unset {
+            object.serialize_entry("status", &Status(late.status()))?;
+        }
+        object.serialize_entry("attributes", &Members(late.attributes()))?;
+        object.serialize_entry("events", &List(late.events().iter().map(Event)))?;
+        object.serialize_entry("links", &List(late.links().iter().map(Link)))?;
+        object.serialize_entry("dropped", &Counts(late.dropped()))?;
+        object.end()
+    }
+}
+
 /// Text, for JSON's numbers can't hold nanoseconds.
 struct Time(Timestamp);
 
@@ -102,15 +130,19 @@ impl Serialize for Event<'_> {
     }
 }
 
-struct Link<'a>(&'a SpanContext);
+struct Link<'a>(&'a LinkRecord);
 
 impl Serialize for Link<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("traceId", &format_args!("{}", self.0.trace_id()))?;
-        object.serialize_entry("spanId", &format_args!("{}", self.0.span_id()))?;
-        if !self.0.trace_state().is_empty() {
-            object.serialize_entry("traceState", self.0.trace_state().as_str())?;
+        let linked = self.0.context();
+        object.serialize_entry("traceId", &format_args!("{}", linked.trace_id()))?;
+        object.serialize_entry("spanId", &format_args!("{}", linked.span_id()))?;
+        if !linked.trace_state().is_empty() {
+            object.serialize_entry("traceState", linked.trace_state().as_str())?;
+        }
+        if self.0.is_by_callee() {
+            object.serialize_entry("byCallee", &true)?;
         }
         object.end()
     }

@@ -7,7 +7,7 @@ use crate::trace::attribute::{Attribute, Attributes, Value, footprint};
 use crate::trace::context::SpanContext;
 use crate::trace::dropped::count;
 use crate::trace::limits::{SpanLimits, cut_text};
-use crate::trace::record::{EventRecord, SpanRecord};
+use crate::trace::record::{EventRecord, LinkRecord, SpanRecord};
 use crate::trace::status::SpanStatus;
 use crate::trace::update::{SpanEvent, SpanUpdate};
 
@@ -74,6 +74,9 @@ impl SpanRecord {
         }
         for event in &update.events {
             self.add_event(event, author, now, limits);
+        }
+        for link in &update.links {
+            self.add_link(link.clone(), author, limits);
         }
         if let Some(status) = &update.status {
             self.set_status(status, author, limits);
@@ -196,12 +199,22 @@ impl SpanRecord {
     }
 
     /// Adds a link to another span.
-    pub(super) fn add_link(&mut self, link: SpanContext, limits: &SpanLimits) {
-        let bytes = Bytes::of(false, ENTRY + link.trace_state().as_str().len());
-        if self.links.len() >= limits.links || !self.take_bytes(Bytes::default(), bytes, limits) {
+    pub(super) fn add_link(&mut self, link: SpanContext, author: Author, limits: &SpanLimits) {
+        let is_callees = author.is_callee();
+        let bytes = Bytes::of(is_callees, ENTRY + link.trace_state().as_str().len());
+        let is_half_full =
+            is_callees && self.callee_links >= SpanLimits::callees_part(limits.links);
+        if is_half_full
+            || self.links.len() >= limits.links
+            || !self.take_bytes(Bytes::default(), bytes, limits)
+        {
             return count(&mut self.dropped.links);
         }
-        self.links.push(link);
+        self.links.push(LinkRecord {
+            context: link,
+            by_callee: is_callees,
+        });
+        self.callee_links += usize::from(is_callees);
     }
 
     /// Sets the status, unless it is final for this author.
