@@ -50,7 +50,10 @@ const LAYERS: [(&str, &[&str]); 21] = [
             "wire",
         ],
     ),
-    ("enrich", &["pipeline_capnp", "drive", "trace", "wire"]),
+    (
+        "enrich",
+        &["pipeline_capnp", "error", "drive", "trace", "wire"],
+    ),
     (
         "session",
         &[

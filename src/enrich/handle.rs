@@ -1,15 +1,19 @@
 //! The callee's handle on the caller's span.
 
+use std::cell::Cell;
 use std::fmt;
+use std::future::Future;
 use std::rc::Rc;
 
 use capnp::capability::FromClientHook;
 
+use super::answers::{Flushed, Worst};
 use super::hook;
 use super::remote::Remote;
 use crate::drive::Tasks;
+use crate::error::{Error, Result};
 use crate::pipeline_capnp::span_enricher;
-use crate::trace::{SpanEvent, SpanStatus, SpanUpdate, Value, WeakSpan};
+use crate::trace::{EnrichStatus, SpanContext, SpanEvent, SpanStatus, SpanUpdate, Value, WeakSpan};
 
 /// Writes to the caller's span of an event, and reads nothing of it.
 ///
@@ -18,8 +22,16 @@ use crate::trace::{SpanEvent, SpanStatus, SpanUpdate, Value, WeakSpan};
 /// before the caller sees the return. Clones write to the same span. Holding one keeps neither the span
 /// nor the session open.
 ///
-/// The caller's limits hold ([`SpanLimits`](crate::trace::SpanLimits)). Over a connection, 64 updates at
-/// most are on their way; what is written meanwhile goes together in the next one.
+/// The caller's limits and rules hold ([`SpanLimits`](crate::trace::SpanLimits),
+/// [`EnrichRules`](crate::trace::EnrichRules)).
+///
+/// In process each change is written at once. Over a connection, what is written in one turn of the event
+/// loop goes as one update when the turn ends, or before that: before a call of the event's returns, before
+/// the callee makes a call on a capability that came with the event, before one that the callee lets go is
+/// seen to be gone. 64 updates at most are on their way, unless they must go before such a message; what is
+/// written meanwhile waits, merged, for room. What is beyond 1,024 attributes, events or links in one update
+/// is left out; the caller's span counts how much ([`Dropped::unsent`](crate::trace::Dropped::unsent)). A
+/// caller who leaves 1,024 updates unanswered gets no more.
 ///
 /// ```
 /// # use capspan::enrich::Enricher;
@@ -39,9 +51,31 @@ pub struct Enricher {
 enum To {
     #[default]
     Nobody,
-    /// In this process: a plain call.
-    Span(WeakSpan),
+    /// In this process: plain calls.
+    Span(Rc<Local>),
     Remote(Rc<Remote>),
+}
+
+struct Local {
+    span: WeakSpan,
+    worst: Cell<Worst>,
+}
+
+impl Local {
+    fn note(&self, status: EnrichStatus) {
+        if status != EnrichStatus::Applied {
+            let mut worst = self.worst.get();
+            worst.note(status);
+            self.worst.set(worst);
+        }
+    }
+
+    fn flush(&self) -> EnrichStatus {
+        let mut worst = self.worst.get();
+        let status = worst.take();
+        self.worst.set(worst);
+        status
+    }
 }
 
 impl Enricher {
@@ -61,7 +95,10 @@ impl Enricher {
             }
         }
         let to = match hook::local_span(&*client) {
-            Some(span) => To::Span(span),
+            Some(span) => To::Span(Rc::new(Local {
+                span,
+                worst: Cell::new(Worst::new()),
+            })),
             None => To::Remote(Rc::new(Remote::new(FromClientHook::new(client), tasks))),
         };
         Self { to }
@@ -71,7 +108,7 @@ impl Enricher {
     pub fn is_observed(&self) -> bool {
         match &self.to {
             To::Nobody => false,
-            To::Span(span) => span.is_open(),
+            To::Span(local) => local.span.is_open(),
             To::Remote(remote) => remote.is_open(),
         }
     }
@@ -82,13 +119,21 @@ impl Enricher {
     }
 
     /// Sets an attribute; a key that was set before by the callee gets the new value.
-    pub fn set_attribute(&self, key: impl Into<String>, value: impl Into<Value>) {
-        self.write(|| SpanUpdate::new().attribute(key, value));
+    pub fn set_attribute(&self, key: impl AsRef<str> + Into<String>, value: impl Into<Value>) {
+        match &self.to {
+            To::Span(local) => local.note(local.span.set_attribute(key.as_ref(), value.into())),
+            _ => self.write(|| SpanUpdate::new().attribute(key, value)),
+        }
     }
 
     /// Adds an event.
     pub fn add_event(&self, event: impl Into<SpanEvent>) {
         self.write(|| SpanUpdate::new().event(event));
+    }
+
+    /// Adds a link to another span that it has to do with.
+    pub fn add_link(&self, link: SpanContext) {
+        self.write(|| SpanUpdate::new().link(link));
     }
 
     /// Says how the work went, unless the caller has said so itself: the caller has the last word.
@@ -101,29 +146,62 @@ impl Enricher {
         self.write(|| update);
     }
 
+    /// Waits until what was written before, on any clone, has been answered, and says what became of it: the
+    /// worst of it, if it was several updates. In process that is known at once.
+    ///
+    /// [`Applied`](EnrichStatus::Applied): it is on the span, within its limits and rules.
+    /// [`SpanEnded`](EnrichStatus::SpanEnded): some of it came after the end of the span, or there is no span
+    /// that anybody observes. [`Overloaded`](EnrichStatus::Overloaded): the caller refused some of it; this is
+    /// said once.
+    ///
+    /// It need not be polled to have an effect; dropping it leaves what was written alone. It holds neither
+    /// the connection nor the event, and no call needs to wait for it.
+    ///
+    /// # Errors
+    /// What became of it is not known: ended, if the event is over; disconnected, if the connection was lost, or
+    /// the [`Driver`](crate::Driver) is gone; overloaded, if the caller was given up; or with what the
+    /// caller failed.
+    pub fn flush(&self) -> impl Future<Output = Result<EnrichStatus>> + use<> {
+        let flushed = match &self.to {
+            To::Nobody => Flushed::Known(Ok(EnrichStatus::SpanEnded)),
+            To::Span(local) => Flushed::Known(Ok(local.flush())),
+            To::Remote(remote) => remote.flush(),
+        };
+        async {
+            match flushed {
+                Flushed::Known(result) => result,
+                // Never in silence: an update on its way holds the enricher, which tells.
+                Flushed::Waiting(told) => told.await.unwrap_or_else(|_| Err(over())),
+            }
+        }
+    }
+
     fn write(&self, update: impl FnOnce() -> SpanUpdate) {
         match &self.to {
             To::Nobody => {}
-            To::Span(span) => {
-                span.enrich(&update());
-            }
+            To::Span(local) => local.note(local.span.enrich(&update())),
             To::Remote(remote) => remote.update(update()),
         }
     }
 
-    /// Sends what is written and waits for room on its way. To be done before a call returns.
+    /// Sends what is written and not yet sent: to be done before anything is sent that must not overtake it.
     pub(crate) fn send_pending(&self) {
         if let To::Remote(remote) = &self.to {
-            remote.send_pending();
+            remote.send_all();
         }
     }
 
-    /// Lets go of the caller: what is written from now on goes nowhere.
+    /// Lets go of the caller once what was written is sent: what is written from now on goes nowhere.
     pub(crate) fn cut(&self) {
         if let To::Remote(remote) = &self.to {
-            remote.cut();
+            remote.send_all();
+            remote.close(Err(over()));
         }
     }
+}
+
+fn over() -> Error {
+    Error::ended("the event is over, and its caller had not answered")
 }
 
 impl fmt::Debug for Enricher {

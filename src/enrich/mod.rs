@@ -8,10 +8,13 @@
 //!
 //! - [`Enricher`]: the callee's handle.
 //! - `hook`: the capability that the caller exports.
-//! - `remote`: an enricher that lives in another process.
+//! - `remote`: an enricher that lives in another process; `pending`: what is written and not yet sent;
+//!   `answers`: who waits for what became of it.
 
+mod answers;
 mod handle;
 mod hook;
+mod pending;
 mod remote;
 
 pub use handle::Enricher;

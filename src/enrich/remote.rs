@@ -3,25 +3,32 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::answers::{Answers, Flushed};
+use super::pending::Pending;
 use crate::drive::Tasks;
+use crate::error::{Error, Result};
 use crate::pipeline_capnp::span_enricher;
 use crate::trace::{EnrichStatus, SpanUpdate};
 use crate::wire;
 
 /// How many updates may be on their way before others wait for room.
-const MAX_IN_FLIGHT: u32 = 64;
+const MAX_IN_FLIGHT: usize = 64;
 
 /// With how many unanswered a caller is given up. More than [`MAX_IN_FLIGHT`] only leave because they
 /// must go before a return; one that never answers is not to make us keep them for ever.
-const MAX_UNANSWERED: u32 = 1024;
+const MAX_UNANSWERED: usize = 1024;
 
-/// Sends updates at once while there is room, so that they keep their order with all else that is sent;
-/// merges what is written when there is none.
+/// Sends what is written in one turn of the event loop as one update when the turn ends, or before anything
+/// else is sent that must not overtake it; while there is no room, what is written in several.
 pub(super) struct Remote {
     /// `None` when nothing more is to be sent: then nothing of the connection is held either.
     client: RefCell<Option<span_enricher::Client>>,
-    pending: RefCell<SpanUpdate>,
-    in_flight: Cell<u32>,
+    /// What is said to who asks after that.
+    end: RefCell<Option<Result<EnrichStatus>>>,
+    pending: RefCell<Pending>,
+    answers: RefCell<Answers>,
+    /// Is somebody going to send what is pending when the turn ends?
+    ends_turn: Cell<bool>,
     tasks: Tasks,
 }
 
@@ -29,8 +36,10 @@ impl Remote {
     pub(super) fn new(client: span_enricher::Client, tasks: &Tasks) -> Self {
         Self {
             client: RefCell::new(Some(client)),
+            end: RefCell::default(),
             pending: RefCell::default(),
-            in_flight: Cell::new(0),
+            answers: RefCell::new(Answers::new()),
+            ends_turn: Cell::new(false),
             tasks: tasks.clone(),
         }
     }
@@ -40,58 +49,137 @@ impl Remote {
     }
 
     pub(super) fn update(self: &Rc<Self>, update: SpanUpdate) {
-        if self.in_flight.get() < MAX_IN_FLIGHT {
-            self.send(&update);
-        } else if self.is_open() {
-            let mut pending = self.pending.borrow_mut();
-            pending.merge(update);
-            // No more would be sent.
-            pending.attributes.truncate(wire::MAX_ELEMENTS as usize);
-            pending.events.truncate(wire::MAX_ELEMENTS as usize);
+        if !self.is_open() {
+            return;
+        }
+        let has_room = self.has_room();
+        if has_room && self.pending.borrow().is_too_much_with(&update) {
+            self.send_pending();
+        }
+        self.pending.borrow_mut().add(update);
+        // Without room it is sent when there is some.
+        if has_room && !self.ends_turn.replace(true) {
+            let this = self.clone();
+            self.tasks.spawn(async move {
+                this.ends_turn.set(false);
+                if this.has_room() {
+                    this.send_pending();
+                }
+            });
         }
     }
 
-    /// Sends what waits for room, room or not.
-    pub(super) fn send_pending(self: &Rc<Self>) {
-        let pending = self.pending.take();
-        if !pending.is_empty() {
-            self.send(&pending);
+    /// Sends what is pending, room or not, and how much had to be left out.
+    pub(super) fn send_all(self: &Rc<Self>) {
+        if !self.pending.borrow().is_told() {
+            self.send();
         }
     }
 
-    pub(super) fn cut(&self) {
+    /// Waits until all that was written is answered. What is pending goes now, if there is room.
+    pub(super) fn flush(self: &Rc<Self>) -> Flushed {
+        if self.has_room() {
+            self.send_pending();
+        }
+        match &*self.end.borrow() {
+            Some(end) => Flushed::Known(end.clone()),
+            None => {
+                let is_more = !self.pending.borrow().is_empty();
+                self.answers.borrow_mut().wait(is_more)
+            }
+        }
+    }
+
+    /// Nothing is sent any more. Whoever waits is told what `end` says.
+    pub(super) fn close(&self, end: Result<EnrichStatus>) {
         let client = self.client.take();
-        self.pending.take();
-        drop(client);
+        let pending = self.pending.take();
+        self.end.borrow_mut().get_or_insert(end.clone());
+        let told = self.answers.borrow_mut().end(end);
+        drop((client, pending));
+        told.tell();
     }
 
-    fn send(self: &Rc<Self>, update: &SpanUpdate) {
-        if self.in_flight.get() == MAX_UNANSWERED {
-            return self.cut();
+    fn has_room(&self) -> bool {
+        self.answers.borrow().unanswered() < MAX_IN_FLIGHT
+    }
+
+    fn send_pending(self: &Rc<Self>) {
+        if !self.pending.borrow().is_empty() {
+            self.send();
+        }
+    }
+
+    fn send(self: &Rc<Self>) {
+        if self.answers.borrow().unanswered() >= MAX_UNANSWERED {
+            let text = format!("the caller has left {MAX_UNANSWERED} updates unanswered");
+            return self.close(Err(Error::overloaded(text)));
         }
         let client = self.client.borrow().clone();
         let Some(client) = client else {
             return;
         };
+        let (update, unsent) = self.pending.take().into_parts();
         let mut request = client.enrich_request();
-        wire::write_update(update, request.get().init_update());
-        self.in_flight.set(self.in_flight.get() + 1);
-        let (answer, this) = (request.send().promise, self.clone());
+        wire::write_update_and(&update, unsent, request.get().init_update());
+        let on_its_way = OnItsWay {
+            remote: self.clone(),
+            number: self.answers.borrow_mut().sent(),
+            lost_if_refused: Pending::parts_of(&update).saturating_add(unsent),
+            is_answered: false,
+        };
+        let answer = request.send().promise;
         // Waited for, never cancelled: a call that is finished before its return keeps its slot at both
         // ends of the connection.
         self.tasks.spawn(async move {
-            let status = match answer.await {
-                Ok(response) => response
-                    .get()
-                    .and_then(|results| Ok(wire::read_enrich_status(results.get_result()?)))
-                    .unwrap_or(EnrichStatus::SpanEnded),
-                Err(_) => EnrichStatus::SpanEnded,
-            };
-            this.in_flight.set(this.in_flight.get() - 1);
-            match status {
-                EnrichStatus::SpanEnded => this.cut(),
-                EnrichStatus::Applied | EnrichStatus::Overloaded => this.send_pending(),
-            }
+            let status = answer.await.and_then(|response| {
+                let result = response.get()?.get_result()?;
+                Ok(wire::read_enrich_status(result))
+            });
+            on_its_way.answered(status);
         });
+    }
+
+    fn answered(self: &Rc<Self>, number: u64, status: EnrichStatus, lost_if_refused: u32) {
+        if status == EnrichStatus::Overloaded {
+            self.pending.borrow_mut().leave_out(lost_if_refused);
+        }
+        let told = self.answers.borrow_mut().answered(number, status);
+        match status {
+            EnrichStatus::SpanEnded => self.close(Ok(status)),
+            EnrichStatus::Applied | EnrichStatus::Overloaded => self.send_pending(),
+        }
+        told.tell();
+    }
+}
+
+/// An update without an answer.
+struct OnItsWay {
+    remote: Rc<Remote>,
+    number: u64,
+    /// How much is not on the span if this is refused.
+    lost_if_refused: u32,
+    is_answered: bool,
+}
+
+impl OnItsWay {
+    fn answered(mut self, status: capnp::Result<EnrichStatus>) {
+        self.is_answered = true;
+        match status {
+            Ok(status) => self
+                .remote
+                .answered(self.number, status, self.lost_if_refused),
+            Err(error) => self.remote.close(Err(error.into())),
+        }
+    }
+}
+
+impl Drop for OnItsWay {
+    /// Nobody waits for an answer where there is no driver any more.
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let text = "nobody drives the event loop any more";
+            self.remote.close(Err(Error::disconnected(text)));
+        }
     }
 }

@@ -78,6 +78,9 @@ impl Node {
     /// Tells of a call on this wrapper whoever wants to know.
     #[inline]
     pub(super) fn call_begins(&self, method: (u64, u16)) -> Noted {
+        if self.direction() == Direction::Outbound {
+            self.membrane.before_return();
+        }
         match (self.membrane.policy(), &self.record) {
             (None, None) => Noted::default(),
             (policy, record) => self.note(policy, record.as_deref(), method),

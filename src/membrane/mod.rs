@@ -116,7 +116,8 @@ pub struct Membrane {
 
 /// Whom a membrane tells what becomes of it.
 pub(crate) trait Watch {
-    /// A call that crosses has ended, or a capability is let go, and the other side does not know yet.
+    /// A call that crosses has ended, one begins that goes out, or a capability is let go, and the other side
+    /// does not know yet.
     fn before_return(&self);
 
     /// What the work of a call that crosses runs in, where nobody else says.
