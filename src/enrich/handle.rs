@@ -84,8 +84,11 @@ impl Enricher {
         Self { to: To::Nobody }
     }
 
-    /// The enricher that came with an event.
-    pub(crate) fn from_capability(client: span_enricher::Client, tasks: &Tasks) -> Self {
+    /// Writes by a capability that came from a caller; `tasks` send what is written. A service need not do
+    /// that: it finds the enricher of its event in the [`EventContext`](crate::pipeline::EventContext). One that
+    /// is made here sends at the end of a turn and when it is [flushed](Self::flush), and lets go of
+    /// the caller when its last clone is dropped.
+    pub fn from_capability(client: span_enricher::Client, tasks: &Tasks) -> Self {
         let mut client = client.into_client_hook();
         // Settled by whoever made it; a few hops are for those who passed it on.
         for _ in 0..8 {

@@ -32,8 +32,22 @@ thread_local! {
     static ANSWER: RefCell<Option<WeakSpan>> = const { RefCell::new(None) };
 }
 
-/// A capability that writes to `span`.
-pub(crate) fn export(span: WeakSpan) -> span_enricher::Client {
+/// A capability that writes to `span`, for a callee. [`Pipeline`](crate::pipeline::Pipeline) sends one along
+/// with each event; this is for who speaks the protocol in another way. It keeps the span neither open nor
+/// alive.
+///
+/// ```
+/// # use capspan::enrich::{Enricher, export};
+/// # use capspan::trace::{MemoryObserver, SpanKind, Tracer};
+/// # let spans = MemoryObserver::new();
+/// # let tracer = Tracer::new(spans.clone());
+/// # let (tasks, _driver) = capspan::Tasks::new();
+/// let span = tracer.root().start("call", SpanKind::Client);
+/// let enricher = Enricher::from_capability(export(span.downgrade()), &tasks);
+/// enricher.set_name("GET /users/{id}");
+/// assert_eq!(spans.open()[0].name(), "GET /users/{id}");
+/// ```
+pub fn export(span: WeakSpan) -> span_enricher::Client {
     let hook: Box<dyn ClientHook> = Box::new(EnricherHook {
         span: Rc::new(span),
     });

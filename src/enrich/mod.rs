@@ -7,7 +7,7 @@
 //! return (E2), and the enricher keeps neither span nor session open (E3).
 //!
 //! - [`Enricher`]: the callee's handle.
-//! - `hook`: the capability that the caller exports.
+//! - [`export`]: the capability that the caller exports.
 //! - `remote`: an enricher that lives in another process; `pending`: what is written and not yet sent;
 //!   `answers`: who waits for what became of it.
 
@@ -18,4 +18,4 @@ mod pending;
 mod remote;
 
 pub use handle::Enricher;
-pub(crate) use hook::export;
+pub use hook::export;

@@ -109,12 +109,12 @@ impl LateSpan {
         if self.told.get() >= MAX_TOLD {
             return;
         }
-        self.told.set(self.told.get() + 1);
         let tracer = &self.tracer;
         let mut dropped = *dropped;
         let Some(admitted) = tracer.rules.admit(update, &tracer.limits, &mut dropped) else {
             return;
         };
+        self.told.set(self.told.get() + 1);
         let (context, now) = (self.context.clone(), tracer.clock.now());
         let mut record = SpanRecord::new(context, tracer, "", SpanKind::Internal, now);
         record.dropped.add(&dropped);

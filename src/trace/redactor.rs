@@ -95,7 +95,7 @@ impl Redacting {
 
     /// `None` where it is looking at another.
     pub(super) fn begin(&self) -> Option<Turn<'_>> {
-        (!self.is_looking.replace(true)).then_some(Turn(self))
+        (!self.is_looking.replace(true)).then(|| Turn(self))
     }
 }
 

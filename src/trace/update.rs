@@ -157,7 +157,7 @@ impl SpanUpdate {
         }
         self.events.extend(later.events);
         self.links.extend(later.links);
-        if let Some(status) = later.status
+        if let Some(status) = later.status.filter(|status| *status != SpanStatus::Unset)
             && self
                 .status
                 .as_ref()

@@ -264,7 +264,7 @@ fn read_event(
     from: trace_capnp::span_event::Reader<'_>,
     dropped: &mut Dropped,
 ) -> Option<SpanEvent> {
-    let name = read_text(from.get_name()).filter(|name| !name.is_empty())?;
+    let name = read_text(from.get_name())?;
     let mut event = SpanEvent::new(name);
     event.time = read_time(from.get_time_unix_nano());
     event.attributes = read_attributes(
@@ -282,7 +282,7 @@ fn read_attributes(
 ) -> Vec<Attribute> {
     let mut attributes = Vec::new();
     for entry in elements(from, dropped) {
-        let key = read_text(entry.get_key()).filter(|key| !key.is_empty());
+        let key = read_text(entry.get_key());
         let value = entry.get_value().and_then(|value| read_value(value, cut));
         match (key, value) {
             (Some(key), Ok(value)) => attributes.push(Attribute::new(key, value)),

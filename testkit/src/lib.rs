@@ -7,6 +7,7 @@
 //! - [`chaos`]: a caller and a callee over such a connection.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
 //! - [`membrane`]: what the tests of the membrane are made of.
+//! - [`enrichment`]: random enrichment of a span, against a model.
 //! - [`exchange`]: what benches measure, with and without a membrane.
 //! - [`memory`]: how much a piece of work allocates.
 //! - [`service`]: a caller and a callee, in one process or over a connection.
@@ -16,6 +17,7 @@
 pub mod abuse;
 pub mod chaos;
 pub mod cut;
+pub mod enrichment;
 pub mod exchange;
 pub mod link;
 pub mod membrane;
