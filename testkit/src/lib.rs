@@ -13,6 +13,7 @@
 //! - [`service`]: a caller and a callee, in one process or over a connection.
 //! - [`session_model`]: a plain model of events and their spans, and random operations on both.
 //! - [`story`]: what an observer was told, to be compared.
+//! - [`taker`]: a caller that takes updates and answers as it is told to.
 
 pub mod abuse;
 pub mod chaos;
@@ -26,6 +27,7 @@ pub mod run;
 pub mod service;
 pub mod session_model;
 pub mod story;
+pub mod taker;
 pub mod world;
 
 /// What `schema/testkit.capnp` declares, as `capnpc` makes it.
