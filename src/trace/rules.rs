@@ -114,6 +114,9 @@ impl EnrichRules {
 
     /// What is written after the end of a span is refused to the callee. Is it told to the observer all the
     /// same, by [`Observer::late`](super::Observer::late)? By default not.
+    ///
+    /// Handles on a span then hold its tracer, with the observer and the redactor, though not the span. So
+    /// neither of these two may keep such a handle: they would keep themselves.
     #[must_use]
     pub fn keep_late(mut self, keep: bool) -> Self {
         self.keeps_late = keep;

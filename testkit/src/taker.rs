@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use capspan::pipeline_capnp::{event_dispatcher, rpc_session, span_enricher};
 use capspan::trace::EnrichStatus;
-use capspan::wire::{ReceivedUpdate, read_update};
 use capspan::trace_capnp;
+use capspan::wire::{ReceivedUpdate, read_update};
 use tokio::sync::Notify;
 
 use crate::service::Pair;

@@ -48,6 +48,8 @@ pub struct Span {
     pub dropped: BTreeMap<String, u64>,
     /// Was it still open when its process ended?
     pub open: bool,
+    /// Is it no span, but what a callee wrote after the end of one? [`read`] makes an event of that.
+    pub(super) late: bool,
 }
 
 /// What somebody said of how a span went.
@@ -109,14 +111,21 @@ impl Span {
 }
 
 /// Reads span records, one a line; empty lines don't count. A process that was killed may have
-/// stopped in the middle of a line, so that one bad line does not spoil the others.
+/// stopped in the middle of a line, so that one bad line does not spoil the others. What came late is an event
+/// of its span.
 pub fn read(text: &str) -> (Vec<Span>, Vec<BadLine>) {
-    let (mut spans, mut bad) = (Vec::new(), Vec::new());
+    let (mut spans, mut bad): (Vec<Span>, _) = (Vec::new(), Vec::new());
     for (index, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
             continue;
         }
         match read_line(line) {
+            Ok(late) if late.late => {
+                let of = |span: &&mut Span| is_same(span, &late);
+                if let Some(span) = spans.iter_mut().rfind(of) {
+                    span.events.extend(late_event(line));
+                }
+            }
             Ok(span) => spans.push(span),
             Err(reason) => bad.push(BadLine {
                 number: index + 1,
@@ -125,6 +134,18 @@ pub fn read(text: &str) -> (Vec<Span>, Vec<BadLine>) {
         }
     }
     (spans, bad)
+}
+
+fn is_same(span: &Span, other: &Span) -> bool {
+    (&span.trace_id, &span.span_id) == (&other.trace_id, &other.span_id)
+}
+
+fn late_event(line: &str) -> Option<Event> {
+    let event: Option<Event> = serde_json::from_str(line).ok();
+    event.map(|event| Event {
+        by_callee: true,
+        ..event
+    })
 }
 
 fn read_line(line: &str) -> Result<Span, String> {
@@ -201,6 +222,7 @@ mod tests {
             }],
             dropped: BTreeMap::from([("events".into(), 3)]),
             open: false,
+            late: false,
         };
         assert_eq!(spans, [span]);
     }
@@ -216,6 +238,26 @@ mod tests {
     fn a_time_may_be_a_number() {
         let (spans, _) = read(r#"{"traceId":"t","spanId":"s","startTimeUnixNano":12}"#);
         assert_eq!(spans[0].start_time_unix_nano, Some(12));
+    }
+
+    #[test]
+    fn what_came_late_is_an_event_of_its_span() {
+        let text = concat!(
+            r#"{"traceId":"1","spanId":"2","name":"call"}"#,
+            "\n",
+            r#"{"traceId":"1","spanId":"2","name":"late update","late":true,"service":"users","#,
+            r#""timeUnixNano":"7","attributes":{"rows":3},"events":[],"links":[],"dropped":{}}"#,
+        );
+        let (spans, bad) = read(text);
+        assert_eq!((spans.len(), bad.len()), (1, 0));
+        let [event] = &spans[0].events[..] else {
+            panic!("one event")
+        };
+        assert_eq!(
+            (&*event.name, event.time_unix_nano),
+            ("late update", Some(7))
+        );
+        assert!(event.by_callee && event.attributes.contains_key("rows"));
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl SpanRecord {
             return;
         }
         let known = self.attributes.get(key);
-        let is_callees = self.set_by_callee.iter().any(|own| **own == *key);
+        let is_callees = known.is_some() && self.set_by_callee.iter().any(|own| **own == *key);
         let is_protected = match author {
             Author::Owner => false,
             Author::Callee { may_overwrite } => known.is_some() && !is_callees && !may_overwrite,
