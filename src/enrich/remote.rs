@@ -21,46 +21,55 @@ const MAX_UNANSWERED: usize = 1024;
 /// Sends what is written in one turn of the event loop as one update when the turn ends, or before anything
 /// else is sent that must not overtake it; while there is no room, what is written in several.
 pub(super) struct Remote {
-    /// `None` when nothing more is to be sent: then nothing of the connection is held either.
-    client: RefCell<Option<span_enricher::Client>>,
+    /// `None` when nothing more is to be sent: then nothing of the connection is held either, nor its driver.
+    way: RefCell<Option<Way>>,
     /// What is said to who asks after that.
     end: RefCell<Option<Result<EnrichStatus>>>,
     pending: RefCell<Pending>,
     answers: RefCell<Answers>,
     /// Is somebody going to send what is pending when the turn ends?
     ends_turn: Cell<bool>,
+}
+
+/// The way to the caller.
+#[derive(Clone)]
+struct Way {
+    client: span_enricher::Client,
     tasks: Tasks,
 }
 
 impl Remote {
     pub(super) fn new(client: span_enricher::Client, tasks: &Tasks) -> Self {
         Self {
-            client: RefCell::new(Some(client)),
+            way: RefCell::new(Some(Way {
+                client,
+                tasks: tasks.clone(),
+            })),
             end: RefCell::default(),
             pending: RefCell::default(),
             answers: RefCell::new(Answers::new()),
             ends_turn: Cell::new(false),
-            tasks: tasks.clone(),
         }
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.client.borrow().is_some()
+        self.way.borrow().is_some()
     }
 
     pub(super) fn update(self: &Rc<Self>, update: SpanUpdate) {
-        if !self.is_open() {
-            return;
-        }
         let has_room = self.has_room();
         if has_room && self.pending.borrow().is_too_much_with(&update) {
             self.send_pending();
         }
+        let tasks = self.way.borrow().as_ref().map(|way| way.tasks.clone());
+        let Some(tasks) = tasks else {
+            return;
+        };
         self.pending.borrow_mut().add(update);
         // Without room it is sent when there is some.
         if has_room && !self.ends_turn.replace(true) {
             let this = self.clone();
-            self.tasks.spawn(async move {
+            tasks.spawn(async move {
                 this.ends_turn.set(false);
                 if this.has_room() {
                     this.send_pending();
@@ -92,11 +101,11 @@ impl Remote {
 
     /// Nothing is sent any more. Whoever waits is told what `end` says.
     pub(super) fn close(&self, end: Result<EnrichStatus>) {
-        let client = self.client.take();
+        let way = self.way.take();
         let pending = self.pending.take();
         self.end.borrow_mut().get_or_insert(end.clone());
         let told = self.answers.borrow_mut().end(end);
-        drop((client, pending));
+        drop((way, pending));
         told.tell();
     }
 
@@ -115,12 +124,12 @@ impl Remote {
             let text = format!("the caller has left {MAX_UNANSWERED} updates unanswered");
             return self.close(Err(Error::overloaded(text)));
         }
-        let client = self.client.borrow().clone();
-        let Some(client) = client else {
+        let way = self.way.borrow().clone();
+        let Some(way) = way else {
             return;
         };
         let (update, unsent) = self.pending.take().into_parts();
-        let mut request = client.enrich_request();
+        let mut request = way.client.enrich_request();
         wire::write_update_and(&update, unsent, request.get().init_update());
         let on_its_way = OnItsWay {
             remote: self.clone(),
@@ -131,7 +140,7 @@ impl Remote {
         let answer = request.send().promise;
         // Waited for, never cancelled: a call that is finished before its return keeps its slot at both
         // ends of the connection.
-        self.tasks.spawn(async move {
+        way.tasks.spawn(async move {
             let status = answer.await.and_then(|response| {
                 let result = response.get()?.get_result()?;
                 Ok(wire::read_enrich_status(result))
