@@ -21,7 +21,7 @@ fn a_span_is_as_the_model_has_it_whatever_is_written_by_whom() {
         let length = numbers.next() % 200;
         let mut input: Vec<u8> = (0..length).map(|_| numbers.next() as u8).collect();
         if let Some(rules) = input.first_mut()
-            && numbers.next() % 2 == 0
+            && numbers.next().is_multiple_of(2)
         {
             // By the default rules.
             *rules = 0;
