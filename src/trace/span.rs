@@ -130,7 +130,8 @@ impl SpanBuilder {
         })
     }
 
-    /// May the callee give new values to attributes that the owner has set? By default not.
+    /// May the callee give new values to attributes that the owner has set? By default as the tracer's
+    /// [rules](super::EnrichRules::allow_overwrite) say.
     pub fn allow_callee_overwrite(&self, allow: bool) -> &Self {
         if let Some(span) = &self.span {
             span.allow_callee_overwrite(allow);

@@ -313,10 +313,12 @@ impl Scene {
             }
         }
         assert_eq!(self.tracer.late_updates(), self.late_updates);
-        let late = self.spans.late();
-        assert_eq!(late.len(), self.late.len());
-        if let (Some(late), Some(wanted)) = (late.last(), self.late.last()) {
-            wanted.compare_late(late);
+        if self.is_over {
+            let late = self.spans.late();
+            assert_eq!(late.len(), self.late.len());
+            if let (Some(late), Some(wanted)) = (late.last(), self.late.last()) {
+                wanted.compare_late(late);
+            }
         }
         let (open, observed) = (self.local.is_observed(), self.weak.is_open());
         assert_eq!((open, observed), (!self.is_over, !self.is_over));
