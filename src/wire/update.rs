@@ -2,8 +2,9 @@
 
 use capnp::struct_list;
 
-use super::write_time;
-use super::{MAX_ELEMENTS, MAX_TEXT_BYTES, read_context, read_text, read_time, write_context};
+use super::{
+    MAX_ELEMENTS, MAX_TEXT_BYTES, read_context, read_text, read_time, write_context, write_time,
+};
 use crate::trace::{Attribute, Dropped, SpanEvent, SpanStatus, SpanUpdate, Value};
 use crate::trace_capnp;
 
