@@ -2,7 +2,7 @@
 
 use capnp::capability::{Client, FromClientHook};
 use capspan::trace::{
-    Channel, MemoryObserver, Outcome, SpanContext, SpanKind, SpanRecord, SpanStatus, SpanUpdate,
+    Channel, LinkRecord, MemoryObserver, Outcome, SpanKind, SpanRecord, SpanStatus, SpanUpdate,
     Tracer,
 };
 use capspan_testkit::service::{Pair, Place, at, everywhere};
@@ -113,7 +113,7 @@ fn s3_after_a_lost_connection_spans_have_the_parents_that_they_had() {
             assert!(is_child(&open, &request) && is_child(&late, &request));
             assert_eq!(is_child(&session, &open), joins_trace);
             if !joins_trace {
-                let links: Vec<_> = session.links().iter().map(SpanContext::span_id).collect();
+                let links: Vec<_> = session.links().iter().map(LinkRecord::span_id).collect();
                 assert_eq!(links, [open.span_id()]);
                 assert_ne!(session.trace_id(), open.trace_id());
             }

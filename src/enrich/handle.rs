@@ -1,19 +1,18 @@
 //! The callee's handle on the caller's span.
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 
 use capnp::capability::FromClientHook;
 
-use super::answers::{Flushed, Worst};
-use super::hook;
+use super::answers::Flushed;
+use super::hook::{self, Local};
 use super::remote::Remote;
 use crate::drive::Tasks;
 use crate::error::{Error, Result};
 use crate::pipeline_capnp::span_enricher;
-use crate::trace::{EnrichStatus, SpanContext, SpanEvent, SpanStatus, SpanUpdate, Value, WeakSpan};
+use crate::trace::{EnrichStatus, SpanContext, SpanEvent, SpanStatus, SpanUpdate, Value};
 
 /// Writes to the caller's span of an event, and reads nothing of it.
 ///
@@ -56,28 +55,6 @@ enum To {
     Remote(Rc<Remote>),
 }
 
-struct Local {
-    span: WeakSpan,
-    worst: Cell<Worst>,
-}
-
-impl Local {
-    fn note(&self, status: EnrichStatus) {
-        if status != EnrichStatus::Applied {
-            let mut worst = self.worst.get();
-            worst.note(status);
-            self.worst.set(worst);
-        }
-    }
-
-    fn flush(&self) -> EnrichStatus {
-        let mut worst = self.worst.get();
-        let status = worst.take();
-        self.worst.set(worst);
-        status
-    }
-}
-
 impl Enricher {
     /// An enricher of no span.
     pub const fn none() -> Self {
@@ -97,11 +74,8 @@ impl Enricher {
                 None => break,
             }
         }
-        let to = match hook::local_span(&*client) {
-            Some(span) => To::Span(Rc::new(Local {
-                span,
-                worst: Cell::new(Worst::new()),
-            })),
+        let to = match hook::local(&*client) {
+            Some(local) => To::Span(local),
             None => To::Remote(Rc::new(Remote::new(FromClientHook::new(client), tasks))),
         };
         Self { to }

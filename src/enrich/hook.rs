@@ -15,8 +15,9 @@ use capnp::private::capability::{
 use capnp::private::layout::CapTable;
 use capnp::traits::{HasTypeId, ImbueMut};
 
+use super::answers::Worst;
 use crate::pipeline_capnp::span_enricher;
-use crate::trace::WeakSpan;
+use crate::trace::{EnrichStatus, WeakSpan};
 use crate::wire;
 
 /// The only method.
@@ -27,9 +28,9 @@ static BRAND: u8 = 0;
 
 thread_local! {
     /// How an enricher of this thread is recognised behind `dyn ClientHook`: it is asked for its
-    /// address, and while the question is open it leaves its span here as well.
+    /// address, and while the question is open it leaves what it writes by here as well.
     static ASKED: Cell<bool> = const { Cell::new(false) };
-    static ANSWER: RefCell<Option<WeakSpan>> = const { RefCell::new(None) };
+    static ANSWER: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
 }
 
 /// A capability that writes to `span`, for a callee. [`Pipeline`](crate::pipeline::Pipeline) sends one along
@@ -49,13 +50,16 @@ thread_local! {
 /// ```
 pub fn export(span: WeakSpan) -> span_enricher::Client {
     let hook: Box<dyn ClientHook> = Box::new(EnricherHook {
-        span: Rc::new(span),
+        local: Rc::new(Local {
+            span,
+            worst: Cell::new(Worst::new()),
+        }),
     });
     FromClientHook::new(hook)
 }
 
-/// The span that `hook` writes to, if it is an enricher of this thread.
-pub(super) fn local_span(hook: &dyn ClientHook) -> Option<WeakSpan> {
+/// What `hook` writes by, if it is an enricher of this thread.
+pub(super) fn local(hook: &dyn ClientHook) -> Option<Rc<Local>> {
     if hook.get_brand() != brand() {
         return None;
     }
@@ -69,8 +73,31 @@ fn brand() -> usize {
     std::ptr::from_ref(&BRAND) as usize
 }
 
+/// A span of this thread, in the hands of all handles that came of one capability.
+pub(super) struct Local {
+    pub(super) span: WeakSpan,
+    worst: Cell<Worst>,
+}
+
+impl Local {
+    pub(super) fn note(&self, status: EnrichStatus) {
+        if status != EnrichStatus::Applied {
+            let mut worst = self.worst.get();
+            worst.note(status);
+            self.worst.set(worst);
+        }
+    }
+
+    pub(super) fn flush(&self) -> EnrichStatus {
+        let mut worst = self.worst.get();
+        let status = worst.take();
+        self.worst.set(worst);
+        status
+    }
+}
+
 struct EnricherHook {
-    span: Rc<WeakSpan>,
+    local: Rc<Local>,
 }
 
 impl EnricherHook {
@@ -91,6 +118,7 @@ impl EnricherHook {
         let params: span_enricher::enrich_params::Reader<'_> = params.get_as()?;
         let received = wire::read_update(params.get_update()?);
         let status = self
+            .local
             .span
             .enrich_received(&received.update, &received.dropped);
         let results: span_enricher::enrich_results::Builder<'_> = results.init_as();
@@ -102,7 +130,7 @@ impl EnricherHook {
 impl ClientHook for EnricherHook {
     fn add_ref(&self) -> Box<dyn ClientHook> {
         Box::new(Self {
-            span: self.span.clone(),
+            local: self.local.clone(),
         })
     }
 
@@ -117,7 +145,7 @@ impl ClientHook for EnricherHook {
             table: CapTable::new(),
             method: (interface_id, method_id),
             enricher: Self {
-                span: self.span.clone(),
+                local: self.local.clone(),
             },
         }))
     }
@@ -140,9 +168,9 @@ impl ClientHook for EnricherHook {
 
     fn get_ptr(&self) -> usize {
         if ASKED.get() {
-            ANSWER.set(Some((*self.span).clone()));
+            ANSWER.set(Some(self.local.clone()));
         }
-        Rc::as_ptr(&self.span) as usize
+        Rc::as_ptr(&self.local) as usize
     }
 
     // Settled from the start: as a promise it would be late.

@@ -95,9 +95,19 @@ pub struct LinkRecord {
 }
 
 impl LinkRecord {
-    /// The other span.
+    /// The other span: its ids, flags and trace state.
     pub fn context(&self) -> &SpanContext {
         &self.context
+    }
+
+    /// The trace that the other span is in.
+    pub fn trace_id(&self) -> TraceId {
+        self.context.trace_id()
+    }
+
+    /// The other span.
+    pub fn span_id(&self) -> SpanId {
+        self.context.span_id()
     }
 
     /// Did the callee write it?

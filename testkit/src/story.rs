@@ -40,7 +40,6 @@ fn branch(all: &[SpanRecord], span: &SpanRecord, depth: usize, tree: &mut String
         tree.push_str(" internal");
     }
     for link in span.links() {
-        let link = link.context();
         let linked = all.iter().find(|other| other.span_id() == link.span_id());
         let linked = linked.expect("a link leads to a span");
         assert_eq!(linked.trace_id(), link.trace_id());
