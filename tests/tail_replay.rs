@@ -91,7 +91,11 @@ impl Span {
             attributes: record.attributes().clone(),
             by_callee,
             events: events.collect(),
-            links: record.links().to_vec(),
+            links: record
+                .links()
+                .iter()
+                .map(|link| link.context().clone())
+                .collect(),
             status: record.status().clone(),
             end: Some(SpanClose {
                 outcome: record.outcome(),

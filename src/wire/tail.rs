@@ -1,9 +1,7 @@
 //! Tail events.
 
-use super::{
-    MAX_ELEMENTS, add, cut, length, read_attributes, read_context, read_event, read_text,
-    write_attributes, write_context, write_event,
-};
+use super::update::{add, cut, length, read_attributes, read_event, write_attributes, write_event};
+use super::{MAX_ELEMENTS, read_context, read_text, write_context};
 use crate::tail_capnp::{self, tail_event};
 use crate::trace::{
     Channel, Dropped, Onset, Outcome, SpanClose, SpanContext, SpanId, SpanKind, SpanOpen,

@@ -81,6 +81,7 @@ pub(crate) fn size_of_update(update: &SpanUpdate) -> usize {
 }
 
 /// What is being written.
+#[derive(Default)]
 struct Out {
     /// How many bytes may follow.
     room: usize,
@@ -106,7 +107,7 @@ impl Out {
 
     /// As much of a text of ours as is sent.
     fn cut<'a>(&mut self, text: &'a str) -> &'a str {
-        let cut = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
+        let cut = cut(text);
         add(&mut self.unsent, u32::from(cut.len() < text.len()));
         cut
     }
@@ -200,7 +201,26 @@ fn size_of_text(text: &str) -> usize {
     text.len().min(MAX_TEXT_BYTES)
 }
 
-fn length<T>(list: &[T]) -> u32 {
+/// As much of a text of ours as is sent.
+pub(super) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]
+}
+
+/// Writes an event by itself.
+pub(super) fn write_event(event: &SpanEvent, to: trace_capnp::span_event::Builder<'_>) {
+    Out::default().write_event(event, to);
+}
+
+/// Writes attributes by themselves.
+pub(super) fn write_attributes(
+    attributes: &[Attribute],
+    to: struct_list::Builder<'_, trace_capnp::attribute::Owned>,
+) {
+    let attributes: Vec<_> = attributes.iter().take(MAX_ELEMENTS as usize).collect();
+    Out::default().write_attributes(&attributes, to);
+}
+
+pub(super) fn length<T>(list: &[T]) -> u32 {
     u32::try_from(list.len()).map_or(MAX_ELEMENTS, |length| length.min(MAX_ELEMENTS))
 }
 
@@ -261,7 +281,7 @@ fn elements<'a, T: capnp::traits::OwnedStruct>(
     list.take(MAX_ELEMENTS as usize)
 }
 
-fn read_event(
+pub(super) fn read_event(
     from: trace_capnp::span_event::Reader<'_>,
     dropped: &mut Dropped,
 ) -> Option<SpanEvent> {
@@ -276,7 +296,7 @@ fn read_event(
     Some(event)
 }
 
-fn read_attributes(
+pub(super) fn read_attributes(
     from: capnp::Result<struct_list::Reader<'_, trace_capnp::attribute::Owned>>,
     dropped: &mut u32,
     cut: &mut u32,
@@ -325,6 +345,6 @@ fn read_value(from: trace_capnp::value::Reader<'_>, cut: &mut u32) -> capnp::Res
     })
 }
 
-fn add(counter: &mut u32, more: u32) {
+pub(super) fn add(counter: &mut u32, more: u32) {
     *counter = counter.saturating_add(more);
 }

@@ -140,7 +140,7 @@ impl Invocation {
         }
         known.events = span.events().len();
         for link in &span.links()[known.links.min(span.links().len())..] {
-            push(now, false, TailDetail::Link(link.clone()));
+            push(now, false, TailDetail::Link(link.context().clone()));
         }
         known.links = span.links().len();
         if known.status != *span.status() {
@@ -261,7 +261,11 @@ fn opened(span: &SpanRecord) -> SpanOpen {
         kind: span.kind(),
         name: span.name().into(),
         attributes: span.attributes().iter().cloned().collect(),
-        links: span.links().to_vec(),
+        links: span
+            .links()
+            .iter()
+            .map(|link| link.context().clone())
+            .collect(),
     }
 }
 
