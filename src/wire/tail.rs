@@ -62,7 +62,11 @@ fn read_detail(
             TailDetail::Rename(read_text(name).filter(|name| !name.is_empty())?.into())
         }
         tail_event::SpanEvent(event) => {
-            TailDetail::SpanEvent(read_event(event.ok()?, dropped)?.at(time))
+            let event = read_event(event.ok()?, dropped)?;
+            if event.name.is_empty() {
+                return None;
+            }
+            TailDetail::SpanEvent(event.at(time))
         }
         tail_event::Link(link) => TailDetail::Link(read_context(link.ok()?)?),
         tail_event::Status(status) => TailDetail::Status(read_status(status.ok()?, dropped)?),
