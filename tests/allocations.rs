@@ -20,7 +20,8 @@ fn allowed(row: Row) -> i64 {
         // And the wrapper, its hook, what it wraps, and the original that goes back.
         ["connection", "caps" | "mib_with_cap"] => 7,
         ["session", "in_process"] => 1,
-        ["session", "connection"] => 35,
+        // Two of them for the update: who sends it when its turn ends, and that it awaits an answer.
+        ["session", "connection"] => 37,
         ["session_unobserved", "in_process"] => 18,
         ["session_unobserved", "connection"] => 21,
         ["call_span", "in_process"] => -13,
