@@ -81,7 +81,9 @@ impl Model {
     }
 
     fn drop_cap(&mut self, hand: Hand) {
-        self.batch.lets_go_of = self.graph.event_of(hand.cap);
+        // What it leads to is let go later, by others.
+        let event = self.graph.event_of(hand.cap);
+        self.batch.lets_go_of = event.filter(|event| self.graph.refs(*event) == 1);
         self.graph.let_go(hand.cap);
     }
 
