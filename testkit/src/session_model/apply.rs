@@ -66,11 +66,19 @@ impl Model {
                 self.next_number();
                 self.write(event, writing);
             }
-            Todo::Own { event, writing } => {
+            Todo::Own {
+                event,
+                writing,
+                is_caller,
+            } => {
                 self.next_number();
-                let callee = &mut self.events[event].callee;
-                if callee.is_open() {
-                    callee.write(|text| text.write(writing, Author::Owner, MANY));
+                let event = &mut self.events[event];
+                let side = match is_caller {
+                    true => &mut event.caller,
+                    false => &mut event.callee,
+                };
+                if side.is_open() {
+                    side.write(|text| text.write(writing, Author::Owner, MANY));
                 }
             }
             Todo::Forget { object } => self.forget(object),

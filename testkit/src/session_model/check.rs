@@ -177,6 +177,13 @@ impl Both {
                 return Err(format!("vat {at} must have drawn {must} ids, not {drawn}"));
             }
         }
+        let not_observed = |event: &usize| !model.events[*event].caller.is_observed;
+        for event in (0..model.events.len()).filter(not_observed) {
+            let event = system.stage.event(event);
+            if event.is_some_and(|event| event.enricher().is_observed()) {
+                return Err("an enricher must not be there where nobody observes".into());
+            }
+        }
         tree.check(model, &spans)
     }
 

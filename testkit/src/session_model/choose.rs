@@ -82,9 +82,16 @@ impl Model {
                 Some(Todo::Write { event, writing })
             }
             Op::Own { event, what } => {
-                let event = one_of(event, &self.delivered())?;
-                let writing = self.writing(what);
-                Some(Todo::Own { event, writing })
+                let is_caller = event & 0x80 != 0;
+                let events = match is_caller {
+                    true => self.with_handle(),
+                    false => self.delivered(),
+                };
+                Some(Todo::Own {
+                    event: one_of(event & 0x7f, &events)?,
+                    writing: self.writing(what),
+                    is_caller,
+                })
             }
             Op::Forget { object } => {
                 let keepers = self.graph.keepers();
@@ -346,9 +353,14 @@ impl Model {
                 self.responses[response].vat
             }
             Todo::Cancel { number } => self.calls.iter().find(|call| call.number == number)?.vat,
-            Todo::DropHandle { event } | Todo::Detach { event } | Todo::Done { event } => {
-                route(event).from
-            }
+            Todo::DropHandle { event }
+            | Todo::Detach { event }
+            | Todo::Done { event }
+            | Todo::Own {
+                event,
+                is_caller: true,
+                ..
+            } => route(event).from,
             Todo::Write { event, .. } | Todo::Own { event, .. } => route(event).to,
             Todo::Forget { object } => {
                 let keepers = self.graph.keepers();

@@ -89,7 +89,7 @@ pub enum Op {
     Release { waiting: u8 },
     /// The callee writes to the caller's span.
     Write { event: u8, what: u8 },
-    /// The callee writes to its own span.
+    /// The callee writes to its own span, or the caller to its own.
     Own { event: u8, what: u8 },
     /// An object lets go of what it keeps.
     Forget { object: u8 },

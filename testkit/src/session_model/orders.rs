@@ -134,6 +134,7 @@ pub(super) enum Todo {
     Own {
         event: usize,
         writing: Writing,
+        is_caller: bool,
     },
     Forget {
         object: u32,

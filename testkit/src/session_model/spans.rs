@@ -207,8 +207,8 @@ impl Text {
             Said::Error => false,
         };
         match is_final {
-            // Said again, it is no change; every error here has another message.
-            true if *by_callee == is_callee && *before == said => {}
+            // Said again, it is no change; each error has a message of its own.
+            true if *before == Said::Ok && said == Said::Ok => {}
             true => self.refused.refused += 1,
             false => self.status = (said, is_callee),
         }

@@ -207,7 +207,16 @@ impl System {
                     write(&event, writing);
                 }
             }
-            Todo::Own { event, writing } => {
+            Todo::Own {
+                event,
+                writing,
+                is_caller: true,
+            } => {
+                if let Some(handle) = &self.handles[event] {
+                    handle.update(&update(writing));
+                }
+            }
+            Todo::Own { event, writing, .. } => {
                 if let Some(event) = self.stage.event(event) {
                     event.update(&update(writing));
                 }
