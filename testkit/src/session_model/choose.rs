@@ -315,7 +315,9 @@ impl Model {
             Todo::Call { order, .. } | Todo::Start { order, .. } => {
                 let written = order.writes.and_then(|(event, _)| self.events.get(event));
                 let is_ending = written.is_some_and(Event::is_ending);
-                is_ending || batch.has_effect && !order.is_pure()
+                // Calls under way may be the last that hold it, and return before.
+                let may_end = written.is_some() && batch.has_let_go;
+                is_ending || may_end || batch.has_effect && !order.is_pure()
             }
             // Whether it cancels is seen when it is dropped; what others let go has not gone then.
             Todo::DropHandle { event } => {
@@ -384,6 +386,12 @@ impl Model {
                 batch.is_closed = true;
             }
             Todo::Write { writing, .. } => batch.is_closed |= writing.what == What::Many,
+            Todo::Drop { .. }
+            | Todo::DiscardRequest { .. }
+            | Todo::DiscardResponse { .. }
+            | Todo::Cancel { .. }
+            | Todo::DropHandle { .. }
+            | Todo::Forget { .. } => batch.has_let_go = true,
             _ => {}
         }
         batch.has_more_than_writings |= !matches!(todo, Todo::Write { .. } | Todo::Own { .. });

@@ -171,6 +171,7 @@ pub(super) struct Batch {
     /// Does a service write when it gets to it?
     pub(super) writes_later: bool,
     pub(super) has_more_than_writings: bool,
+    pub(super) has_let_go: bool,
     /// Whose capability, or message, is let go by the operation itself.
     pub(super) lets_go_of: Option<usize>,
     pub(super) is_closed: bool,
