@@ -1,5 +1,7 @@
 //! What a span says, and what becomes of what is written to it.
 
+use capspan::trace::Outcome;
+
 /// Bytes of a span's name.
 pub(super) const NAME_BYTES: usize = 12;
 /// Attributes of a span; half of them may be the callee's.
@@ -214,13 +216,27 @@ impl Text {
         }
     }
 
-    /// The span is over. Its owner has the last word, if it has failed.
-    pub(super) fn close(&mut self, failed: bool) {
-        if failed {
-            self.say(Said::Error, Author::Owner);
+    /// The span is over, and its owner says why.
+    pub(super) fn close(&mut self, outcome: Outcome) {
+        let by = Author::Owner;
+        match outcome {
+            Outcome::Ok => return,
+            Outcome::Canceled => return self.set(REASON, WHY, by),
+            Outcome::Exception => {
+                self.set("error.type", "failed", by);
+                self.happen("exception", by);
+            }
+            _ => self.set("error.type", outcome.as_str(), by),
         }
+        self.say(Said::Error, by);
     }
 }
+
+/// The key of an attribute that says why what is no error has ended.
+pub(super) const REASON: &str = "capspan.reason";
+
+/// What stands for any such reason.
+pub(super) const WHY: &str = "why";
 
 /// The key of an attribute by which one knows that something has been written.
 pub(super) const SHOWN: &str = "shown";

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use capspan::trace::{Outcome, SpanKind, SpanRecord, SpanStatus, Value};
+use capspan::trace::{SpanKind, SpanRecord, SpanStatus, Value};
 
 use super::ops::Route;
 use super::orders::Parent;
 use super::reference::{Event, Exists, Model, Side};
 use super::seen::SeenSpan;
-use super::spans::{Refused, Said, Text};
+use super::spans::{REASON, Refused, Said, Text, WHY};
 
 /// Whose a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -215,7 +215,7 @@ fn check_side(side: &Side, span: &SeenSpan) -> Checked {
         false => Err(format!("{what} must be in {first}..={last}, and is {is}")),
     };
     within("its start", side.started, start)?;
-    let mut failed = false;
+    let mut ended = None;
     if let Some(ends) = &side.end {
         let outcome = record.outcome().ok_or("it must have an outcome")?;
         if !ends.contains(&outcome) {
@@ -225,7 +225,7 @@ fn check_side(side: &Side, span: &SeenSpan) -> Checked {
             ));
         }
         within("its end", side.ended, end.unwrap_or_default().unix_nanos())?;
-        failed = !matches!(outcome, Outcome::Ok | Outcome::Canceled);
+        ended = Some(outcome);
     }
     if side.exists == Exists::Maybe {
         // How far it came is not known.
@@ -237,7 +237,9 @@ fn check_side(side: &Side, span: &SeenSpan) -> Checked {
         .iter()
         .map(|text| {
             let mut text = text.clone();
-            text.close(failed);
+            if let Some(outcome) = ended {
+                text.close(outcome);
+            }
             text
         })
         .collect();
@@ -260,11 +262,11 @@ fn says(span: &SpanRecord) -> Text {
     let by_callee = span.set_by_callee();
     let attributes = span.attributes().iter().map(|attribute| {
         let is_callees = by_callee.contains(&attribute.key);
-        (
-            attribute.key.to_string(),
-            shown(&attribute.value),
-            is_callees,
-        )
+        let value = match &*attribute.key {
+            REASON => WHY.to_owned(),
+            _ => shown(&attribute.value),
+        };
+        (attribute.key.to_string(), value, is_callees)
     });
     let events = span.events().iter();
     let status = match span.status() {

@@ -185,6 +185,15 @@ impl Model {
             self.write_in_order(event, writing, number);
         }
         if order.fails {
+            let event = &mut self.events[at];
+            let route = self.layout.routes[event.route];
+            // In one process a service may fail before it is seen that all was dropped in the same turn.
+            if event.is_fresh
+                && !route.is_connected
+                && let Some(ends) = &mut event.caller.end
+            {
+                ends.push(Outcome::Exception);
+            }
             self.end_event(at, Outcome::Exception);
             return true;
         }
