@@ -7,16 +7,16 @@ use super::orders::{Kind, Order, Parent, Todo};
 use super::reference::{
     Call, CallState, Came, EnricherState, Event, Exists, Hand, Handler, Model, Side,
 };
-use super::spans::{Author, MANY, What, Writing};
-
-/// How many updates may be on their way over a connection; what is written meanwhile goes together.
-const IN_FLIGHT: i64 = 64;
+use super::spans::{Author, MANY, Update, What, Writing};
 
 impl Model {
     /// Does it. What it leads to comes with [`rest`](Self::rest).
     pub(super) fn apply(&mut self, todo: &Todo) {
         self.note(todo);
         self.time += 1;
+        if !matches!(todo, Todo::Write { .. }) {
+            self.send_all_pending();
+        }
         self.batch.lets_go_of = None;
         match *todo {
             Todo::Start {
@@ -78,7 +78,7 @@ impl Model {
                     false => &mut event.callee,
                 };
                 if side.is_open() {
-                    side.write(|text| text.write(writing, Author::Owner, MANY));
+                    side.write(|text| text.write(writing, Author::Owner));
                 }
             }
             Todo::Forget { object } => self.forget(object),
@@ -137,6 +137,7 @@ impl Model {
             has_handle: kind == Kind::Session,
             is_canceled_later: false,
             enricher: EnricherState::Open,
+            pending: Update::default(),
             was_told: false,
             is_fresh: true,
             ended_by_others: false,
@@ -283,39 +284,54 @@ impl Model {
         }
     }
 
-    /// Writes to the caller's span as the callee.
+    /// Writes to the caller's span as the callee. Over a connection what is written in one turn goes together.
     pub(super) fn write(&mut self, event: usize, writing: Writing) {
-        let at = event;
-        let event = &self.events[event];
-        let route = self.layout.routes[event.route];
-        if !event.caller.is_observed || event.enricher == EnricherState::Cut {
+        let its = &mut self.events[event];
+        let route = self.layout.routes[its.route];
+        if !its.caller.is_observed {
             return;
         }
-        let is_cut = route.is_connected && event.callee.end.is_some();
-        if event.caller.is_open() {
-            if is_cut {
-                return;
-            }
-            // What there is no room for goes together.
-            let times = match route.is_connected {
-                true => MANY.min(IN_FLIGHT + 1),
-                false => MANY,
-            };
-            let caller = &mut self.events[at].caller;
-            return caller.write(|text| text.write(writing, Author::Callee, times));
-        }
-        let updates = match (route.is_connected, writing.what) {
-            (true, _) if is_cut => return,
-            (_, What::Nothing) => 0,
-            (true, What::Many) => IN_FLIGHT as u64,
-            (false, What::Many) => MANY as u64,
-            _ => 1,
-        };
-        let late = &mut self.late[usize::from(route.from)];
-        *late = (late.0 + updates, late.1 + updates);
         if route.is_connected {
-            self.events[at].enricher = EnricherState::Closing;
+            if its.enricher != EnricherState::Cut && its.callee.end.is_none() {
+                its.pending.merge(Update::of(writing));
+            }
+        } else if its.caller.is_open() {
+            let caller = &mut its.caller;
+            caller.write(|text| text.write(writing, Author::Callee));
+        } else {
+            let updates = match writing.what {
+                What::Nothing => 0,
+                What::Many => MANY as u64,
+                _ => 1,
+            };
+            self.count_late(route.from, updates);
         }
+    }
+
+    /// What was written goes.
+    pub(super) fn send_pending(&mut self, event: usize) {
+        let its = &mut self.events[event];
+        let update = std::mem::take(&mut its.pending);
+        if update.is_empty() {
+            return;
+        }
+        if its.caller.is_open() {
+            let caller = &mut its.caller;
+            caller.write(|text| text.apply(&update, Author::Callee));
+        } else {
+            its.enricher = EnricherState::Closing;
+            let from = self.layout.routes[its.route].from;
+            self.count_late(from, 1);
+        }
+    }
+
+    pub(super) fn send_all_pending(&mut self) {
+        (0..self.events.len()).for_each(|event| self.send_pending(event));
+    }
+
+    fn count_late(&mut self, vat: u8, updates: u64) {
+        let late = &mut self.late[usize::from(vat)];
+        *late = (late.0 + updates, late.1 + updates);
     }
 
     fn forget(&mut self, number: u32) {

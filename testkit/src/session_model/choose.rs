@@ -78,7 +78,6 @@ impl Model {
             Op::Write { event, what } => {
                 let event = one_of(event, &self.delivered())?;
                 let writing = self.writing(what);
-                let writing = writing.over(self.layout.routes[self.events[event].route]);
                 Some(Todo::Write { event, writing })
             }
             Op::Own { event, what } => {
@@ -191,8 +190,7 @@ impl Model {
         if does & 0x80 != 0 && what != What::Many {
             let number = i64::from(self.last_number) + 1;
             // The event itself, which is not there yet.
-            let writing = Writing { what, number }.over(self.layout.routes[route]);
-            order.writes = Some((self.events.len(), writing));
+            order.writes = Some((self.events.len(), Writing { what, number }));
         }
         let holds = kind == Kind::Custom && does & 0x40 != 0 && order.gives == Gives::New;
         Some(Todo::Start {
@@ -290,11 +288,7 @@ impl Model {
             what => what,
         };
         let number = i64::from(self.last_number) + 1;
-        let writing = Writing { what, number };
-        Some((
-            event,
-            writing.over(self.layout.routes[self.events[event].route]),
-        ))
+        Some((event, Writing { what, number }))
     }
 
     /// Must all come to rest before this is done? What comes of it together with what is under way would not be

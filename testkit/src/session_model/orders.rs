@@ -1,6 +1,5 @@
 //! Operations whose choices are made: what both the model and the real thing do.
 
-use super::ops::Route;
 use super::spans::{What, Writing};
 
 /// What a service's handler of an event, or an object that is called, does.
@@ -149,14 +148,6 @@ pub(super) enum Todo {
 }
 
 impl Writing {
-    /// Left out: what has no name is counted otherwise where it comes over a connection.
-    pub(super) fn over(mut self, route: Route) -> Self {
-        if route.is_connected && matches!(self.what, What::NoKey | What::NamelessEvent) {
-            self.what = What::Nothing;
-        }
-        self
-    }
-
     pub(super) fn choose(choice: u8, number: i64) -> Self {
         Self {
             what: What::choose(choice),

@@ -5,7 +5,7 @@ use capspan::trace::Outcome;
 use super::graph::{Graph, Id, Layer};
 use super::ops::Layout;
 use super::orders::{Kind, Order, Parent};
-use super::spans::Text;
+use super::spans::{Text, Update};
 
 /// How many capabilities are held at once; with more, the oldest is let go.
 pub(super) const HANDS: usize = 12;
@@ -33,6 +33,8 @@ pub(super) struct Event {
     pub(super) is_canceled_later: bool,
     /// The callee has learned that the caller's span is over, or will.
     pub(super) enricher: EnricherState,
+    /// What the callee has written to the caller's span, and not sent.
+    pub(super) pending: Update,
     /// Has the service been told of it?
     pub(super) was_told: bool,
     /// Started since all came to rest.

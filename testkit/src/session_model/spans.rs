@@ -101,6 +101,76 @@ impl What {
     }
 }
 
+/// What goes together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Update {
+    name: Option<String>,
+    attributes: Vec<(String, String)>,
+    events: Vec<String>,
+    status: Option<Said>,
+}
+
+impl Update {
+    /// What is written; of what is many, one.
+    pub(super) fn of(Writing { what, number }: Writing) -> Self {
+        let name = |name: String| Self {
+            name: Some(name),
+            ..Self::default()
+        };
+        let attribute = |key: &str, value: i64| Self {
+            attributes: vec![(key.to_owned(), value.to_string())],
+            ..Self::default()
+        };
+        let event = |event: String| Self {
+            events: vec![event],
+            ..Self::default()
+        };
+        let status = |said| Self {
+            status: Some(said),
+            ..Self::default()
+        };
+        match what {
+            What::Name => name(format!("n{number}")),
+            What::LongName => name(long_name(number)),
+            What::Attribute(key) => attribute(&format!("k{key}"), number),
+            What::Event => event(format!("v{number}")),
+            What::NamelessEvent => event(String::new()),
+            What::Fails => status(Said::Error),
+            What::Succeeds => status(Said::Ok),
+            What::Reserved => attribute("capspan.k", number),
+            What::Callers => attribute("faas.trigger", number),
+            What::NoKey => attribute("", number),
+            What::Nothing => Self::default(),
+            What::Several => Self {
+                attributes: vec![(SHOWN.to_owned(), number.to_string())],
+                events: vec![format!("v{number}")],
+                ..name(format!("n{number}"))
+            },
+            What::Many => attribute("many", MANY),
+            What::Shown => attribute(SHOWN, number),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds what was written later.
+    pub(super) fn merge(&mut self, later: Self) {
+        self.name = later.name.or(self.name.take());
+        for (key, value) in later.attributes {
+            match self.attributes.iter_mut().find(|its| its.0 == key) {
+                Some(known) => known.1 = value,
+                None => self.attributes.push((key, value)),
+            }
+        }
+        self.events.extend(later.events);
+        if self.status != Some(Said::Ok) {
+            self.status = later.status.or(self.status.take());
+        }
+    }
+}
+
 impl Text {
     pub(super) fn new(name: &str) -> Self {
         Self {
@@ -121,28 +191,27 @@ impl Text {
         attributes.any(|(key, value, _)| key == SHOWN && *value == shown)
     }
 
-    /// `times`: how many updates of many there are.
-    pub(super) fn write(&mut self, writing: Writing, by: Author, times: i64) {
-        let number = writing.number;
-        match writing.what {
-            What::Name => self.rename(&format!("n{number}"), by),
-            What::LongName => self.rename(&long_name(number), by),
-            What::Attribute(key) => self.set(&format!("k{key}"), number, by),
-            What::Event => self.happen(&format!("v{number}"), by),
-            What::NamelessEvent => self.happen("", by),
-            What::Fails => self.say(Said::Error, by),
-            What::Succeeds => self.say(Said::Ok, by),
-            What::Reserved => self.set("capspan.k", number, by),
-            What::Callers => self.set("faas.trigger", number, by),
-            What::NoKey => self.set("", number, by),
-            What::Nothing => {}
-            What::Several => {
-                self.rename(&format!("n{number}"), by);
-                self.set(SHOWN, number, by);
-                self.happen(&format!("v{number}"), by);
-            }
-            What::Shown => self.set(SHOWN, number, by),
-            What::Many => (0..times).for_each(|_| self.set("many", MANY, by)),
+    pub(super) fn write(&mut self, writing: Writing, by: Author) {
+        let times = match writing.what {
+            What::Many => MANY,
+            _ => 1,
+        };
+        (0..times).for_each(|_| self.apply(&Update::of(writing), by));
+    }
+
+    /// Writes what goes together.
+    pub(super) fn apply(&mut self, update: &Update, by: Author) {
+        if let Some(name) = &update.name {
+            self.rename(name, by);
+        }
+        for (key, value) in &update.attributes {
+            self.set(key, value, by);
+        }
+        for event in &update.events {
+            self.happen(event, by);
+        }
+        if let Some(said) = &update.status {
+            self.say(said.clone(), by);
         }
     }
 

@@ -109,7 +109,7 @@ impl Tree {
                     Some(told) => event(&shown(told)),
                     None => name.strip_prefix('c').and_then(event),
                 };
-                let link = span.links().first().map(|link| link.span_id());
+                let link = span.links().first().map(|link| link.context().span_id());
                 let caller = || {
                     let caller = span.parent_span_id().or(link)?;
                     let place = spans
@@ -189,7 +189,11 @@ impl Tree {
         if let Some(parent) = parent {
             same("its trace", parent.trace_id(), record.trace_id())?;
         }
-        let links: Vec<_> = record.links().iter().map(|it| it.span_id()).collect();
+        let links: Vec<_> = record
+            .links()
+            .iter()
+            .map(|it| it.context().span_id())
+            .collect();
         let must: Vec<_> = link.iter().map(|it| it.span_id()).collect();
         same("its links", must, links)?;
         same("its kind", SpanKind::Server, record.kind())?;

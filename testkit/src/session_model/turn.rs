@@ -113,6 +113,7 @@ impl Model {
     }
 
     pub(super) fn go_on(&mut self) {
+        self.send_all_pending();
         loop {
             let mut any = false;
             for event in 0..self.events.len() {
@@ -215,6 +216,7 @@ impl Model {
         self.write(event, writing);
         let (what, number) = (What::Shown, number.into());
         self.write(event, Writing { what, number });
+        self.send_pending(event);
     }
 
     fn work(&mut self, at: usize) -> Worked {
