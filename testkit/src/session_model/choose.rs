@@ -264,7 +264,9 @@ impl Model {
             _ => {}
         }
         // Of an object that is not there yet, the model does not know what it keeps.
-        if object.is_some() && choice & 0x30 != 0 {
+        // What it kept before may be the last that holds the event which it writes to.
+        let ends_none = !order.keeps || kept.is_none();
+        if object.is_some() && ends_none && choice & 0x30 != 0 {
             order.writes = self.written_by(object, choice);
         }
         let holds = choice & 0xc0 == 0 && order.gives == Gives::New;
@@ -316,7 +318,8 @@ impl Model {
             // Whether it cancels is seen when it is dropped; what others let go has not gone then.
             Todo::DropHandle { event } => {
                 let event = &self.events[*event];
-                batch.has_effect || event.is_ending() && event.ended_by_others
+                let later = event.ended_by_others || batch.lets_go_later;
+                batch.has_effect || event.is_ending() && later
             }
             Todo::Cut { .. } => batch.has_effect,
             Todo::Drop { .. }
@@ -385,7 +388,11 @@ impl Model {
             | Todo::DiscardResponse { .. }
             | Todo::Cancel { .. }
             | Todo::DropHandle { .. }
-            | Todo::Forget { .. } => batch.has_let_go = true,
+            | Todo::Forget { .. } => {
+                let at_once = matches!(todo, Todo::Drop { .. });
+                batch.has_let_go = true;
+                batch.lets_go_later |= !at_once;
+            }
             _ => {}
         }
         batch.has_more_than_writings |= !matches!(todo, Todo::Write { .. } | Todo::Own { .. });

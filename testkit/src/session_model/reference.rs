@@ -174,6 +174,8 @@ pub(super) struct Batch {
     pub(super) writes_later: bool,
     pub(super) has_more_than_writings: bool,
     pub(super) has_let_go: bool,
+    /// Was something let go that holds others, which are let go later?
+    pub(super) lets_go_later: bool,
     /// Whose capability, or message, is let go by the operation itself.
     pub(super) lets_go_of: Option<usize>,
     pub(super) is_closed: bool,
