@@ -110,7 +110,7 @@ fn e6_what_is_cut_off_on_its_way_is_not_on_the_span_and_harms_nothing() {
         pair.settle().await;
         let span = caller_span(&pair);
         assert_eq!(span.outcome(), Some(Outcome::Disconnected));
-        assert!(span.attributes().is_empty() && span.dropped().is_empty());
+        assert!(span.set_by_callee().is_empty() && span.dropped().is_empty());
         drop((thing, handle));
         pair.finish().await;
     });

@@ -69,7 +69,7 @@ fn h2_a_response_that_does_not_wait_breaks() {
         let body = soon("body", response.into_body().whole(1 << 30)).await;
         assert!(body.unwrap_err().is_overloaded());
         pass(LATENCY * 20).await;
-        assert_eq!(outcome(&spans, "x"), Some(Outcome::Exception));
+        assert_eq!(outcome(&spans, "x"), Some(Outcome::Overloaded));
         let span = spans.named("x").unwrap();
         assert!(
             span.attributes()

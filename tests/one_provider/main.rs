@@ -260,8 +260,8 @@ fn what_the_service_refuses_is_seen_by_the_call_and_on_the_span() {
         pair.settle().await;
         let wanted = "\
 request INTERNAL caller open
-  users CLIENT caller exception
-    session SERVER callee exception
+  users CLIENT caller overloaded
+    session SERVER callee overloaded
 ";
         assert_eq!(pair.tree(), wanted);
         drop((thing, binding));
