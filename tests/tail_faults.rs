@@ -165,7 +165,10 @@ fn an_invocation_that_is_given_up_is_told_with_the_spans_that_were_open() {
             let story = seen.story();
             let end = "3 work: close None []\n4 scheduled: outcome Some(Canceled) [], 0 open\n";
             assert!(story.ends_with(end), "{story}");
-            assert!(story.contains("2 scheduled: set capspan.reason="), "{story}");
+            assert!(
+                story.contains("2 scheduled: set capspan.reason="),
+                "{story}"
+            );
         });
         setting.finish().await;
     });
