@@ -146,3 +146,54 @@ fn an_observer_may_revoke_when_a_call_ends() {
         stage.assert_over().await;
     });
 }
+
+#[test]
+fn an_observer_may_revoke_while_it_marks_what_crosses() {
+    at(&PLACES, Some(At::Mark), async |stage| {
+        stage.aim();
+        let swapped = soon(stage.scene.wrapper.swap_request().send().promise).await;
+        if let Ok(swapped) = swapped
+            && let Ok(cap) = swapped.get().unwrap().get_cap()
+        {
+            assert_revoked("what went out", &cap).await;
+        }
+        stage.assert_over().await;
+    });
+    at(&[Place::ServerEnd], Some(At::Mark), async |stage| {
+        stage.aim();
+        let mut store = stage.scene.wrapper.store_request();
+        store.get().set_cap(stage.scene.outside.probe("late"));
+        assert!(soon(store.send().promise).await.is_err());
+        stage.assert_over().await;
+    });
+}
+
+#[test]
+fn what_is_marked_in_a_membrane_that_is_revoked_meanwhile_is_let_go_at_once() {
+    at(&PLACES, Some(At::Mark), async |stage| {
+        stage.aim();
+        let swap = stage.scene.wrapper.swap_request().send();
+        let cap = swap.pipeline.get_cap();
+        let _held = soon(swap.promise).await;
+        assert!(stage.trigger.has_revoked());
+        idle().await;
+        assert_eq!(stage.scene.inside.live(), 0);
+        assert_revoked("what went out", &cap).await;
+    });
+}
+
+#[test]
+fn an_observer_may_revoke_while_it_is_asked_what_work_runs_in() {
+    at(&PLACES, Some(At::Scope), async |stage| {
+        let service = stage.service.clone();
+        stage.aim();
+        let mut store = stage.scene.wrapper.store_request();
+        store.get().set_cap(stage.scene.outside.probe("late"));
+        let stored = soon(store.send().promise).await;
+        if stage.trigger.has_revoked() {
+            assert!(stored.is_err());
+            drop(service);
+            stage.assert_over().await;
+        }
+    });
+}

@@ -67,7 +67,10 @@ impl Ref {
                 return broken(reason.clone());
             }
         }
-        Box::new(Wrapper::new(self.wrapper_of(hook, key)))
+        match self.wrapper_of(hook, key) {
+            Ok(node) => Box::new(Wrapper::new(node)),
+            Err(reason) => broken(reason),
+        }
     }
 
     /// Lets all capabilities of a message cross. Fails where they are more than the limit; then the
@@ -86,11 +89,13 @@ impl Ref {
         Ok(())
     }
 
-    fn wrapper_of(&self, hook: Box<dyn ClientHook>, key: Key) -> Rc<Node> {
-        // The clock and the call's watch may be anybody's code, too.
+    fn wrapper_of(&self, hook: Box<dyn ClientHook>, key: Key) -> capnp::Result<Rc<Node>> {
         let record = match self.inspection() {
             Some(inspection) if !self.wrappers.borrow().has(&key) => {
-                Some(Box::new(inspection.record(self.now())))
+                let record = inspection.record(self.now());
+                // The clock and the call's watch may be anybody's code: they may have revoked it.
+                self.check_revoked()?;
+                Some(Box::new(record))
             }
             _ => None,
         };
@@ -98,11 +103,11 @@ impl Ref {
         let mut wrappers = self.wrappers.borrow_mut();
         let place = wrappers.place(key);
         if let Some(node) = place.upgrade() {
-            return node;
+            return Ok(node);
         }
         let node = Rc::new(Node::new(hook, key, record, self.clone()));
         *place = Rc::downgrade(&node);
-        node
+        Ok(node)
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::{Wake, Waker};
 
 use capnp::Error;
 use capspan::membrane::{
-    Call, CallWatch, Crossing, Membrane, Passage, Policy, Verdict, WeakMembrane,
+    Call, CallWatch, Crossing, Mark, Membrane, Passage, Policy, Scope, Verdict, WeakMembrane,
 };
 use capspan_testkit::membrane::events::{Started, soon, start};
 use capspan_testkit::membrane::scene::{Place, REASON, Scene, Worlds, assert_revoked};
@@ -133,6 +133,8 @@ pub(crate) enum At {
     ExportExternal,
     CallBegins,
     CallEnds,
+    Mark,
+    Scope,
 }
 
 /// A policy that lets all pass, and revokes while it is asked.
@@ -167,7 +169,10 @@ impl Policy for Rule {
     fn call_begins(&self, _: &Call<'_>) -> Option<Rc<dyn CallWatch>> {
         let _ = self.pass(At::CallBegins);
         match self.at {
-            At::CallEnds => Some(Rc::new(Observer(self.trigger.clone()))),
+            at @ (At::CallEnds | At::Mark | At::Scope) => Some(Rc::new(Observer {
+                at,
+                trigger: self.trigger.clone(),
+            })),
             _ => None,
         }
     }
@@ -189,12 +194,33 @@ impl Policy for Rule {
     }
 }
 
-/// Revokes when it is told of the end of a call.
-struct Observer(Trigger);
+/// Revokes when it is told of the end of a call, or asked what to remember it by, or what its work runs in.
+struct Observer {
+    at: At,
+    trigger: Trigger,
+}
+
+impl Observer {
+    fn pull(&self, at: At) {
+        if at == self.at {
+            self.trigger.pull();
+        }
+    }
+}
 
 impl CallWatch for Observer {
     fn ended(&self, _: Result<(), &Error>) {
-        self.0.pull();
+        self.pull(At::CallEnds);
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        self.pull(At::Mark);
+        Some(Rc::new(()))
+    }
+
+    fn scope(self: Rc<Self>) -> Option<Rc<dyn Scope>> {
+        self.pull(At::Scope);
+        None
     }
 }
 
@@ -238,7 +264,7 @@ impl Stage {
         let mut builder = Membrane::builder();
         if let Some(at) = when {
             let trigger = trigger.clone();
-            builder = builder.policy(Rule { at, trigger });
+            builder = builder.policy(Rule { at, trigger }).inspected();
         }
         let worlds = Worlds::default();
         let (begun, after) = Default::default();

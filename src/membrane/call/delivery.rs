@@ -9,6 +9,7 @@ use capnp::any_pointer;
 use capnp::capability::Promise;
 use capnp::private::capability::{ParamsHook, ResultsHook};
 
+use super::cancel::{is_canceling, leave};
 use super::in_flight::{Calls, Hold, InFlight, Kind};
 use super::noted::{self, Noted};
 use super::results;
@@ -116,7 +117,7 @@ pub(in crate::membrane) fn deliver(
     let received = Received::of(membrane, Kept::ByService, scope);
     in_flight(membrane, noted, received, |ticket| {
         let params = Box::new(Params {
-            incoming: Incoming::new(params, origin),
+            incoming: Some(Incoming::new(params, origin)),
             back: direction.reverse(),
             membrane: membrane.clone(),
         });
@@ -235,19 +236,30 @@ impl Drop for Delivered {
 }
 
 struct Params {
-    incoming: Incoming<Box<dyn ParamsHook>>,
+    /// Taken by the drop.
+    incoming: Option<Incoming<Box<dyn ParamsHook>>>,
     back: Direction,
     membrane: Ref,
 }
 
 impl ParamsHook for Params {
     fn get(&self) -> capnp::Result<any_pointer::Reader<'_>> {
-        self.incoming.get(&self.membrane, self.back)
+        match &self.incoming {
+            Some(incoming) => incoming.get(&self.membrane, self.back),
+            None => Err(capnp::Error::failed("the parameters are gone".into())),
+        }
     }
 }
 
 impl Drop for Params {
     fn drop(&mut self) {
-        self.incoming.close(&self.membrane);
+        let Some(mut incoming) = self.incoming.take() else {
+            return;
+        };
+        match is_canceling() {
+            // What belongs inside is before the reference to the membrane.
+            true => leave((incoming, self.membrane.clone())),
+            false => incoming.close(&self.membrane),
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use capnp::capability::Promise;
 
+use super::cancel::cancel;
 use super::noted::{self, Noted};
 use crate::membrane::inspect::{Introducing, Origin};
 use crate::membrane::policy::Scope;
@@ -107,11 +108,19 @@ impl<K: Kind> Calls<K> {
             revoked.collect()
         };
         for (inside, noted, waker) in held {
-            drop(inside);
+            cancel(inside);
             noted.ended(Err(reason));
             if let Some(waker) = waker {
                 waker.wake();
             }
+        }
+    }
+}
+
+impl<K: Kind> Drop for InFlight<K> {
+    fn drop(&mut self) {
+        if let Some(promise) = self.promise.take() {
+            cancel(promise);
         }
     }
 }

@@ -10,6 +10,7 @@
 //! Parameters cross the way the call goes, so calls on capabilities in them come back the other way.
 
 mod answer;
+mod cancel;
 mod delivery;
 mod in_flight;
 mod local;

@@ -10,6 +10,7 @@ use super::answer::{self, Local};
 use super::message::{Message, read};
 use super::results::Results;
 use super::work::Work;
+use crate::membrane::call::cancel::{is_canceling, leave};
 use crate::membrane::call::in_flight::Hold;
 use crate::membrane::call::{noted, request};
 use crate::membrane::client::Node;
@@ -97,5 +98,14 @@ impl RequestHook for Request {
 impl ParamsHook for Request {
     fn get(&self) -> capnp::Result<any_pointer::Reader<'_>> {
         read(&self.message.body, &self.message.table)
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let table = &mut self.message.table;
+        if !table.is_empty() && is_canceling() {
+            leave(std::mem::take(table));
+        }
     }
 }

@@ -14,6 +14,7 @@ use capnp::private::layout::CapTable;
 use super::bell::{Bell, Listener};
 use super::early::Early;
 use super::message::{Body, Message, capability};
+use crate::membrane::call::cancel::cancel;
 use crate::membrane::call::noted;
 use crate::membrane::client::Node;
 use crate::membrane::policy::Scope;
@@ -241,6 +242,14 @@ impl Work {
             promises.retain(|promise| promise.strong_count() > 0);
         }
         promises.push(Rc::downgrade(wrapper));
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if let Some(promise) = self.progress.get_mut().promise.take() {
+            cancel(promise);
+        }
     }
 }
 
