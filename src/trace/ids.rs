@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::num::{NonZeroU64, NonZeroU128};
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::str::FromStr;
 
@@ -13,35 +13,40 @@ use crate::{Error, Result};
 ///
 /// Prints as 32 lower-case hexadecimal digits, and parses from exactly that.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TraceId(NonZeroU128);
+pub struct TraceId {
+    // In halves, because a `u128` wants to lie at multiples of 16, and wherever there is a trace id there
+    // are smaller things beside it. Not both are zero.
+    high: u64,
+    low: u64,
+}
 
 impl TraceId {
     /// The id with this number; `None` for zero.
     pub const fn from_u128(id: u128) -> Option<Self> {
-        match NonZeroU128::new(id) {
-            Some(id) => Some(Self(id)),
-            None => None,
-        }
+        Self::from_halves((id >> 64) as u64, id as u64)
     }
 
     /// The id whose first eight bytes are `high` and whose last are `low`; `None` for zero.
     pub const fn from_halves(high: u64, low: u64) -> Option<Self> {
-        Self::from_u128((high as u128) << 64 | low as u128)
+        match (high, low) {
+            (0, 0) => None,
+            (high, low) => Some(Self { high, low }),
+        }
     }
 
     /// The id as a number, never zero.
     pub const fn to_u128(self) -> u128 {
-        self.0.get()
+        (self.high as u128) << 64 | self.low as u128
     }
 
     /// The first eight bytes, as a big-endian number.
     pub const fn high(self) -> u64 {
-        (self.0.get() >> 64) as u64
+        self.high
     }
 
     /// The last eight bytes, as a big-endian number.
     pub const fn low(self) -> u64 {
-        self.0.get() as u64
+        self.low
     }
 }
 
@@ -68,7 +73,7 @@ impl SpanId {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:032x}", self.to_u128())
     }
 }
 
@@ -210,7 +215,10 @@ impl SequentialIds {
 
 impl IdGenerator for SequentialIds {
     fn trace_id(&self) -> TraceId {
-        TraceId(count(&self.traces).into())
+        TraceId {
+            high: 0,
+            low: count(&self.traces).get(),
+        }
     }
 
     fn span_id(&self) -> SpanId {
