@@ -164,7 +164,7 @@ fn an_invocation_that_fails_says_why() {
         setting.log.with(0, |seen| {
             let story = seen.story();
             assert!(
-                story.contains("1 scheduled: Error(\"no disk\")\n"),
+                story.contains("2 scheduled: Error(\"no disk\")\n"),
                 "{story}"
             );
             assert!(
