@@ -2,7 +2,7 @@
 //!
 //! The test is the first process. It starts this program twice more, as the second and the third, which it
 //! tells so by a variable; their standard input is the socket to the process before.
-#![cfg(unix)]
+#![cfg(all(unix, feature = "json"))]
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};

@@ -2,7 +2,7 @@
 //!
 //! [`run`] takes any bytes: the first says which rules hold for callees, each of the others what happens
 //! next to one span: its owner writes, a callee does by each of the ways that there are, the clock goes on, the
-//! span ends. After each step the span is as the [model] has it, with each count.
+//! span ends. After each step the span is as the model has it, with each count.
 
 mod input;
 mod model;
