@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use capspan::trace::Outcome;
 use capspan_testkit::session_model::{
-    Layout, Op, Route, Sequence, Stage, Step, Tally, check, fails, shrink,
+    Layout, Limits, Op, Route, Sequence, Stage, Step, Tally, check, fails, shrink,
 };
 
 /// How long a sequence is.
@@ -83,14 +83,24 @@ const ROUTE: Route = Route {
     is_connected: false,
     is_observed: true,
     joins_trace: true,
+    limits: Limits {
+        total: None,
+        idle: None,
+    },
 };
 
 /// What once differed, made short: it must agree now, in one process and over a connection. Operations of one
 /// list come at once.
 fn agrees(turns: &[&[Op]]) {
+    agrees_within(Limits::default(), turns);
+}
+
+/// The same with limits of time on the callee's side.
+fn agrees_within(limits: Limits, turns: &[&[Op]]) {
     for is_connected in [false, true] {
         let route = Route {
             is_connected,
+            limits,
             ..ROUTE
         };
         let steps = turns.iter().flat_map(|turn| {
@@ -127,6 +137,20 @@ const OPEN_LATER: Op = Op::Open {
 
 const DROP_HANDLE: Op = Op::DropHandle { session: 0 };
 const DONE: Op = Op::Done { session: 0 };
+const DETACH: Op = Op::Detach { session: 0 };
+const DROP: Op = Op::Drop { cap: 0 };
+const CALL: Op = Op::Call {
+    to: 0,
+    cap: 0,
+    order: 15,
+};
+
+/// One unit of time passes.
+const PASS: Op = Op::Pass { ticks: 0 };
+
+/// What the high half of a start's route is where its caller limits it to one unit in all, or of idling.
+const CALLERS_TOTAL: u8 = 0xa0;
+const CALLERS_IDLE: u8 = 0xd0;
 
 #[test]
 fn done_of_a_session_that_is_canceled_before_its_service_has_answered() {
@@ -147,15 +171,14 @@ fn the_handle_is_dropped_at_once_after_the_top_level_with_a_call_in_flight() {
         cap: 0,
         order,
     };
-    let [returns, waits] = [15, 2].map(call);
-    let drop = Op::Drop { cap: 0 };
-    for call in [returns, waits] {
-        agrees(&[&[OPEN], &[call, drop, DROP_HANDLE]]);
-        agrees(&[&[OPEN], &[drop, call, DROP_HANDLE]]);
+    let [returns, waits, gives_nothing, fails] = [15, 2, 0, 1].map(call);
+    for call in [returns, waits, gives_nothing, fails] {
+        agrees(&[&[OPEN], &[call, DROP, DROP_HANDLE]]);
+        agrees(&[&[OPEN], &[DROP, call, DROP_HANDLE]]);
     }
     let cancel = Op::Cancel { call: 0 };
-    agrees(&[&[OPEN], &[waits], &[drop, DROP_HANDLE, cancel]]);
-    agrees(&[&[OPEN], &[waits], &[cancel, drop, DROP_HANDLE]]);
+    agrees(&[&[OPEN], &[waits], &[DROP, DROP_HANDLE, cancel]]);
+    agrees(&[&[OPEN], &[waits], &[cancel, DROP, DROP_HANDLE]]);
 }
 
 #[test]
@@ -165,13 +188,71 @@ fn the_last_answer_arrives_together_with_that_of_done() {
         cap: 0,
         order: 5,
     };
-    let drop = Op::Drop { cap: 0 };
     let release = Op::Release { waiting: 0 };
+    agrees(&[&[OPEN], &[DETACH], &[waits, DROP], &[release]]);
+    agrees(&[&[OPEN], &[DONE], &[waits, DROP], &[release]]);
+}
+
+/// One unit of time, in all.
+const TOTAL: Limits = Limits {
+    total: Some(1),
+    idle: None,
+};
+
+#[test]
+fn a_caller_learns_of_an_end_before_its_time_when_it_asks_or_calls_and_else_never() {
+    for learns in [CALL, DONE, DETACH, DROP, DROP_HANDLE] {
+        agrees_within(TOTAL, &[&[OPEN], &[PASS], &[learns], &[CALL]]);
+        agrees(&[&[OPEN], &[Op::Drain { route: 0 }], &[learns], &[CALL]]);
+    }
+    agrees_within(TOTAL, &[&[OPEN], &[DONE], &[PASS], &[CALL]]);
+    agrees_within(TOTAL, &[&[OPEN_LATER], &[DONE], &[PASS], &[DROP_HANDLE]]);
+}
+
+#[test]
+fn what_is_limited_by_its_caller_is_canceled_for_its_callee() {
+    let limited = |limit, does| Op::Open {
+        route: limit,
+        parent: 2,
+        does,
+    };
+    for limit in [CALLERS_TOTAL, CALLERS_IDLE] {
+        agrees(&[&[limited(limit, 5)], &[PASS], &[DONE], &[CALL]]);
+        agrees(&[&[limited(limit, 5)], &[DONE], &[PASS], &[DROP_HANDLE]]);
+        agrees(&[&[limited(limit, 1)], &[PASS], &[DONE]]);
+        agrees_within(TOTAL, &[&[limited(limit, 5)], &[PASS], &[DONE]]);
+        agrees_within(TOTAL, &[&[limited(limit, 1)], &[PASS], &[DONE]]);
+    }
+}
+
+#[test]
+fn what_a_limit_ends_may_hold_the_last_of_what_another_ends_at_the_same_time() {
+    let limited = Op::Open {
+        route: CALLERS_TOTAL,
+        parent: 2,
+        does: 5,
+    };
+    let keeps = Op::Custom {
+        route: CALLERS_TOTAL,
+        cap: 0x21,
+        does: 4,
+    };
+    agrees(&[&[limited], &[keeps], &[DROP], &[PASS]]);
+    agrees_within(TOTAL, &[&[OPEN], &[DETACH], &[keeps], &[DROP], &[PASS]]);
+}
+
+#[test]
+fn a_callee_that_is_drained_takes_no_event_until_there_is_another() {
+    let drain = Op::Drain { route: 0 };
+    let connect = Op::Connect { route: 0 };
     agrees(&[
         &[OPEN],
-        &[Op::Detach { session: 0 }],
-        &[waits, drop],
-        &[release],
+        &[drain],
+        &[OPEN],
+        &[DONE],
+        &[connect],
+        &[OPEN],
+        &[CALL],
     ]);
-    agrees(&[&[OPEN], &[DONE], &[waits, drop], &[release]]);
+    agrees(&[&[OPEN_LATER, CALL], &[drain], &[DROP], &[connect], &[OPEN]]);
 }

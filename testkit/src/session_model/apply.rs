@@ -26,7 +26,11 @@ impl Model {
                 cap,
                 order,
                 holds,
-            } => self.start_event(route, kind, parent, cap, order, holds),
+                limits,
+            } => {
+                self.start_event(route, kind, parent, cap, order, holds);
+                self.limit_caller(limits);
+            }
             Todo::Call {
                 to,
                 cap,
@@ -59,8 +63,11 @@ impl Model {
             }
             Todo::Cancel { number } => self.cancel(number),
             Todo::DropHandle { event } => self.drop_session(event),
-            Todo::Detach { event } => self.events[event].has_handle = false,
-            Todo::Done { event } => self.dones.push(event),
+            Todo::Detach { event } => {
+                self.events[event].has_handle = false;
+                self.events[event].was_asked = true;
+            }
+            Todo::Done { event } => self.ask_for_end(event),
             Todo::Release { number } => self.let_go_on(number),
             Todo::Write { event, writing } => {
                 self.next_number();
@@ -83,7 +90,16 @@ impl Model {
             }
             Todo::Forget { object } => self.forget(object),
             Todo::Cut { route, .. } => self.cut_route(route),
-            Todo::Connect { route } => self.is_cut[route] = false,
+            Todo::Connect { route } => {
+                if self.layout.routes[route].is_connected && !self.is_cut[route] {
+                    // To a callee that is drained.
+                    self.cut_route(route);
+                }
+                self.is_cut[route] = false;
+                self.is_drained[route] = false;
+            }
+            Todo::Pass { ticks } => self.pass(ticks),
+            Todo::Drain { route } => self.drain(route),
         }
         self.complete_idle();
     }
@@ -141,6 +157,9 @@ impl Model {
             was_told: false,
             is_fresh: true,
             ended_by_others: false,
+            asks: false,
+            was_asked: false,
+            was_taken: false,
             done: None,
             is_cut: false,
         });
@@ -168,10 +187,14 @@ impl Model {
                 });
             }
         }
-        if self.is_cut[route] {
-            self.events[event].is_cut = true;
-            self.end_event(event, Outcome::Disconnected);
-            // What it holds still is a dead connection's.
+        if self.is_cut[route] || self.is_drained[route] {
+            self.events[event].is_cut = self.is_cut[route];
+            let outcome = match self.is_cut[route] {
+                true => Outcome::Disconnected,
+                false => Outcome::Overloaded,
+            };
+            self.end_event(event, outcome);
+            // What it holds still is a dead connection's, or refused.
             let calls = self.calls.iter_mut();
             for call in calls.filter(|call| call.event == Some(event)) {
                 call.state = CallState::Failed;
@@ -188,6 +211,11 @@ impl Model {
             None => self.graph.path(to).map(|path| path.layers),
         };
         let is_sent = layers.is_some();
+        if !is_sent {
+            let way = self.graph.way(to);
+            self.happens(&way, true);
+            self.fails_at_the_last(&way);
+        }
         let layers = layers.unwrap_or_default();
         let given = cap.filter(|_| is_sent).map(|cap| {
             let cap = self.graph.hold(self.hands[cap].cap);
@@ -258,20 +286,38 @@ impl Model {
             handler,
             ..
         } = &self.events[event];
+        let is_opening = *handler != Handler::Answered;
         if callee.end.is_some() {
+            // It has not learned of that.
+            self.end_side(event, true, Outcome::Canceled);
             return;
         }
-        let is_opening = *handler != Handler::Answered;
-        match caller.is_observed {
+        match caller.has_life {
             // All that the application had of it is gone, which is its right: it goes on over there.
             true if caller.end.is_some() => {}
             true => {
                 self.callee_may_not_know(event);
+                let may_be_ok = self.may_be_done_first(event);
                 self.end_event(event, Outcome::Canceled);
+                if let Some(ends) = &mut self.events[event].callee.end {
+                    ends.extend(may_be_ok.then_some(Outcome::Ok));
+                }
             }
             false if is_opening => self.events[event].is_canceled_later = true,
             false => self.end_event(event, Outcome::Canceled),
         }
+    }
+
+    /// What was called and let go before the handle has gone out by then, and the cancellation goes a turn later:
+    /// the callee may be done with all of it when that comes.
+    fn may_be_done_first(&self, event: usize) -> bool {
+        if !self.layout.routes[self.events[event].route].is_connected {
+            return false;
+        }
+        let mut done = self.clone();
+        done.go_on();
+        let ends = done.events[event].callee.end.as_deref();
+        ends == Some(&[Outcome::Ok])
     }
 
     fn let_go_on(&mut self, number: u32) {
@@ -378,7 +424,7 @@ impl Model {
         }
         for side in [&mut its.caller, &mut its.callee] {
             side.any_text |= side.texts.len() > 1;
-            if side.had_ended || side.exists == Exists::NotYet {
+            if side.had_ended || side.exists == Exists::NotYet && !side.has_life {
                 continue;
             }
             // What has ended now may have done so before.

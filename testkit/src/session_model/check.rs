@@ -163,6 +163,10 @@ impl Both {
                 ));
             }
         }
+        if model.drained != system.drained {
+            let (must, are) = (model.drained, system.drained);
+            return Err(format!("drains must have cut {must} events, not {are}"));
+        }
         let spans = system.seen.spans();
         for (at, vat) in system.vats.iter().enumerate() {
             let service = at.to_string();

@@ -1,7 +1,7 @@
 //! Makes an operation's choices: what is there, and what may be done with it.
 
 use super::graph::Id;
-use super::ops::Op;
+use super::ops::{Limits, Op};
 use super::orders::{Gives, How, Kind, Order, Parent, Todo};
 use super::reference::{Call, CallState, EVENTS_STARTED, Event, Handler, Model};
 use super::spans::{What, Writing};
@@ -100,7 +100,16 @@ impl Model {
             Op::Cut { route, how, pieces } => self.cut(route, how, pieces),
             Op::Connect { route } => {
                 let route = place(route, self.is_cut.len())?;
-                self.is_cut[route].then_some(Todo::Connect { route })
+                let may = self.is_cut[route] || self.is_drained[route];
+                may.then_some(Todo::Connect { route })
+            }
+            Op::Pass { ticks } => {
+                let ticks = self.certain(u64::from(1 + ticks % 4));
+                Some(Todo::Pass { ticks })
+            }
+            Op::Drain { route } => {
+                let route = place(route, self.is_drained.len())?;
+                (!self.is_drained[route]).then_some(Todo::Drain { route })
             }
         }
     }
@@ -132,7 +141,7 @@ impl Model {
         // called meanwhile may be done or not.
         let is_pending = |cap: Id| self.graph.pending(cap) == Some(event);
         let mut calls = self.calls.iter().filter_map(|call| call.to);
-        let is_certain = self.events[event].caller.is_observed || !calls.any(is_pending);
+        let is_certain = self.events[event].caller.has_life || !calls.any(is_pending);
         is_certain.then_some(Todo::DropHandle { event })
     }
 
@@ -169,7 +178,8 @@ impl Model {
         if self.events.len() == EVENTS_STARTED {
             return None;
         }
-        let route = place(route, self.layout.routes.len())?;
+        let limits = Limits::choose(route / 16);
+        let route = place(route % 16, self.layout.routes.len())?;
         let from = self.layout.routes[route].from;
         let cap = cap.and_then(|cap| self.passable(from, cap));
         let mut order = Order::NEW;
@@ -200,6 +210,7 @@ impl Model {
             cap,
             order,
             holds,
+            limits,
         })
     }
 
@@ -269,6 +280,14 @@ impl Model {
         if object.is_some() && ends_none && choice & 0x30 != 0 {
             order.writes = self.written_by(object, choice);
         }
+        // Left out: over a connection the return lets go of what was given, before what was written to another
+        // event than the call's own has been sent. So that one must not be all that holds the other.
+        let given = cap.map(|cap| self.graph.way(self.hands[cap].cap));
+        let own = self.graph.event_of(hand.cap);
+        order.writes = order.writes.filter(|(event, _)| {
+            let mut layers = given.iter().flatten();
+            own == Some(*event) || layers.all(|layer| layer.0 != *event)
+        });
         let holds = choice & 0xc0 == 0 && order.gives == Gives::New;
         Some(Todo::Call {
             to,
@@ -298,7 +317,10 @@ impl Model {
     pub(super) fn waits_for_rest(&self, todo: &Todo) -> bool {
         let batch = &self.batch;
         let Some(vat) = batch.vat else { return false };
-        if batch.is_closed || self.vat_of(todo).is_some_and(|its| its != vat) {
+        if batch.is_closed
+            || self.stands_alone(todo)
+            || self.vat_of(todo).is_some_and(|its| its != vat)
+        {
             return true;
         }
         if let Todo::Call { to, .. } = todo
@@ -335,7 +357,10 @@ impl Model {
                 batch.has_more_than_writings || writing.what == What::Many
             }
             Todo::Own { .. } => batch.has_more_than_writings,
-            Todo::Release { .. } | Todo::Connect { .. } => true,
+            Todo::Release { .. }
+            | Todo::Connect { .. }
+            | Todo::Pass { .. }
+            | Todo::Drain { .. } => true,
             _ => false,
         }
     }
@@ -365,23 +390,31 @@ impl Model {
                 let keepers = self.graph.keepers();
                 keepers.iter().find(|keeper| keeper.1 == object)?.2
             }
-            Todo::Release { .. } | Todo::Cut { .. } | Todo::Connect { .. } => return None,
+            Todo::Release { .. }
+            | Todo::Cut { .. }
+            | Todo::Connect { .. }
+            | Todo::Pass { .. }
+            | Todo::Drain { .. } => return None,
         })
     }
 
     /// Remembers what is under way.
     pub(super) fn note(&mut self, todo: &Todo) {
         let vat = self.vat_of(todo).or(self.batch.vat).unwrap_or_default();
+        let is_alone = self.stands_alone(todo);
         let batch = &mut self.batch;
+        batch.is_closed |= is_alone;
         batch.vat = Some(vat);
         match todo {
             Todo::Call { order, .. } | Todo::Start { order, .. } => {
                 batch.has_effect |= !order.is_pure();
                 batch.writes_later |= order.writes.is_some();
             }
-            Todo::Release { .. } | Todo::Cut { .. } | Todo::Connect { .. } => {
-                batch.is_closed = true;
-            }
+            Todo::Release { .. }
+            | Todo::Cut { .. }
+            | Todo::Connect { .. }
+            | Todo::Pass { .. }
+            | Todo::Drain { .. } => batch.is_closed = true,
             Todo::Write { writing, .. } => batch.is_closed |= writing.what == What::Many,
             Todo::Drop { .. }
             | Todo::DiscardRequest { .. }

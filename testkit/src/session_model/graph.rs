@@ -52,6 +52,8 @@ enum Node {
 #[derive(Clone, Copy, Debug, Default)]
 struct Border {
     refs: usize,
+    /// Capabilities that have crossed, by their way.
+    held: [usize; 2],
     is_over: bool,
 }
 
@@ -62,7 +64,7 @@ pub(super) struct Path {
     pub(super) object: Id,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Graph {
     /// With how many refer to it.
     nodes: Vec<Option<(usize, Node)>>,
@@ -119,11 +121,20 @@ impl Graph {
         self.borders[event].refs
     }
 
+    /// How many capabilities that have crossed this way are held.
+    pub(super) fn held(&self, (event, way): Layer) -> usize {
+        self.borders[event].held[way as usize]
+    }
+
     pub(super) fn take_idle(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.idle)
     }
 
     fn add(&mut self, node: Node) -> Id {
+        if let Node::Crossed { layer, .. } = node {
+            self.enter(layer.0);
+            self.borders[layer.0].held[layer.1 as usize] += 1;
+        }
         self.nodes.push(Some((1, node)));
         self.nodes.len() - 1
     }
@@ -154,7 +165,6 @@ impl Graph {
 
     /// What an event's service is going to give, which is held.
     pub(super) fn top_level(&mut self, event: usize, target: Target) -> Id {
-        self.enter(event);
         self.add(Node::Crossed {
             layer: (event, Way::In),
             target,
@@ -206,6 +216,7 @@ impl Graph {
                     if let Target::To(target) = target {
                         left.push(target);
                     }
+                    self.borders[layer.0].held[layer.1 as usize] -= 1;
                     self.leave(layer.0);
                 }
             }
@@ -230,7 +241,6 @@ impl Graph {
             return self.hold(known);
         }
         self.hold(cap);
-        self.enter(layer.0);
         self.add(Node::Crossed {
             layer,
             target: Target::To(cap),
@@ -261,6 +271,17 @@ impl Graph {
                 }
             }
         }
+    }
+
+    /// The borders on the way to the object, up to the one that leads nowhere.
+    pub(super) fn way(&self, mut id: Id) -> Vec<Layer> {
+        let mut layers = Vec::new();
+        while let Node::Crossed { layer, target } = *self.node(id) {
+            layers.push(layer);
+            let Target::To(target) = target else { break };
+            id = target;
+        }
+        layers
     }
 
     /// Which event's service has to answer first.

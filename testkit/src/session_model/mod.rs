@@ -4,8 +4,9 @@
 //! - `choose`, `orders`: what that means where it is done.
 //! - `graph`: who refers to whom.
 //! - `spans`: what a span says, and what becomes of what is written to it.
-//! - `reference`, `apply`, `turn`: the model: what an operation changes, and what goes on by itself.
-//! - `stage`, `routes`, `wire`, `seen`, `system`: the same with real services, over real connections.
+//! - `reference`, `apply`, `turn`, `limits`: the model: what an operation changes, what goes on by itself, and what
+//!   time or a callee ends.
+//! - `stage`, `routes`, `wire`, `timer`, `seen`, `system`: the same with real services, over real connections.
 //! - `tree`: which span is whose, and whether it is what it must be.
 //! - [`mod@check`]: does one operation after the other in both, and compares.
 //! - [`mod@shrink`]: makes a failing sequence short.
@@ -14,6 +15,7 @@ mod apply;
 pub mod check;
 mod choose;
 mod graph;
+mod limits;
 pub mod ops;
 mod orders;
 mod reference;
@@ -23,10 +25,11 @@ pub mod shrink;
 mod spans;
 mod stage;
 mod system;
+mod timer;
 mod tree;
 mod turn;
 mod wire;
 
 pub use check::{Fault, Tally, check};
-pub use ops::{Layout, Op, Route, Sequence, Stage, Step};
+pub use ops::{Layout, Limits, Op, Route, Sequence, Stage, Step};
 pub use shrink::{fails, shrink};

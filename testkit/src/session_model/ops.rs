@@ -22,6 +22,17 @@ pub struct Route {
     pub is_observed: bool,
     /// Does the callee join the caller's trace?
     pub joins_trace: bool,
+    /// How long an event may take on the callee's side.
+    pub limits: Limits,
+}
+
+/// How long one side of an event may take, and how long it may idle; in units of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// In all.
+    pub total: Option<u8>,
+    /// With nothing in flight.
+    pub idle: Option<u8>,
 }
 
 /// Where the vats of a sequence may be.
@@ -55,7 +66,8 @@ pub struct Step {
 }
 
 /// What is done. Numbers choose among what is there, modulo how much it is; where there is nothing to choose
-/// from, it does nothing. So any part of a sequence is a sequence.
+/// from, it does nothing. So any part of a sequence is a sequence. Where an event is started, the high half of
+/// `route` chooses the caller's limits of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Op {
@@ -95,8 +107,12 @@ pub enum Op {
     Forget { object: u8 },
     /// Cuts a connection: the wire, after so many pieces that are on their way, or one side's driver.
     Cut { route: u8, how: u8, pieces: u8 },
-    /// Another connection in place of one that was cut.
+    /// Another connection in place of one that was cut, and another callee in place of one that was drained.
     Connect { route: u8 },
+    /// Time passes: limits may be reached.
+    Pass { ticks: u8 },
+    /// A callee takes no more events, and those that it has are cut.
+    Drain { route: u8 },
 }
 
 /// How many bytes make a layout.
@@ -106,7 +122,7 @@ const HEAD: usize = 9;
 const SIZE: usize = 4;
 
 /// What kinds of operations there are: how often each comes, and how it is read.
-type Kinds = [(u8, fn([u8; 3]) -> Op); 19];
+type Kinds = [(u8, fn([u8; 3]) -> Op); 21];
 
 const KINDS: Kinds = [
     (14, |[route, parent, does]| Op::Open {
@@ -120,22 +136,24 @@ const KINDS: Kinds = [
         does,
     }),
     (6, |[route, cap, does]| Op::Custom { route, cap, does }),
-    (28, |[to, cap, order]| Op::Call { to, cap, order }),
+    (25, |[to, cap, order]| Op::Call { to, cap, order }),
     (2, |[to, ..]| Op::Prepare { to }),
-    (2, |[cap, ..]| Op::Copy { cap }),
-    (14, |[cap, ..]| Op::Drop { cap }),
+    (1, |[cap, ..]| Op::Copy { cap }),
+    (12, |[cap, ..]| Op::Drop { cap }),
     (4, |[message, ..]| Op::Discard { message }),
     (3, |[response, ..]| Op::Take { response }),
     (5, |[call, ..]| Op::Cancel { call }),
-    (7, |[session, ..]| Op::DropHandle { session }),
+    (6, |[session, ..]| Op::DropHandle { session }),
     (3, |[session, ..]| Op::Detach { session }),
     (5, |[session, ..]| Op::Done { session }),
-    (9, |[waiting, ..]| Op::Release { waiting }),
-    (10, |[event, what, _]| Op::Write { event, what }),
+    (8, |[waiting, ..]| Op::Release { waiting }),
+    (9, |[event, what, _]| Op::Write { event, what }),
     (4, |[event, what, _]| Op::Own { event, what }),
     (4, |[object, ..]| Op::Forget { object }),
     (2, |[route, how, pieces]| Op::Cut { route, how, pieces }),
-    (3, |[route, ..]| Op::Connect { route }),
+    (6, |[route, ..]| Op::Connect { route }),
+    (5, |[ticks, ..]| Op::Pass { ticks }),
+    (1, |[route, ..]| Op::Drain { route }),
 ];
 
 /// The sum of how often each comes.
@@ -182,10 +200,27 @@ impl Layout {
                 },
                 is_observed: traits >> 2 & 7 != 0,
                 joins_trace: traits >> 5 & 3 != 0,
+                limits: Limits::choose(ends / 8),
             }
         });
         let routes = routes.collect();
         Self { vats, routes }
+    }
+}
+
+impl Limits {
+    /// Mostly none.
+    pub(super) fn choose(choice: u8) -> Self {
+        let (total, idle) = match choice % 16 {
+            10 => (Some(1), None),
+            11 => (Some(3), None),
+            12 => (Some(5), None),
+            13 => (None, Some(1)),
+            14 => (None, Some(3)),
+            15 => (Some(4), Some(2)),
+            _ => (None, None),
+        };
+        Self { total, idle }
     }
 }
 

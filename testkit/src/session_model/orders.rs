@@ -1,5 +1,6 @@
 //! Operations whose choices are made: what both the model and the real thing do.
 
+use super::ops::Limits;
 use super::spans::{What, Writing};
 
 /// What a service's handler of an event, or an object that is called, does.
@@ -86,6 +87,8 @@ pub(super) enum Todo {
         order: Order,
         /// Is the response held as it is?
         holds: bool,
+        /// The caller's.
+        limits: Limits,
     },
     Call {
         to: usize,
@@ -143,6 +146,12 @@ pub(super) enum Todo {
         how: How,
     },
     Connect {
+        route: usize,
+    },
+    Pass {
+        ticks: u64,
+    },
+    Drain {
         route: usize,
     },
 }

@@ -3,7 +3,7 @@
 use capspan::trace::Outcome;
 
 use super::graph::{Graph, Id, Layer};
-use super::ops::Layout;
+use super::ops::{Layout, Limits};
 use super::orders::{Kind, Order, Parent};
 use super::spans::{Text, Update};
 
@@ -13,12 +13,14 @@ pub(super) const HANDS: usize = 12;
 /// How many events are started in a sequence.
 pub(super) const EVENTS_STARTED: usize = 24;
 
+#[derive(Clone)]
 pub(super) struct Hand {
     pub(super) vat: u8,
     pub(super) cap: Id,
 }
 
 /// An event, both sides of it.
+#[derive(Clone)]
 pub(super) struct Event {
     pub(super) number: u32,
     pub(super) route: usize,
@@ -41,6 +43,13 @@ pub(super) struct Event {
     pub(super) is_fresh: bool,
     /// Complete by what somebody else let go, which comes later than the operation that leads to it.
     pub(super) ended_by_others: bool,
+    /// Has the caller asked how it ends, as a call has failed? It waits for the answer with its own end.
+    pub(super) asks: bool,
+    /// Has `done` been asked by its handle? What that says is the end on the caller's side as well, if that
+    /// goes on.
+    pub(super) was_asked: bool,
+    /// Has a limit of the caller's taken the session from its handle?
+    pub(super) was_taken: bool,
     /// What `done` was answered; `None`: not yet.
     pub(super) done: Option<Done>,
     /// Was its connection cut?
@@ -52,6 +61,13 @@ pub(super) struct Event {
 pub(super) struct Side {
     pub(super) is_observed: bool,
     pub(super) exists: Exists,
+    /// Does it know of the event's end? A caller of a session that is neither observed nor limited does not.
+    pub(super) has_life: bool,
+    pub(super) limits: Limits,
+    /// The time when it began.
+    pub(super) began: u64,
+    /// Since when nothing has been in flight, where nothing is: at the earliest and at the latest.
+    pub(super) idles: (u64, u64),
     /// How it may have ended; `None`: it goes on.
     pub(super) end: Option<Vec<Outcome>>,
     /// When it ended, at the earliest and at the latest.
@@ -103,6 +119,7 @@ pub(super) enum Done {
 }
 
 /// A call under way, also one that is an event.
+#[derive(Clone)]
 pub(super) struct Call {
     pub(super) number: u32,
     pub(super) vat: u8,
@@ -150,6 +167,7 @@ pub(super) enum Came {
 }
 
 /// A call that has come to its end, and what it gives.
+#[derive(Clone)]
 pub(super) struct Ended {
     pub(super) expected: Expected,
     pub(super) vat: u8,
@@ -181,6 +199,7 @@ pub(super) struct Batch {
     pub(super) is_closed: bool,
 }
 
+#[derive(Clone)]
 pub(super) struct Model {
     pub(super) layout: Layout,
     pub(super) graph: Graph,
@@ -194,6 +213,12 @@ pub(super) struct Model {
     pub(super) ended: Vec<Ended>,
     pub(super) batch: Batch,
     pub(super) is_cut: Vec<bool>,
+    /// Callees that take no more events.
+    pub(super) is_drained: Vec<bool>,
+    /// How many events were cut by that.
+    pub(super) drained: usize,
+    /// In the units of limits.
+    pub(super) now: u64,
     /// Updates that came too late, at the least and at the most, by the caller's vat.
     pub(super) late: [(u64, u64); 3],
     pub(super) late_at_rest: [(u64, u64); 3],
@@ -216,6 +241,10 @@ impl Side {
         Self {
             is_observed,
             exists,
+            has_life: false,
+            limits: Limits::default(),
+            began: 0,
+            idles: (0, 0),
             end: None,
             ended: (0, 0),
             started: (time, time),
@@ -257,6 +286,9 @@ impl Model {
             ended: Vec::new(),
             batch: Batch::default(),
             is_cut: vec![false; layout.routes.len()],
+            is_drained: vec![false; layout.routes.len()],
+            drained: 0,
+            now: 0,
             late: [(0, 0); 3],
             late_at_rest: [(0, 0); 3],
             last_number: 0,
@@ -303,11 +335,14 @@ impl Model {
     /// Calls that cross the event fail.
     pub(super) fn sever(&mut self, event: usize) {
         self.graph.sever(event);
-        let crosses = |call: &Call| call.layers.iter().any(|layer| layer.0 == event);
         for at in 0..self.calls.len() {
-            if !crosses(&self.calls[at]) || self.calls[at].state == CallState::Failed {
+            let call = &self.calls[at];
+            let crossing = call.layers.iter().position(|layer| layer.0 == event);
+            let Some(crossing) = crossing.filter(|_| call.state != CallState::Failed) else {
                 continue;
-            }
+            };
+            let layers = call.layers[..=crossing].to_vec();
+            self.fails_at_the_last(&layers);
             self.calls[at].state = match self.calls[at].is_fresh {
                 true => CallState::Either,
                 false => CallState::Failed,
@@ -324,9 +359,11 @@ impl Model {
             call.given.take(),
             std::mem::take(&mut call.layers),
         );
+        let is_certain = !call.is_fresh;
         for cap in to.into_iter().chain(given) {
             self.graph.let_go(cap);
         }
+        self.happens(&layers, is_certain);
         for layer in layers {
             self.graph.leave(layer.0);
         }

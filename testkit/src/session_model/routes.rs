@@ -1,5 +1,6 @@
 //! Real callers and callees, and the connections between them.
 
+use std::future::ready;
 use std::rc::{Rc, Weak};
 
 use capspan::Tasks;
@@ -16,6 +17,7 @@ use super::orders::How;
 use super::seen::{Ids, Seen};
 use super::spans::{ATTRIBUTES, EVENTS, NAME_BYTES};
 use super::stage::{Script, Stage};
+use super::timer::ManualTimer;
 use super::wire::Wire;
 
 /// A vat's part in what is told.
@@ -31,8 +33,11 @@ pub(super) struct Vat {
 pub(super) struct Way {
     pub(super) from: usize,
     pub(super) pipeline: Pipeline,
-    service: Weak<()>,
+    route: Route,
+    /// Each callee's, the last one's last.
+    services: Vec<Weak<()>>,
     callee: Callee<Script>,
+    is_drained: bool,
     callers_tasks: Tasks,
     connection: Option<Connected>,
 }
@@ -96,25 +101,48 @@ fn spawn_with_handle(
     spawned.expect("the pool is there")
 }
 
+/// The callee at the end of a way, and whether its service is alive.
+fn callee(
+    route: &Route,
+    vats: &[Vat],
+    stage: &Stage,
+    timer: &ManualTimer,
+) -> (Callee<Script>, Weak<()>) {
+    let to = &vats[usize::from(route.to)];
+    let alive = Rc::new(());
+    let service = Rc::downgrade(&alive);
+    let script = Script {
+        stage: stage.clone(),
+        vat: route.to,
+        _alive: alive,
+    };
+    let mut callee = Callee::new(script, &to.tasks).propagation(route.joins_trace);
+    if route.is_observed {
+        callee = callee.tracer(to.tracer.clone());
+    }
+    if let Some(limits) = timer.limits(route.limits) {
+        callee = callee.time_limits(limits);
+    }
+    (callee, service)
+}
+
 impl Way {
-    pub(super) fn new(route: &Route, vats: &[Vat], stage: &Stage, pool: &LocalPool) -> Self {
-        let (from, to) = (&vats[usize::from(route.from)], &vats[usize::from(route.to)]);
-        let alive = Rc::new(());
-        let service = Rc::downgrade(&alive);
-        let script = Script {
-            stage: stage.clone(),
-            vat: route.to,
-            _alive: alive,
-        };
-        let mut callee = Callee::new(script, &to.tasks).propagation(route.joins_trace);
-        if route.is_observed {
-            callee = callee.tracer(to.tracer.clone());
-        }
+    pub(super) fn new(
+        route: &Route,
+        vats: &[Vat],
+        stage: &Stage,
+        timer: &ManualTimer,
+        pool: &LocalPool,
+    ) -> Self {
+        let from = &vats[usize::from(route.from)];
+        let (callee, service) = callee(route, vats, stage, timer);
         let mut way = Self {
             from: route.from.into(),
             pipeline: Pipeline::new(callee.pipeline(), &from.tasks),
-            service,
+            route: *route,
+            services: vec![service],
             callee,
+            is_drained: false,
             callers_tasks: from.tasks.clone(),
             connection: None,
         };
@@ -124,8 +152,34 @@ impl Way {
         way
     }
 
+    /// Another callee in place of one that was drained, and another connection, where there was one.
+    pub(super) fn renew(
+        &mut self,
+        vats: &[Vat],
+        stage: &Stage,
+        timer: &ManualTimer,
+        pool: &LocalPool,
+    ) {
+        if std::mem::take(&mut self.is_drained) {
+            let (callee, service) = callee(&self.route, vats, stage, timer);
+            self.pipeline = Pipeline::new(callee.pipeline(), &self.callers_tasks);
+            self.services.push(service);
+            self.callee = callee;
+        }
+        if self.route.is_connected {
+            self.connect(pool);
+        }
+    }
+
+    /// Its callee takes no more events, and cuts those that it has; gives how many.
+    pub(super) fn drain(&mut self) -> usize {
+        self.is_drained = true;
+        let drained = self.callee.drain(ready(())).now_or_never();
+        drained.expect("nothing is waited for").cut
+    }
+
     /// Over a new connection from now on.
-    pub(super) fn connect(&mut self, pool: &LocalPool) {
+    fn connect(&mut self, pool: &LocalPool) {
         let (wire, client, server) = Wire::new();
         let (_, driver) =
             Connection::serve(server.0, server.1, |ending| self.callee.bootstrap(ending));
@@ -158,9 +212,9 @@ impl Way {
         }
     }
 
-    /// Is the service gone with all that served it?
-    pub(super) fn let_go(self) -> Weak<()> {
-        self.service.clone()
+    /// Are the services gone with all that served them?
+    pub(super) fn let_go(self) -> Vec<Weak<()>> {
+        self.services
     }
 }
 

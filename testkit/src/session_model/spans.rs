@@ -295,6 +295,10 @@ impl Text {
                 self.set("error.type", "failed", by);
                 self.happen("exception", by);
             }
+            Outcome::Overloaded => {
+                self.set("error.type", "overloaded", by);
+                self.happen("exception", by);
+            }
             _ => self.set("error.type", outcome.as_str(), by),
         }
         self.say(Said::Error, by);

@@ -21,6 +21,7 @@ use super::reference::LetGo;
 use super::routes::{Vat, Way, vats};
 use super::seen::Seen;
 use super::stage::{Stage, update, write};
+use super::timer::ManualTimer;
 use crate::testkit_capnp::thing;
 
 /// What came of a call.
@@ -74,6 +75,9 @@ pub(super) struct System {
     pub(super) stage: Stage,
     pub(super) seen: Seen,
     pub(super) clock: ManualClock,
+    timer: ManualTimer,
+    /// How many events were cut as their callee was drained.
+    pub(super) drained: usize,
     flag: Arc<Flag>,
     waker: Waker,
     pool: LocalPool,
@@ -83,9 +87,10 @@ impl System {
     pub(super) fn new(layout: &Layout) -> Self {
         let (pool, seen, stage) = (LocalPool::new(), Seen::default(), Stage::default());
         let clock = ManualClock::new(Timestamp::from_unix_nanos(0));
+        let timer = ManualTimer::new();
         let vats = vats(layout, &seen, &clock, &pool);
         let routes = layout.routes.iter();
-        let ways = routes.map(|route| Way::new(route, &vats, &stage, &pool));
+        let ways = routes.map(|route| Way::new(route, &vats, &stage, &timer, &pool));
         let flag = Arc::new(Flag::default());
         Self {
             calls: Vec::new(),
@@ -99,6 +104,8 @@ impl System {
             stage,
             seen,
             clock,
+            timer,
+            drained: 0,
             waker: flag.clone().into(),
             flag,
             pool,
@@ -228,7 +235,13 @@ impl System {
                 self.pool.run_until_stalled();
                 self.ways[route].cut_now();
             }
-            Todo::Connect { route } => self.ways[route].connect(&self.pool),
+            Todo::Connect { route } => {
+                self.ways[route].cut_now();
+                self.pool.run_until_stalled();
+                self.ways[route].renew(&self.vats, &self.stage, &self.timer, &self.pool);
+            }
+            Todo::Pass { ticks } => self.timer.pass(ticks),
+            Todo::Drain { route } => self.drained += self.ways[route].drain(),
         }
     }
 
@@ -240,6 +253,7 @@ impl System {
             cap,
             order,
             holds,
+            limits,
         } = *todo
         else {
             return;
@@ -252,7 +266,10 @@ impl System {
         let metadata = Metadata::new().with_application(number.to_string());
         let metadata = metadata.expect("a number is short");
         let event = self.ways[route].pipeline.event(&name);
-        let event = event.parent(parent).metadata(metadata);
+        let mut event = event.parent(parent).metadata(metadata);
+        if let Some(limits) = self.timer.limits(limits) {
+            event = event.time_limits(limits);
+        }
         let mut handle = None;
         match kind {
             Kind::Session => {
@@ -340,7 +357,7 @@ impl System {
             ..
         } = self;
         stage.clear();
-        let services: Vec<Weak<()>> = ways.into_iter().map(Way::let_go).collect();
+        let services: Vec<Weak<()>> = ways.into_iter().flat_map(Way::let_go).collect();
         drop(vats);
         pool.run_until_stalled();
         services

@@ -136,6 +136,7 @@ impl Model {
 
     /// Events to which nothing refers any more are complete.
     pub(super) fn complete_idle(&mut self) {
+        self.complete_half();
         for event in self.graph.take_idle() {
             if self.graph.is_over(event) || self.graph.refs(event) > 0 {
                 continue;
@@ -156,6 +157,9 @@ impl Model {
         event.was_told = true;
         event.callee.exists = Exists::Yes;
         event.callee.started = now;
+        event.callee.has_life = true;
+        event.callee.began = self.now;
+        event.callee.idles = (self.now, self.now);
         let name = match event.kind {
             Kind::Session => "session".to_owned(),
             Kind::Scheduled => "scheduled".to_owned(),
@@ -199,6 +203,7 @@ impl Model {
             return true;
         }
         self.events[at].handler = Handler::Answered;
+        self.happens(&[(at, Way::In)], true);
         let to = self.layout.routes[self.events[at].route].to;
         let given = self.graph.object(to, number);
         if !self.graph.settle(at, given) {
@@ -239,10 +244,15 @@ impl Model {
             self.graph.keep(self.object_of(at), given);
         }
         let called = match (order.calls_back, self.calls[at].given) {
-            (true, Some(given)) => match self.graph.path(given) {
-                Some(path) => Some(self.graph.of_object(path.object).1),
-                None => return self.end_call(at, Came::Error, None, None),
-            },
+            (true, Some(given)) => {
+                let way = self.graph.way(given);
+                self.happens(&way, true);
+                let Some(path) = self.graph.path(given) else {
+                    self.fails_at_the_last(&way);
+                    return self.end_call(at, Came::Error, None, None);
+                };
+                Some(self.graph.of_object(path.object).1)
+            }
             _ => None,
         };
         if order.waits {
@@ -350,7 +360,12 @@ impl Model {
             cap,
             layers: call.layers.clone(),
         };
+        let layers = ended.layers.clone();
         self.ended.push(ended);
+        self.happens(&layers, true);
+        if gives == Came::Error {
+            layers.iter().for_each(|layer| self.asks(layer.0));
+        }
         self.let_call_go(at);
         self.calls.remove(at);
         Worked::Ended
