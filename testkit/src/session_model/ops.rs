@@ -214,7 +214,7 @@ impl Limits {
         let (total, idle) = match choice % 16 {
             10 => (Some(1), None),
             11 => (Some(3), None),
-            12 => (Some(5), None),
+            12 => (None, Some(2)),
             13 => (None, Some(1)),
             14 => (None, Some(3)),
             15 => (Some(4), Some(2)),
