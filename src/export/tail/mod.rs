@@ -42,8 +42,8 @@ use crate::trace::{Clock, Observer, SpanRecord, SystemClock, Timestamp};
 /// ```
 /// # use capspan::export::Tail;
 /// # use capspan::pipeline::Pipeline;
-/// # use capspan::trace::{JsonLines, Tracer};
-/// # fn tracer(receiver: Pipeline, tasks: &capspan::Tasks, spans: JsonLines<Vec<u8>>) -> Tracer {
+/// # use capspan::trace::{MemoryObserver, Tracer};
+/// # fn tracer(receiver: Pipeline, tasks: &capspan::Tasks, spans: MemoryObserver) -> Tracer {
 /// let tail = Tail::new(receiver, tasks);
 /// Tracer::new((spans, tail)).with_service("users")
 /// # }
