@@ -341,7 +341,21 @@ impl State {
 mod tests {
     use super::*;
 
-    fn pipe_of(length: Option<u64>) -> (Rc<Pipe>, Body, oneshot::Receiver<Over>, Rc<RefCell<u64>>) {
+    /// A pipe that is written to directly, with the capability that a peer would have.
+    struct Held {
+        pipe: Rc<Pipe>,
+        _stream: byte_stream::Client,
+    }
+
+    impl std::ops::Deref for Held {
+        type Target = Rc<Pipe>;
+
+        fn deref(&self) -> &Rc<Pipe> {
+            &self.pipe
+        }
+    }
+
+    fn pipe_of(length: Option<u64>) -> (Held, Body, oneshot::Receiver<Over>, Rc<RefCell<u64>>) {
         let (over, is_over) = oneshot::channel();
         let refused = Rc::new(RefCell::new(0));
         let counts = refused.clone();
@@ -352,9 +366,11 @@ mod tests {
         };
         let why = async { Error::canceled("given up") };
         let (stream, body, pipe) = pipe(length, why, outside);
-        // The pipe is written to directly.
-        std::mem::forget(stream);
-        (pipe, body, is_over, refused)
+        let held = Held {
+            pipe,
+            _stream: stream,
+        };
+        (held, body, is_over, refused)
     }
 
     #[test]
