@@ -111,6 +111,8 @@ fn e6_what_is_cut_off_on_its_way_is_not_on_the_span_and_harms_nothing() {
         let span = caller_span(&pair);
         assert_eq!(span.outcome(), Some(Outcome::Disconnected));
         assert!(span.set_by_callee().is_empty() && span.dropped().is_empty());
+        let keys: Vec<_> = span.attributes().iter().map(|own| &*own.key).collect();
+        assert_eq!(keys, ["error.type"]);
         drop((thing, handle));
         pair.finish().await;
     });
