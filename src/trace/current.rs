@@ -154,15 +154,14 @@ impl<'a> Entered<'a> {
 impl Drop for Entered<'_> {
     /// What was entered within and not left goes as well: outside it means nothing.
     fn drop(&mut self) {
-        // Dropped when the stack is no longer borrowed: it may be the last that holds an observer.
-        let left = ENTERED.try_with(|entered| {
-            let mut entered = entered.borrow_mut();
-            let own = entered.iter().rposition(|entry| entry.by == By::Scope)?;
-            let within = entered.split_off(own + 1);
-            Some((entered.pop()?, within))
-        });
-        if let Ok(Some((own, _within))) = left {
-            *self.slot = own.parent;
+        // Each is dropped when the stack is no longer borrowed: it may be the last that holds an observer.
+        loop {
+            let left = ENTERED.try_with(|entered| entered.borrow_mut().pop());
+            let Ok(Some(left)) = left else { return };
+            if left.by == By::Scope {
+                *self.slot = left.parent;
+                return;
+            }
         }
     }
 }

@@ -39,9 +39,27 @@ pub struct Dropped {
 }
 
 impl Dropped {
+    /// Nothing.
+    pub(super) const NONE: Self = Self {
+        attributes: 0,
+        events: 0,
+        event_attributes: 0,
+        links: 0,
+        cut_names: 0,
+        cut_values: 0,
+        invalid_keys: 0,
+        reserved_keys: 0,
+        protected_keys: 0,
+        not_allowed: 0,
+        redacted: 0,
+        unsent: 0,
+        late_updates: 0,
+        refused: 0,
+    };
+
     /// Was nothing cut or refused?
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        *self == Self::NONE
     }
 
     /// Counts all of `more` as well.

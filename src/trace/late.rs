@@ -7,7 +7,7 @@ use super::attribute::Attributes;
 use super::context::SpanContext;
 use super::dropped::Dropped;
 use super::ids::{SpanId, TraceId};
-use super::record::{Channel, EventRecord, LinkRecord, SpanKind, SpanRecord};
+use super::record::{Channel, EventRecord, LinkRecord, Name, SpanKind, SpanRecord};
 use super::status::SpanStatus;
 use super::tracer::Shared;
 use super::update::SpanUpdate;
@@ -116,8 +116,8 @@ impl LateSpan {
         };
         self.told.set(self.told.get() + 1);
         let (context, now) = (self.context.clone(), tracer.clock.now());
-        let mut record = SpanRecord::new(context, tracer, "", SpanKind::Internal, now);
-        record.dropped.add(&dropped);
+        let mut record = SpanRecord::new(context, tracer, Name::Text(""), SpanKind::Internal, now);
+        record.details_mut().dropped.add(&dropped);
         let callee = Author::Callee {
             may_overwrite: false,
         };

@@ -25,7 +25,7 @@ pub(super) struct OpenSpan {
     record: RefCell<SpanRecord>,
     may_overwrite: Cell<bool>,
     /// An end that was asked for while the observer was being told of this span.
-    pending_end: RefCell<Option<End>>,
+    pending_end: RefCell<Option<Box<End>>>,
     /// Changes that were asked for meanwhile.
     refused: Cell<u32>,
     /// What its weak handles share.
@@ -45,7 +45,7 @@ pub(super) enum Written {
 /// What is to be told after a write.
 pub(super) struct Change {
     /// The name before, if it is another now.
-    pub(super) previous_name: Option<Box<str>>,
+    pub(super) previous_name: Option<Rc<str>>,
     /// Did anything beside the name change?
     pub(super) is_more: bool,
 }
@@ -59,6 +59,14 @@ pub(super) struct End {
 }
 
 impl Change {
+    /// It was not the name.
+    pub(super) fn of_more() -> Self {
+        Self {
+            previous_name: None,
+            is_more: true,
+        }
+    }
+
     /// Writes all of `update`.
     pub(super) fn of(
         update: &SpanUpdate,
@@ -97,7 +105,7 @@ impl OpenSpan {
                 return self.refuse();
             };
             if record.end.is_some() {
-                count(&mut record.dropped.late_updates);
+                count(&mut record.details_mut().dropped.late_updates);
                 self.tracer.late_updates.count();
                 return Written::Late;
             }
@@ -131,7 +139,9 @@ impl OpenSpan {
         };
         let callee = self.callee();
         self.write(|record| {
-            record.dropped.add(&dropped);
+            if !dropped.is_empty() {
+                record.details_mut().dropped.add(&dropped);
+            }
             let mut change = Change::of(&admitted, record, callee, now, limits);
             change.is_more |= !dropped.is_empty();
             change
@@ -153,12 +163,15 @@ impl OpenSpan {
                 }
                 record.outcome = end.outcome.or(record.outcome);
                 if let Some(status) = &end.status {
-                    record.set_status(status, Author::Owner, &self.tracer.limits);
+                    record
+                        .details_mut()
+                        .set_status(status, Author::Owner, &self.tracer.limits);
                 }
                 record.end = Some(end.time.max(record.start));
             }
             Err(_) => {
-                self.pending_end.borrow_mut().get_or_insert(end);
+                let mut pending = self.pending_end.borrow_mut();
+                pending.get_or_insert_with(|| Box::new(end));
                 return;
             }
         }
@@ -208,10 +221,11 @@ impl OpenSpan {
         if refused > 0
             && let Ok(mut record) = self.record.try_borrow_mut()
         {
-            record.dropped.refused = record.dropped.refused.saturating_add(refused);
+            let dropped = &mut record.details_mut().dropped;
+            dropped.refused = dropped.refused.saturating_add(refused);
         }
         if let Some(end) = self.pending_end.take() {
-            self.close(end);
+            self.close(*end);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What can start children and nothing else.
 
 use std::fmt;
+use std::rc::Rc;
 
 use super::context::SpanContext;
-use super::record::SpanKind;
+use super::record::{Name, SpanKind};
 use super::span::SpanBuilder;
 use super::tracer::Tracer;
 use crate::clock::Timestamp;
@@ -20,20 +21,13 @@ pub struct SpanParent {
 
 /// Where children stand.
 #[derive(Clone)]
-enum Place {
+pub(super) enum Place {
     Root,
     Child {
         context: SpanContext,
         is_remote: bool,
     },
     Linked(SpanContext),
-}
-
-/// What a new span takes over from where it stands.
-pub(super) struct Inherited {
-    pub(super) context: Option<SpanContext>,
-    pub(super) is_remote: bool,
-    pub(super) link: Option<SpanContext>,
 }
 
 impl SpanParent {
@@ -75,17 +69,23 @@ impl SpanParent {
     /// Opens a child now. Dropping what this returns ends it.
     #[must_use = "a span ends when it is dropped"]
     pub fn start(&self, name: impl AsRef<str>, kind: SpanKind) -> SpanBuilder {
-        SpanBuilder::open(self, name.as_ref(), kind, None)
+        SpanBuilder::open(self, Name::Text(name.as_ref()), kind, None)
+    }
+
+    /// The same by a name that need not be copied.
+    pub(crate) fn start_shared(&self, name: &Rc<str>, kind: SpanKind) -> SpanBuilder {
+        SpanBuilder::open(self, Name::Shared(name), kind, None)
     }
 
     /// Opens a child that began at `time`.
     #[must_use = "a span ends when it is dropped"]
     pub fn start_at(&self, name: impl AsRef<str>, kind: SpanKind, time: Timestamp) -> SpanBuilder {
-        SpanBuilder::open(self, name.as_ref(), kind, Some(time))
+        SpanBuilder::open(self, Name::Text(name.as_ref()), kind, Some(time))
     }
 
     /// The span whose children it starts, for propagation; `None` if it is not observed or its
     /// children begin traces.
+    #[cfg(test)]
     pub(crate) fn context(&self) -> Option<SpanContext> {
         match &self.place {
             Place::Child { context, .. } => Some(context.clone()),
@@ -98,21 +98,8 @@ impl SpanParent {
         &self.tracer
     }
 
-    pub(super) fn inherited(&self) -> Inherited {
-        Inherited {
-            context: self.context(),
-            is_remote: matches!(
-                self.place,
-                Place::Child {
-                    is_remote: true,
-                    ..
-                }
-            ),
-            link: match &self.place {
-                Place::Linked(context) => Some(context.clone()),
-                Place::Root | Place::Child { .. } => None,
-            },
-        }
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 }
 

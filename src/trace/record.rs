@@ -123,14 +123,21 @@ pub struct SpanRecord {
     pub(super) parent_span_id: Option<SpanId>,
     pub(super) has_remote_parent: bool,
     pub(super) channel: Channel,
-    pub(super) name: Box<str>,
-    pub(super) original_name: Option<Box<str>>,
-    pub(super) full_name_bytes: Option<usize>,
     pub(super) kind: SpanKind,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) name: Rc<str>,
     pub(super) service: Rc<str>,
     pub(super) start: Timestamp,
     pub(super) end: Option<Timestamp>,
-    pub(super) outcome: Option<Outcome>,
+    /// Of most spans of calls there is nothing more to say.
+    details: Option<Box<Details>>,
+}
+
+/// What is written on a span beside how it began and ended.
+#[derive(Clone, Debug)]
+pub(super) struct Details {
+    pub(super) original_name: Option<Rc<str>>,
+    pub(super) full_name_bytes: Option<usize>,
     pub(super) status: SpanStatus,
     pub(super) attributes: Attributes,
     pub(super) set_by_callee: Vec<Box<str>>,
@@ -145,46 +152,89 @@ pub struct SpanRecord {
     pub(super) bytes: Bytes,
 }
 
+impl Details {
+    const NONE: Self = Self {
+        original_name: None,
+        full_name_bytes: None,
+        status: SpanStatus::Unset,
+        attributes: Attributes::new(),
+        set_by_callee: Vec::new(),
+        named_by_callee: false,
+        status_by_callee: false,
+        events: Vec::new(),
+        callee_events: 0,
+        links: Vec::new(),
+        callee_links: 0,
+        dropped: Dropped::NONE,
+        bytes: Bytes::NONE,
+    };
+}
+
+/// A name for a span, before it is cut.
+#[derive(Clone, Copy)]
+pub(super) enum Name<'a> {
+    Text(&'a str),
+    /// It need not be copied.
+    Shared(&'a Rc<str>),
+}
+
+impl Name<'_> {
+    /// At most `max` bytes of it; how many it had, if it had more.
+    fn cut_to(self, max: usize) -> (Rc<str>, Option<usize>) {
+        let whole: &str = match self {
+            Self::Text(name) => name,
+            Self::Shared(name) => name,
+        };
+        let cut = cut_text(whole, max);
+        match self {
+            _ if cut.len() < whole.len() => (cut.into(), Some(whole.len())),
+            Self::Shared(name) => (name.clone(), None),
+            Self::Text(name) => (name.into(), None),
+        }
+    }
+}
+
 impl SpanRecord {
     /// Of a span on which nothing is written yet.
+    #[inline]
     pub(super) fn new(
         context: SpanContext,
         tracer: &Shared,
-        name: &str,
+        name: Name<'_>,
         kind: SpanKind,
         start: Timestamp,
     ) -> Self {
-        let cut = cut_text(name, tracer.limits.name_bytes);
-        let full_name_bytes = (cut.len() < name.len()).then_some(name.len());
-        let mut dropped = Dropped::default();
-        if full_name_bytes.is_some() {
-            count(&mut dropped.cut_names);
-        }
-        Self {
+        let (name, full_name_bytes) = name.cut_to(tracer.limits.name_bytes);
+        let mut record = Self {
             context,
             parent_span_id: None,
             has_remote_parent: false,
             channel: tracer.channel,
-            name: cut.into(),
-            original_name: None,
-            full_name_bytes,
             kind,
+            outcome: None,
+            name,
             service: tracer.service.clone(),
             start,
             end: None,
-            outcome: None,
-            status: SpanStatus::Unset,
-            attributes: Attributes::new(),
-            set_by_callee: Vec::new(),
-            named_by_callee: false,
-            status_by_callee: false,
-            events: Vec::new(),
-            callee_events: 0,
-            links: Vec::new(),
-            callee_links: 0,
-            dropped,
-            bytes: Bytes::default(),
+            details: None,
+        };
+        if full_name_bytes.is_some() {
+            let details = record.details_mut();
+            details.full_name_bytes = full_name_bytes;
+            count(&mut details.dropped.cut_names);
         }
+        record
+    }
+
+    /// What is written on it, to be read.
+    pub(super) fn details(&self) -> &Details {
+        const NONE: &Details = &Details::NONE;
+        self.details.as_deref().unwrap_or(NONE)
+    }
+
+    /// The same to be written to.
+    pub(super) fn details_mut(&mut self) -> &mut Details {
+        self.details.get_or_insert_with(|| Box::new(Details::NONE))
     }
 
     /// Its ids, flags and trace state.
@@ -224,12 +274,12 @@ impl SpanRecord {
 
     /// The name with which it was opened, if it has been renamed since.
     pub fn original_name(&self) -> Option<&str> {
-        self.original_name.as_deref()
+        self.details().original_name.as_deref()
     }
 
     /// How many bytes its name had before it was cut; `None` if it was not.
     pub fn full_name_bytes(&self) -> Option<usize> {
-        self.full_name_bytes
+        self.details().full_name_bytes
     }
 
     /// On which side of a call it stands.
@@ -264,41 +314,41 @@ impl SpanRecord {
 
     /// What has been said about how the work went.
     pub fn status(&self) -> &SpanStatus {
-        &self.status
+        &self.details().status
     }
 
     /// What has been said about it, the callee's words among the owner's.
     pub fn attributes(&self) -> &Attributes {
-        &self.attributes
+        &self.details().attributes
     }
 
     /// The keys of the attributes whose value is the callee's.
     pub fn set_by_callee(&self) -> &[Box<str>] {
-        &self.set_by_callee
+        &self.details().set_by_callee
     }
 
     /// Is its name the callee's?
     pub fn is_named_by_callee(&self) -> bool {
-        self.named_by_callee
+        self.details().named_by_callee
     }
 
     /// Is its status the callee's?
     pub fn is_status_by_callee(&self) -> bool {
-        self.status_by_callee
+        self.details().status_by_callee
     }
 
     /// What happened in it, in the order in which it was written.
     pub fn events(&self) -> &[EventRecord] {
-        &self.events
+        &self.details().events
     }
 
     /// Other spans that it has to do with.
     pub fn links(&self) -> &[LinkRecord] {
-        &self.links
+        &self.details().links
     }
 
     /// What was cut from it or refused.
     pub fn dropped(&self) -> &Dropped {
-        &self.dropped
+        &self.details().dropped
     }
 }

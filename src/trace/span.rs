@@ -10,8 +10,8 @@ use super::context::SpanContext;
 use super::dropped::Dropped;
 use super::open::{Change, End, OpenSpan};
 use super::outcome::Outcome;
-use super::parent::SpanParent;
-use super::record::{SpanKind, SpanRecord};
+use super::parent::{Place, SpanParent};
+use super::record::{Details, Name, SpanKind, SpanRecord};
 use super::status::SpanStatus;
 use super::tracer::Tracer;
 use super::update::{SpanEvent, SpanUpdate};
@@ -42,25 +42,29 @@ pub struct SpanBuilder {
 impl SpanBuilder {
     pub(super) fn open(
         parent: &SpanParent,
-        name: &str,
+        name: Name<'_>,
         kind: SpanKind,
         start: Option<Timestamp>,
     ) -> Self {
         let span = parent.tracer().shared().map(|tracer| {
-            let inherited = parent.inherited();
             let span_id = tracer.ids.span_id();
-            let parent_span_id = inherited.context.as_ref().map(SpanContext::span_id);
-            let context = match inherited.context {
-                Some(context) => context.with_span_id(span_id),
-                None => SpanContext::new(tracer.ids.trace_id(), span_id)
+            let context = match parent.place() {
+                Place::Child { context, .. } => context.clone().with_span_id(span_id),
+                Place::Root | Place::Linked(_) => SpanContext::new(tracer.ids.trace_id(), span_id)
                     .with_flags(tracer.new_trace_flags),
             };
             let start = start.unwrap_or_else(|| tracer.clock.now());
             let mut record = SpanRecord::new(context, tracer, name, kind, start);
-            record.parent_span_id = parent_span_id;
-            record.has_remote_parent = inherited.is_remote;
-            if let Some(link) = inherited.link {
-                record.add_link(link, Author::Owner, &tracer.limits);
+            match parent.place() {
+                Place::Root => {}
+                Place::Child { context, is_remote } => {
+                    record.parent_span_id = Some(context.span_id());
+                    record.has_remote_parent = *is_remote;
+                }
+                Place::Linked(link) => {
+                    let (details, link) = (record.details_mut(), link.clone());
+                    details.add_link(link, Author::Owner, &tracer.limits);
+                }
             }
             OpenSpan::new(tracer.clone(), record)
         });
@@ -85,8 +89,8 @@ impl SpanBuilder {
             return self;
         }
         let (key, value) = (key.as_ref(), Cow::Owned(value.into()));
-        self.update(|record, span| {
-            record.set_attribute(key, value, Author::Owner, &span.tracer.limits);
+        self.update(|details, span| {
+            details.set_attribute(key, value, Author::Owner, &span.tracer.limits);
         })
     }
 
@@ -95,27 +99,30 @@ impl SpanBuilder {
         let Some(span) = &self.span else { return self };
         let event = event.into();
         let now = event.time.unwrap_or_else(|| span.tracer.clock.now());
-        self.update(|record, span| {
-            record.add_event(&event, Author::Owner, now, &span.tracer.limits);
+        self.update(|details, span| {
+            details.add_event(&event, Author::Owner, now, &span.tracer.limits);
         })
     }
 
     /// Adds a link to another span that it has to do with.
     pub fn add_link(&self, link: SpanContext) -> &Self {
-        self.update(|record, span| record.add_link(link, Author::Owner, &span.tracer.limits))
+        self.update(|details, span| details.add_link(link, Author::Owner, &span.tracer.limits))
     }
 
     /// Says how the work went: the owner's word, in place of whatever the callee has said or will say.
     /// Among the owner's own, [`SpanStatus::Ok`] is final; [`SpanStatus::Unset`] changes nothing.
     pub fn set_status(&self, status: SpanStatus) -> &Self {
-        self.update(|record, span| {
-            record.set_status(&status, Author::Owner, &span.tracer.limits);
+        self.update(|details, span| {
+            details.set_status(&status, Author::Owner, &span.tracer.limits);
         })
     }
 
     /// Says how the span ends. The last word counts.
     pub fn set_outcome(&self, outcome: Outcome) -> &Self {
-        self.update(|record, _| record.outcome = Some(outcome))
+        self.write(|record, _| {
+            record.outcome = Some(outcome);
+            Change::of_more()
+        })
     }
 
     /// Writes all of an update as the owner; the observer is told once.
@@ -169,7 +176,7 @@ impl SpanBuilder {
         let read = self
             .span
             .as_ref()
-            .and_then(|span| span.read(|record| record.dropped));
+            .and_then(|span| span.read(|record| *record.dropped()));
         read.unwrap_or_default()
     }
 
@@ -225,13 +232,10 @@ impl SpanBuilder {
         self.span.as_ref().map(WeakSpan::of).unwrap_or_default()
     }
 
-    fn update(&self, write: impl FnOnce(&mut SpanRecord, &OpenSpan)) -> &Self {
+    fn update(&self, write: impl FnOnce(&mut Details, &OpenSpan)) -> &Self {
         self.write(|record, span| {
-            write(record, span);
-            Change {
-                previous_name: None,
-                is_more: true,
-            }
+            write(record.details_mut(), span);
+            Change::of_more()
         })
     }
 

@@ -101,11 +101,9 @@ impl WeakSpan {
             Some(span) if span.tracer.rules.allow_all() && !span.is_over() => {
                 let (callee, limits) = (span.callee(), &span.tracer.limits);
                 let written = span.write(|record| {
-                    record.set_attribute(key, Cow::Owned(value), callee, limits);
-                    Change {
-                        previous_name: None,
-                        is_more: true,
-                    }
+                    let details = record.details_mut();
+                    details.set_attribute(key, Cow::Owned(value), callee, limits);
+                    Change::of_more()
                 });
                 match written {
                     Written::Yes => EnrichStatus::Applied,

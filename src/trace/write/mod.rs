@@ -1,13 +1,14 @@
 //! The one way onto a record: every limit and every right is checked here.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use crate::clock::Timestamp;
 use crate::trace::attribute::{Attribute, Attributes, Value, footprint};
 use crate::trace::context::SpanContext;
 use crate::trace::dropped::count;
 use crate::trace::limits::{SpanLimits, cut_text};
-use crate::trace::record::{EventRecord, LinkRecord, SpanRecord};
+use crate::trace::record::{Details, EventRecord, LinkRecord, SpanRecord};
 use crate::trace::status::SpanStatus;
 use crate::trace::update::{SpanEvent, SpanUpdate};
 
@@ -33,13 +34,15 @@ impl Author {
 }
 
 /// What counts towards the limit on bytes in all, and how much of it is the callee's.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Bytes {
     pub(super) all: usize,
     pub(super) callees: usize,
 }
 
 impl Bytes {
+    pub(super) const NONE: Self = Self { all: 0, callees: 0 };
+
     fn of(is_callees: bool, bytes: usize) -> Self {
         Self {
             all: bytes,
@@ -64,11 +67,50 @@ impl SpanRecord {
         author: Author,
         now: Timestamp,
         limits: &SpanLimits,
-    ) -> Option<Box<str>> {
+    ) -> Option<Rc<str>> {
         let previous = update
             .name
             .as_ref()
             .and_then(|name| self.rename(name, author, limits));
+        if update.is_more_than_a_name() {
+            self.details_mut().apply(update, author, now, limits);
+        }
+        previous
+    }
+
+    /// Gives the span another name. Returns the one before, if it is another now.
+    pub(super) fn rename(
+        &mut self,
+        name: &str,
+        author: Author,
+        limits: &SpanLimits,
+    ) -> Option<Rc<str>> {
+        let cut = cut_text(name, limits.name_bytes);
+        if cut.is_empty() {
+            return None;
+        }
+        let is_another = cut != &*self.name;
+        let details = self.details_mut();
+        details.full_name_bytes = (cut.len() < name.len()).then_some(name.len());
+        if details.full_name_bytes.is_some() {
+            count(&mut details.dropped.cut_names);
+        }
+        if !is_another {
+            return None;
+        }
+        details.named_by_callee = author.is_callee();
+        let previous = std::mem::replace(&mut self.name, cut.into());
+        let details = self.details_mut();
+        details
+            .original_name
+            .get_or_insert_with(|| previous.clone());
+        Some(previous)
+    }
+}
+
+impl Details {
+    /// Writes all of an update but the name.
+    fn apply(&mut self, update: &SpanUpdate, author: Author, now: Timestamp, limits: &SpanLimits) {
         for Attribute { key, value } in &update.attributes {
             self.set_attribute(key, Cow::Borrowed(value), author, limits);
         }
@@ -81,31 +123,6 @@ impl SpanRecord {
         if let Some(status) = &update.status {
             self.set_status(status, author, limits);
         }
-        previous
-    }
-
-    /// Gives the span another name. Returns the one before, if it is another now.
-    pub(super) fn rename(
-        &mut self,
-        name: &str,
-        author: Author,
-        limits: &SpanLimits,
-    ) -> Option<Box<str>> {
-        let cut = cut_text(name, limits.name_bytes);
-        if cut.is_empty() {
-            return None;
-        }
-        self.full_name_bytes = (cut.len() < name.len()).then_some(name.len());
-        if self.full_name_bytes.is_some() {
-            count(&mut self.dropped.cut_names);
-        }
-        if cut == &*self.name {
-            return None;
-        }
-        self.named_by_callee = author.is_callee();
-        let previous = std::mem::replace(&mut self.name, cut.into());
-        self.original_name.get_or_insert_with(|| previous.clone());
-        Some(previous)
     }
 
     /// Sets one attribute of the span.
@@ -206,7 +223,7 @@ impl SpanRecord {
             is_callees && self.callee_links >= SpanLimits::callees_part(limits.links);
         if is_half_full
             || self.links.len() >= limits.links
-            || !self.take_bytes(Bytes::default(), bytes, limits)
+            || !self.take_bytes(Bytes::NONE, bytes, limits)
         {
             return count(&mut self.dropped.links);
         }
@@ -239,7 +256,7 @@ impl SpanRecord {
         let freed = Bytes::of(self.status_by_callee, self.status.size());
         if !self.take_bytes(freed, Bytes::of(!is_owner, message.len()), limits) {
             // That it failed is worth more than why.
-            self.bytes = self.bytes.replace(freed, Bytes::default());
+            self.bytes = self.bytes.replace(freed, Bytes::NONE);
             message = "";
         }
         if message.len() < status.size() {

@@ -79,7 +79,7 @@ fn e6_a_span_holds_64_kib_in_all() {
         }
     });
     assert_eq!(span.attributes().len(), 15);
-    assert!(span.bytes.all <= 64 * 1024);
+    assert!(span.details().bytes.all <= 64 * 1024);
     assert_eq!(*span.dropped(), dropped(|d| d.attributes = 5));
 }
 
@@ -95,7 +95,7 @@ fn e6_bytes_of_a_value_that_is_replaced_are_free_again() {
         span.attributes().get("k"),
         Some(&Value::from("y".repeat(67)))
     );
-    assert_eq!(span.bytes.all, 100);
+    assert_eq!(span.details().bytes.all, 100);
     assert_eq!(*span.dropped(), dropped(|d| d.attributes = 1));
 }
 
@@ -203,7 +203,7 @@ fn e6_a_callee_has_half_of_the_bytes() {
         .collect();
     assert_eq!(keys, ["a", "b", "d"]);
     assert_eq!(*span.status(), SpanStatus::error(""));
-    assert_eq!((span.bytes.all, span.bytes.callees), (200, 100));
+    assert_eq!((span.details().bytes.all, span.details().bytes.callees), (200, 100));
     let counts = dropped(|d| (d.attributes, d.events, d.cut_values) = (2, 1, 1));
     assert_eq!(*span.dropped(), counts);
 }
@@ -227,7 +227,7 @@ fn e6_what_the_owner_takes_over_no_longer_counts_as_the_callees() {
         (span.attributes().len(), span.set_by_callee().len()),
         (3, 2)
     );
-    assert_eq!(span.bytes.callees, 2 * (1 + 8 + 32));
+    assert_eq!(span.details().bytes.callees, 2 * (1 + 8 + 32));
     assert_eq!(*span.dropped(), dropped(|d| d.attributes = 1));
 }
 
@@ -242,7 +242,7 @@ fn e6_what_the_callee_overwrites_counts_as_the_callees() {
             .enrich(&SpanUpdate::new().attribute("a", 2).attribute("b", 2));
     });
     assert_eq!(span.set_by_callee(), ["a".into()]);
-    assert_eq!((span.bytes.all, span.bytes.callees), (2 * 41, 41));
+    assert_eq!((span.details().bytes.all, span.details().bytes.callees), (2 * 41, 41));
     assert_eq!(*span.dropped(), dropped(|d| d.attributes = 1));
 }
 
@@ -322,5 +322,5 @@ fn a_message_that_does_not_fit_does_not_hide_the_error() {
         span.set_status(SpanStatus::error("0123456789"));
     });
     assert_eq!(*span.status(), SpanStatus::error(""));
-    assert_eq!((span.bytes.all, span.dropped().cut_values), (0, 1));
+    assert_eq!((span.details().bytes.all, span.dropped().cut_values), (0, 1));
 }
