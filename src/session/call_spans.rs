@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::HashMap;
 use std::fmt;
 use std::rc::{Rc, Weak};
 
@@ -44,7 +43,8 @@ use crate::trace::{Outcome, SpanBuilder, SpanKind, SpanParent, SpanStatus, with_
 /// ```
 #[derive(Clone, Default)]
 pub struct CallSpans {
-    names: Rc<HashMap<u64, Box<[Box<str>]>>>,
+    /// In the order of the interfaces' ids: they are few, and looked up with each call.
+    names: Rc<Vec<(u64, Box<[Rc<str>]>)>>,
 }
 
 impl CallSpans {
@@ -74,15 +74,23 @@ impl CallSpans {
     ) -> Self {
         let methods = methods.into_iter();
         let names = methods.map(|method| format!("{name}/{}", method.as_ref()).into());
-        Rc::make_mut(&mut self.names).insert(id, names.collect());
+        let methods = names.collect();
+        let all = Rc::make_mut(&mut self.names);
+        match all.binary_search_by_key(&id, |interface| interface.0) {
+            Ok(known) => all[known].1 = methods,
+            Err(place) => all.insert(place, (id, methods)),
+        }
         self
     }
 
-    fn name(&self, interface_id: u64, method_id: u16) -> Cow<'_, str> {
-        let methods = self.names.get(&interface_id);
+    fn name(&self, interface_id: u64, method_id: u16) -> Cow<'_, Rc<str>> {
+        let found = self
+            .names
+            .binary_search_by_key(&interface_id, |interface| interface.0);
+        let methods = found.ok().map(|place| &self.names[place].1);
         match methods.and_then(|methods| methods.get(usize::from(method_id))) {
             Some(name) => Cow::Borrowed(name),
-            None => Cow::Owned(format!("{interface_id:#x}/{method_id}")),
+            None => Cow::Owned(format!("{interface_id:#x}/{method_id}").into()),
         }
     }
 
@@ -151,7 +159,9 @@ impl Policy for Recorder {
         };
         let name = event.calls.name(call.interface_id(), call.method_id());
         let channels = &origin.unwrap_or(life.parents()).channels;
-        let spans = channels.as_ref().map(|parent| parent.start(&name, kind));
+        let spans = channels
+            .as_ref()
+            .map(|parent| parent.start_shared(&name, kind));
         Some(Rc::new(CallSpan {
             spans,
             is_answered_here,
@@ -248,8 +258,8 @@ mod tests {
     #[test]
     fn what_has_no_name_is_told_of_by_its_id() {
         let calls = CallSpans::new().interface_by_id(0xab, "Greeter", ["greet", "leave"]);
-        assert_eq!(calls.name(0xab, 1), "Greeter/leave");
-        assert_eq!(calls.name(0xab, 2), "0xab/2");
-        assert_eq!(calls.name(0xcd, 0), "0xcd/0");
+        assert_eq!(&**calls.name(0xab, 1), "Greeter/leave");
+        assert_eq!(&**calls.name(0xab, 2), "0xab/2");
+        assert_eq!(&**calls.name(0xcd, 0), "0xcd/0");
     }
 }
