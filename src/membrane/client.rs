@@ -10,7 +10,7 @@ use futures::FutureExt;
 
 use super::Direction;
 use super::call::{self, Noted};
-use super::inspect::{IntroducedBy, Introducing, Record, Wrapped};
+use super::inspect::{Introducing, Record, Wrapped};
 use super::policy::{Call, Policy, Verdict};
 use super::state::{Ref, broken};
 use super::turn::{MAX_REDIRECTS, Redirect};
@@ -91,7 +91,7 @@ impl Node {
         &self,
         policy: Option<&Rc<dyn Policy>>,
         record: Option<&Record>,
-        (interface_id, method_id): (u64, u16),
+        method @ (interface_id, method_id): (u64, u16),
     ) -> Noted {
         let call = Call {
             interface_id,
@@ -102,15 +102,10 @@ impl Node {
             membrane: &self.membrane,
         };
         let watch = policy.and_then(|policy| policy.call_begins(&call));
-        let introduces = record.map(|record| {
+        if let Some(record) = record {
             record.count_call();
-            IntroducedBy {
-                interface_id,
-                method_id,
-                in_results: true,
-            }
-        });
-        Noted::new(watch, introduces)
+        }
+        Noted::new(watch, method, record.is_some())
     }
 
     /// What is wrapped.

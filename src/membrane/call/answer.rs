@@ -6,10 +6,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use capnp::any_pointer;
-use capnp::capability::{RemotePromise, Response};
+use capnp::capability::{Promise, RemotePromise, Response};
 use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, ResponseHook};
 
-use super::in_flight::{Calls, Hold, Kind};
+use super::cancel::cancel;
+use super::in_flight::{Calls, Hold, Kind, Promised};
 use super::noted::Noted;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
@@ -19,6 +20,7 @@ use crate::membrane::state::{Ref, State, broken};
 /// What there is of a call that was sent.
 #[derive(Default)]
 pub(in crate::membrane) struct Sent {
+    promise: Option<Promise<Response<any_pointer::Owned>, capnp::Error>>,
     /// Where capabilities that are asked for before it has ended come from.
     pipeline: Option<Box<dyn PipelineHook>>,
     /// Its response, where pipelines look at that, too.
@@ -26,10 +28,22 @@ pub(in crate::membrane) struct Sent {
 }
 
 impl Kind for Sent {
-    type Output = Response<any_pointer::Owned>;
-
     fn calls(membrane: &State) -> &Calls<Self> {
         &membrane.sent
+    }
+}
+
+impl Promised for Sent {
+    type Output = Response<any_pointer::Owned>;
+
+    fn promise(&mut self) -> &mut Option<Promise<Self::Output, capnp::Error>> {
+        &mut self.promise
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        cancel(self.promise.take());
     }
 }
 
@@ -53,8 +67,8 @@ impl Call {
     ) -> [Self; 2] {
         let direction = target.direction();
         let membrane = target.membrane().clone();
-        let kind = Sent::with(sent.pipeline.hook);
-        let holds = Hold::pair(membrane, noted, sent.promise, kind);
+        let kind = Sent::with(Some(sent.promise), sent.pipeline.hook);
+        let holds = Hold::pair(membrane, noted, kind);
         holds.map(|hold| Self {
             hold,
             is_local,
@@ -69,7 +83,7 @@ impl Call {
         membrane: Ref,
     ) -> Self {
         Self {
-            hold: Hold::foreign(membrane, Sent::with(pipeline)),
+            hold: Hold::foreign(membrane, Sent::with(None, pipeline)),
             // It is not to be looked at: there is no promise to look at.
             is_local: true,
             direction,
@@ -134,7 +148,9 @@ impl Call {
     /// Where capabilities that are asked for now come from.
     fn source(&self) -> Source {
         self.hold.with(|call| {
-            let Sent { pipeline, response } = &call.kind;
+            let Sent {
+                pipeline, response, ..
+            } = &call.kind;
             match (&call.error, response, pipeline) {
                 (Some(error), _, _) => Source::Failed(capnp::Error::clone(error)),
                 (None, Some(response), _) => Source::Response(response.clone()),
@@ -148,8 +164,12 @@ impl Call {
 }
 
 impl Sent {
-    fn with(pipeline: Box<dyn PipelineHook>) -> Self {
+    fn with(
+        promise: Option<Promise<Response<any_pointer::Owned>, capnp::Error>>,
+        pipeline: Box<dyn PipelineHook>,
+    ) -> Self {
         Self {
+            promise,
             pipeline: Some(pipeline),
             response: None,
         }

@@ -13,8 +13,17 @@ thread_local! {
     static LEFT: RefCell<Option<Vec<Box<dyn Any>>>> = const { RefCell::new(None) };
 }
 
+/// Drops a call's promise, if it has not ended, and then what that has [left](leave).
+#[inline]
+pub(super) fn cancel<T>(promise: Option<T>) {
+    if let Some(promise) = promise {
+        cancel_all(promise);
+    }
+}
+
 /// Drops what there is of a call, and then what that has [left](leave).
-pub(super) fn cancel<T>(call: T) {
+#[inline(never)]
+pub(super) fn cancel_all<T>(call: T) {
     let is_first = LEFT.try_with(|left| {
         let mut left = left.borrow_mut();
         let is_first = left.is_none();

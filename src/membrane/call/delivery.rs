@@ -9,8 +9,8 @@ use capnp::any_pointer;
 use capnp::capability::Promise;
 use capnp::private::capability::{ParamsHook, ResultsHook};
 
-use super::cancel::{is_canceling, leave};
-use super::in_flight::{Calls, Hold, InFlight, Kind};
+use super::cancel::{cancel, is_canceling, leave};
+use super::in_flight::{Calls, Hold, InFlight, Kind, Promised};
 use super::noted::{self, Noted};
 use super::results;
 use crate::membrane::Direction;
@@ -28,13 +28,19 @@ pub(in crate::membrane) struct Received {
     results: Kept,
     /// What its work runs in.
     scope: Option<Rc<dyn Scope>>,
+    promise: Option<Promise<(), capnp::Error>>,
 }
 
 impl Received {
     fn of(membrane: &State, results: Kept, scope: Option<Rc<dyn Scope>>) -> Self {
         let id = membrane.last_received.get() + 1;
         membrane.last_received.set(id);
-        Self { id, results, scope }
+        Self {
+            id,
+            results,
+            scope,
+            promise: None,
+        }
     }
 }
 
@@ -51,19 +57,33 @@ enum Kept {
 }
 
 impl Kind for Received {
-    type Output = ();
-
     fn calls(membrane: &State) -> &Calls<Self> {
         &membrane.received
+    }
+
+    /// What it holds inside; its results are to find it.
+    fn let_go(&mut self) -> Self {
+        let mut taken = Self::default();
+        taken.promise = self.promise.take();
+        taken
+    }
+}
+
+impl Promised for Received {
+    type Output = ();
+
+    fn promise(&mut self) -> &mut Option<Promise<(), capnp::Error>> {
+        &mut self.promise
     }
 
     fn scope(&self) -> Option<&Rc<dyn Scope>> {
         self.scope.as_ref()
     }
+}
 
-    /// It holds nothing inside, and its results are to find it.
-    fn let_go(&mut self) -> Self {
-        Self::default()
+impl Drop for Received {
+    fn drop(&mut self) {
+        cancel(self.promise.take());
     }
 }
 
@@ -156,7 +176,7 @@ pub(in crate::membrane) fn wait_until_revoked(
             let mut waiting = Delivered::new(membrane, Noted::default(), Received::default());
             waiting.is_call = false;
             membrane.waits.set(membrane.waits.get() + 1);
-            waiting.hold.with(|call| call.promise = Some(promise));
+            waiting.hold.with(|call| call.kind.promise = Some(promise));
             Promise::from_future(waiting)
         }
     }
@@ -176,7 +196,7 @@ fn in_flight(
     delivered.hold.with(|call| {
         // If not, it was revoked by what was started: the promise goes with this turn.
         if call.error.is_none() {
-            call.promise = promise.take();
+            call.kind.promise = promise.take();
         }
     });
     Promise::from_future(delivered)

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use capnp::capability::Promise;
 
-use super::cancel::cancel;
+use super::cancel::cancel_all;
 use super::noted::{self, Noted};
 use crate::membrane::inspect::{Introducing, Origin};
 use crate::membrane::policy::Scope;
@@ -24,15 +24,7 @@ pub(in crate::membrane) struct Calls<K: Kind> {
 
 /// A way to call, and what there is to be kept of such a call.
 pub(in crate::membrane) trait Kind: Default {
-    /// What its promise gives.
-    type Output;
-
     fn calls(membrane: &State) -> &Calls<Self>;
-
-    /// What its work runs in.
-    fn scope(&self) -> Option<&Rc<dyn Scope>> {
-        None
-    }
 
     /// What a revocation takes out of it.
     fn let_go(&mut self) -> Self {
@@ -40,11 +32,23 @@ pub(in crate::membrane) trait Kind: Default {
     }
 }
 
+/// A kind of calls whose promise is kept with them.
+pub(super) trait Promised: Kind {
+    /// What it gives.
+    type Output;
+
+    /// Until the call has ended; taken out while it is polled.
+    fn promise(&mut self) -> &mut Option<Promise<Self::Output, capnp::Error>>;
+
+    /// What its work runs in.
+    fn scope(&self) -> Option<&Rc<dyn Scope>> {
+        None
+    }
+}
+
 /// One call in flight.
 pub(super) struct InFlight<K: Kind> {
     holds: usize,
-    /// Until it has ended; taken out while it is polled.
-    pub(super) promise: Option<Promise<K::Output, capnp::Error>>,
     /// What calls of this kind have besides.
     pub(super) kind: K,
     pub(super) waker: Option<Waker>,
@@ -102,25 +106,17 @@ impl<K: Kind> Calls<K> {
             let mut slots = self.slots.borrow_mut();
             let revoked = slots.iter_mut().map(|call| {
                 call.error.get_or_insert_with(|| Box::new(reason.clone()));
-                let inside = (call.promise.take(), call.kind.let_go());
+                let inside = call.kind.let_go();
                 (inside, std::mem::take(&mut call.noted), call.waker.take())
             });
             revoked.collect()
         };
         for (inside, noted, waker) in held {
-            cancel(inside);
+            cancel_all(inside);
             noted.ended(Err(reason));
             if let Some(waker) = waker {
                 waker.wake();
             }
-        }
-    }
-}
-
-impl<K: Kind> Drop for InFlight<K> {
-    fn drop(&mut self) {
-        if let Some(promise) = self.promise.take() {
-            cancel(promise);
         }
     }
 }
@@ -138,55 +134,37 @@ impl<K: Kind> InFlight<K> {
 impl<K: Kind> Hold<K> {
     /// A call that is about to begin.
     pub(super) fn new(membrane: Ref, noted: Noted, kind: K) -> Self {
-        Self::insert(membrane, 1, noted, None, kind)
+        Self::insert(membrane, 1, noted, kind)
     }
 
     /// A call that has begun, with a hold for its promise and one for its pipelines.
-    pub(super) fn pair(
-        membrane: Ref,
-        noted: Noted,
-        promise: Promise<K::Output, capnp::Error>,
-        kind: K,
-    ) -> [Self; 2] {
-        let first = Self::begun(membrane, 2, noted, Some(promise), kind);
+    pub(super) fn pair(membrane: Ref, noted: Noted, kind: K) -> [Self; 2] {
+        let first = Self::begun(membrane, 2, noted, kind);
         let second = Self::of(first.key, first.membrane.clone());
         [first, second]
     }
 
     /// A call of somebody else's.
     pub(super) fn foreign(membrane: Ref, kind: K) -> Self {
-        Self::begun(membrane, 1, Noted::default(), None, kind)
+        Self::begun(membrane, 1, Noted::default(), kind)
     }
 
     /// Keeps what has begun. What began it may have revoked the membrane: no revocation comes by again.
-    fn begun(
-        membrane: Ref,
-        holds: usize,
-        noted: Noted,
-        promise: Option<Promise<K::Output, capnp::Error>>,
-        kind: K,
-    ) -> Self {
+    fn begun(membrane: Ref, holds: usize, noted: Noted, kind: K) -> Self {
         let Some(reason) = membrane.revoked() else {
-            return Self::insert(membrane, holds, noted, promise, kind);
+            return Self::insert(membrane, holds, noted, kind);
         };
-        drop((promise, kind));
+        drop(kind);
         noted.ended(Err(reason));
         let reason = Box::new(reason.clone());
-        let hold = Self::insert(membrane, holds, Noted::default(), None, K::default());
+        let hold = Self::insert(membrane, holds, Noted::default(), K::default());
         hold.with(|call| call.error = Some(reason));
         hold
     }
 
-    fn insert(
-        membrane: Ref,
-        holds: usize,
-        noted: Noted,
-        promise: Option<Promise<K::Output, capnp::Error>>,
-        kind: K,
-    ) -> Self {
+    fn insert(membrane: Ref, holds: usize, noted: Noted, kind: K) -> Self {
         let key = K::calls(&membrane).slots.borrow_mut().insert(InFlight {
             holds,
-            promise,
             kind,
             waker: None,
             noted,
@@ -235,30 +213,6 @@ impl<K: Kind> Hold<K> {
         f(slots.get_mut(self.key).expect("a hold keeps its call"))
     }
 
-    /// Lets the call go on. It ends once, and its promise is gone then.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<K::Output, capnp::Error>> {
-        let taken = self.with(|call| Some((call.promise.take()?, call.kind.scope().cloned())));
-        let Some((mut promise, scope)) = taken else {
-            return self.failed();
-        };
-        let polled = noted::within(scope.as_ref(), cx, |cx| Pin::new(&mut promise).poll(cx));
-        match polled {
-            Poll::Ready(result) => Poll::Ready(self.end(result)),
-            Poll::Pending => {
-                // What does not go back is dropped here, where nothing is borrowed.
-                let mut promise = Some(promise);
-                let _old_waker = self.with(|call| match call.error {
-                    None => {
-                        call.promise = promise.take();
-                        call.wake_later(cx.waker())
-                    }
-                    Some(_) => None,
-                });
-                self.failed()
-            }
-        }
-    }
-
     /// It ends with `result`, unless it has failed meanwhile: that counts. Gives what it ends with.
     pub(super) fn end<T>(&self, result: capnp::Result<T>) -> capnp::Result<T> {
         self.membrane.before_return();
@@ -293,6 +247,35 @@ impl<K: Kind> Hold<K> {
             watch.ended(Err(&error));
         }
         Poll::Ready(Err(*error))
+    }
+}
+
+impl<K: Promised> Hold<K> {
+    /// Lets the call go on. It ends once, and its promise is gone then.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<K::Output, capnp::Error>> {
+        let taken = self.with(|call| {
+            let promise = call.kind.promise().take()?;
+            Some((promise, call.kind.scope().cloned()))
+        });
+        let Some((mut promise, scope)) = taken else {
+            return self.failed();
+        };
+        let polled = noted::within(scope.as_ref(), cx, |cx| Pin::new(&mut promise).poll(cx));
+        match polled {
+            Poll::Ready(result) => Poll::Ready(self.end(result)),
+            Poll::Pending => {
+                // What does not go back is dropped here, where nothing is borrowed.
+                let mut promise = Some(promise);
+                let _old_waker = self.with(|call| match call.error {
+                    None => {
+                        *call.kind.promise() = promise.take();
+                        call.wake_later(cx.waker())
+                    }
+                    Some(_) => None,
+                });
+                self.failed()
+            }
+        }
     }
 }
 

@@ -13,30 +13,41 @@ use crate::membrane::state::State;
 pub(in crate::membrane) struct Noted {
     /// Whom the policy wants to be told of its end.
     watch: Option<Rc<dyn CallWatch>>,
-    /// Was it told? It is asked for the call's mark afterwards as well.
+    /// What the call is, as what introduces the capabilities in its messages.
+    method: (u64, u16),
+    /// Does anybody want to know what introduced them?
+    is_inspected: bool,
+    /// Was the watch told? It is asked for the call's mark afterwards as well.
     is_told: bool,
-    /// Where the membrane is inspected: the call, as what introduces the capabilities in its messages.
-    introduces: Option<IntroducedBy>,
 }
 
 impl Noted {
     pub(in crate::membrane) fn new(
         watch: Option<Rc<dyn CallWatch>>,
-        introduces: Option<IntroducedBy>,
+        method: (u64, u16),
+        is_inspected: bool,
     ) -> Self {
         Self {
             watch,
+            method,
+            is_inspected,
             is_told: false,
-            introduces,
         }
     }
 
     /// The call itself, as what introduces capabilities in its results, or its parameters.
     #[inline]
     pub(super) fn origin(&self, in_results: bool) -> Option<Origin> {
-        let by = self.introduces?;
+        if !self.is_inspected {
+            return None;
+        }
+        let (interface_id, method_id) = self.method;
         Some(Origin {
-            by: IntroducedBy { in_results, ..by },
+            by: IntroducedBy {
+                interface_id,
+                method_id,
+                in_results,
+            },
             marked: self.watch.clone().map_or(Marked::Not, Marked::By),
         })
     }
@@ -66,7 +77,10 @@ impl Drop for Noted {
 }
 
 /// While it lives, what crosses is introduced by the parameters of a call.
-fn introducing_params<'a>(noted: &Noted, membrane: &'a State) -> Option<Introducing<'a>> {
+pub(super) fn introducing_params<'a>(
+    noted: &Noted,
+    membrane: &'a State,
+) -> Option<Introducing<'a>> {
     let inspection = membrane.inspection()?;
     Some(inspection.introducing(noted.origin(false)?))
 }
@@ -76,15 +90,14 @@ fn introducing_params<'a>(noted: &Noted, membrane: &'a State) -> Option<Introduc
 pub(super) fn begin(
     target: &Node,
     method: (u64, u16),
-    cross: impl FnOnce() -> capnp::Result<()>,
+    cross: impl FnOnce(&Noted) -> capnp::Result<()>,
 ) -> capnp::Result<Noted> {
     let membrane = target.membrane();
     membrane.check_revoked()?;
     membrane.admit_call()?;
     let noted = target.call_begins(method);
     let begun = membrane.check_revoked().and_then(|()| {
-        let _introducing = introducing_params(&noted, membrane);
-        cross()?;
+        cross(&noted)?;
         membrane.check_revoked()
     });
     match begun {

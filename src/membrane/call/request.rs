@@ -109,7 +109,7 @@ impl Unsent {
     fn begin(&mut self) -> capnp::Result<Begun> {
         let method = (self.interface_id, self.method_id);
         if self.is_ready() {
-            return noted::begin(&self.target, method, || Ok(())).map(Begun::This);
+            return noted::begin(&self.target, method, |_| Ok(())).map(Begun::This);
         }
         if let Some(other) = self.redirected()? {
             return Ok(Begun::Other(other));
@@ -121,12 +121,15 @@ impl Unsent {
             ..
         } = self;
         let (membrane, back) = (target.membrane(), target.direction().reverse());
-        let begun = noted::begin(target, method, || match outgoing.is_flushed() {
+        let begun = noted::begin(target, method, |noted| match outgoing.is_flushed() {
             true => {
                 outgoing.close(membrane);
                 Ok(())
             }
-            false => outgoing.finish(inner.get(), membrane, back),
+            false => {
+                let _introducing = noted::introducing_params(noted, membrane);
+                outgoing.finish(inner.get(), membrane, back)
+            }
         });
         begun.map(Begun::This)
     }

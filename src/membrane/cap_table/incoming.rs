@@ -60,10 +60,7 @@ impl<H: MessageHook> Incoming<H> {
     ) -> Result<Self, H> {
         let mut table = CapTable::new();
         let looked = match message.content() {
-            Ok(content) => {
-                let _introducing = introducing(origin.as_ref(), membrane);
-                mirror(content, membrane, direction, &mut table)
-            }
+            Ok(content) => mirror(content, membrane, direction, origin.as_ref(), &mut table),
             Err(error) => Err(error),
         };
         match looked {
@@ -89,8 +86,13 @@ impl<H: MessageHook> Incoming<H> {
             Some(mirror) => mirror,
             None => {
                 let mut made = CapTable::new();
-                let _introducing = introducing(self.origin.as_ref(), membrane);
-                mirror(content, membrane, direction, &mut made)?;
+                mirror(
+                    content,
+                    membrane,
+                    direction,
+                    self.origin.as_ref(),
+                    &mut made,
+                )?;
                 self.mirror.get_or_init(|| made)
             }
         };
@@ -126,10 +128,16 @@ fn mirror(
     content: any_pointer::Reader<'_>,
     membrane: &Ref,
     direction: Direction,
+    origin: Option<&Origin>,
     table: &mut CapTable,
 ) -> capnp::Result<Found> {
     let limited = membrane.limited();
     let mut count = 0;
+    // Only where something crosses, which most messages have not.
+    let cross = |hook| {
+        let _introducing = introducing(origin, membrane);
+        membrane.cross(hook, direction)
+    };
     let walked = walk(content, |found, _| {
         if let Some(limited) = limited {
             count += 1;
@@ -146,7 +154,7 @@ fn mirror(
                 table.resize_with(index + 1, || None);
             }
             if table[index].is_none() {
-                table[index] = Some(membrane.cross(hook, direction));
+                table[index] = Some(cross(hook));
             }
         }
         ControlFlow::Continue(())
@@ -157,7 +165,7 @@ fn mirror(
     if let Walked::Capability = walked
         && let Ok(hook) = content.get_as_capability::<Box<dyn ClientHook>>()
     {
-        mirror_bare(content, &*membrane.cross(hook, direction), table);
+        mirror_bare(content, &*cross(hook), table);
     }
     Ok(match walked {
         Walked::Flat if table.is_empty() => Found::Nothing,

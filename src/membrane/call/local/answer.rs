@@ -35,8 +35,6 @@ enum Crossing {
 }
 
 impl Kind for Local {
-    type Output = ();
-
     fn calls(membrane: &State) -> &Calls<Self> {
         &membrane.local
     }

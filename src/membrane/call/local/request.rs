@@ -12,7 +12,7 @@ use super::results::Results;
 use super::work::Work;
 use crate::membrane::call::cancel::{is_canceling, leave};
 use crate::membrane::call::in_flight::Hold;
-use crate::membrane::call::{noted, request};
+use crate::membrane::call::{Noted, noted, request};
 use crate::membrane::client::Node;
 
 /// Both share one allocation.
@@ -40,14 +40,14 @@ pub(in crate::membrane) fn local_request(
 
 impl Request {
     /// Lets the capabilities in the parameters cross.
-    fn cross(&mut self, target: &Node) -> capnp::Result<()> {
+    fn cross(&mut self, target: &Node, noted: &Noted) -> capnp::Result<()> {
         let table = &mut self.message.table;
-        match table.is_empty() {
-            true => Ok(()),
-            false => target
-                .membrane()
-                .cross_table(table, target.direction().reverse()),
+        if table.is_empty() {
+            return Ok(());
         }
+        let membrane = target.membrane();
+        let _introducing = noted::introducing_params(noted, membrane);
+        membrane.cross_table(table, target.direction().reverse())
     }
 }
 
@@ -65,7 +65,9 @@ impl RequestHook for Request {
             return request::failed(request::sent_already());
         };
         let (interface_id, method_id) = (self.interface_id, self.method_id);
-        let begun = noted::begin(&target, (interface_id, method_id), || self.cross(&target));
+        let begun = noted::begin(&target, (interface_id, method_id), |noted| {
+            self.cross(&target, noted)
+        });
         let noted = match begun {
             Ok(noted) => noted,
             Err(error) => return request::failed(error),

@@ -247,9 +247,7 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        if let Some(promise) = self.progress.get_mut().promise.take() {
-            cancel(promise);
-        }
+        cancel(self.progress.get_mut().promise.take());
     }
 }
 
