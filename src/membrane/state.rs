@@ -283,7 +283,8 @@ impl Ref {
             clock,
         } = options;
         Self {
-            state: Rc::new(State {
+            // Not for a cycle: like this it is made where it stays.
+            state: Rc::new_cyclic(|_| State {
                 root,
                 parts: RefCell::default(),
                 policy,

@@ -284,7 +284,7 @@ impl<S: Service> pipeline::Server for PipelineServer<S> {
             self.ending.clone(),
             self.rooms.clone(),
             Started {
-                metadata,
+                metadata: Rc::new(metadata),
                 enricher,
                 _place: place,
             },

@@ -8,23 +8,20 @@ use super::handler::guarded;
 use super::metadata::Metadata;
 use crate::enrich::Enricher;
 use crate::session::{Channels, Life};
-use crate::trace::{SpanBuilder, SpanParent, SpanUpdate};
+use crate::trace::{SpanParent, SpanUpdate};
 
 /// An event, as its service sees it. Clones are of the same event; holding one keeps nothing open.
 #[derive(Clone)]
 pub struct EventContext {
     metadata: Rc<Metadata>,
     life: Rc<Life>,
-    parents: Channels<SpanParent>,
 }
 
 impl EventContext {
-    pub(super) fn new(metadata: Metadata, life: &Rc<Life>) -> Self {
-        let parents = life.with_spans(|spans| spans.as_ref().map(SpanBuilder::parent));
+    pub(super) fn new(metadata: Rc<Metadata>, life: &Rc<Life>) -> Self {
         Self {
-            metadata: Rc::new(metadata),
+            metadata,
             life: life.clone(),
-            parents: parents.unwrap_or_default(),
         }
     }
 
@@ -63,12 +60,12 @@ impl EventContext {
 
     /// Starts children of this event's span, on the user channel.
     pub fn parent(&self) -> &SpanParent {
-        &self.parents.user
+        &self.parents().user
     }
 
     /// Starts children of this event's span, on each channel.
     pub fn parents(&self) -> &Channels<SpanParent> {
-        &self.parents
+        &self.life.parents().channels
     }
 
     /// Writes to this event's own span, on the user channel. Does nothing after its end.

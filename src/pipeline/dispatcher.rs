@@ -23,7 +23,7 @@ use crate::trace::{Outcome, SpanStatus};
 
 /// What `startEvent` announced.
 pub(super) struct Started {
-    pub(super) metadata: Metadata,
+    pub(super) metadata: Rc<Metadata>,
     pub(super) enricher: Enricher,
     /// Until it has been delivered.
     pub(super) _place: Option<Place>,

@@ -14,7 +14,9 @@ use super::side::Side;
 use crate::error::Error;
 use crate::membrane::{self, CallWatch, Mark, Policy, Scope};
 use crate::pipeline_capnp::event_dispatcher;
-use crate::trace::{Outcome, SpanBuilder, SpanKind, SpanParent, SpanStatus, with_current};
+use crate::trace::{
+    Outcome, SpanBuilder, SpanKind, SpanParent, SpanStatus, with_current_parent, with_current_span,
+};
 
 /// Tells of each call in a session, or on what comes of a custom event: a span from when it is sent, or has
 /// arrived, until it has returned.
@@ -126,7 +128,7 @@ impl Parents {
 
 impl Scope for Parents {
     fn enter(&self, work: &mut dyn FnMut()) {
-        with_current(self.channels.user.clone(), work);
+        with_current_parent(&self.channels.user, work);
     }
 }
 
@@ -239,7 +241,7 @@ impl CallWatch for CallSpan {
 
 impl Scope for CallSpan {
     fn enter(&self, work: &mut dyn FnMut()) {
-        with_current(self.spans.user.parent(), work);
+        with_current_span(&self.spans.user, work);
     }
 }
 

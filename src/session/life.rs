@@ -76,7 +76,8 @@ impl Life {
         setting: &Setting<'_>,
     ) -> Rc<Self> {
         let ending = setting.ending;
-        let life = Rc::new(Self {
+        // Not for a cycle: like this it is made where it stays.
+        let life = Rc::new_cyclic(|_| Self {
             what,
             side,
             parents: Parents::of(&spans),

@@ -7,19 +7,31 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use super::open::OpenSpan;
 use super::parent::SpanParent;
+use super::span::SpanBuilder;
 
 thread_local! {
     static ENTERED: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Entry {
-    parent: SpanParent,
+    what: What,
     by: By,
+}
+
+/// What is entered.
+enum What {
+    /// The parent of spans of which nobody is told.
+    Nothing,
+    Parent(SpanParent),
+    /// A span that is open meanwhile: its parent is made where it is asked for.
+    Span(Rc<OpenSpan>),
 }
 
 /// Who entered.
@@ -48,7 +60,11 @@ impl SpanParent {
 pub(super) fn innermost() -> Option<SpanParent> {
     let innermost = ENTERED.try_with(|entered| {
         let entered = entered.borrow();
-        entered.last().map(|entry| entry.parent.clone())
+        entered.last().map(|entry| match &entry.what {
+            What::Nothing => SpanParent::none(),
+            What::Parent(parent) => parent.clone(),
+            What::Span(span) => span.parent(),
+        })
     });
     // On a thread that is going away there is nothing any more.
     innermost.ok().flatten()
@@ -64,8 +80,32 @@ pub(super) fn innermost() -> Option<SpanParent> {
 ///     SpanParent::current().start("a part of it", SpanKind::Internal).end();
 /// });
 /// ```
-pub fn with_current<T>(mut parent: SpanParent, run: impl FnOnce() -> T) -> T {
-    let _guard = Entered::enter(&mut parent);
+pub fn with_current<T>(parent: SpanParent, run: impl FnOnce() -> T) -> T {
+    within(What::Parent(parent), run)
+}
+
+/// The same with a parent that is cloned only where it is observed.
+pub(crate) fn with_current_parent<T>(parent: &SpanParent, run: impl FnOnce() -> T) -> T {
+    let what = match parent.is_observed() {
+        true => What::Parent(parent.clone()),
+        false => What::Nothing,
+    };
+    within(what, run)
+}
+
+/// The same with the parent that `span` is.
+pub(crate) fn with_current_span<T>(span: &SpanBuilder, run: impl FnOnce() -> T) -> T {
+    let what = match span.open_span() {
+        Some(span) => What::Span(span.clone()),
+        None => What::Nothing,
+    };
+    within(what, run)
+}
+
+#[inline]
+fn within<T>(what: What, run: impl FnOnce() -> T) -> T {
+    enter(what, By::Scope);
+    let _guard = Leave;
     run()
 }
 
@@ -141,27 +181,44 @@ struct Entered<'a> {
 
 impl<'a> Entered<'a> {
     fn enter(slot: &'a mut SpanParent) -> Self {
-        let _thread_ends = ENTERED.try_with(|entered| {
-            entered.borrow_mut().push(Entry {
-                parent: mem::take(slot),
-                by: By::Scope,
-            });
-        });
+        enter(What::Parent(mem::take(slot)), By::Scope);
         Self { slot }
     }
 }
 
 impl Drop for Entered<'_> {
-    /// What was entered within and not left goes as well: outside it means nothing.
     fn drop(&mut self) {
+        if let Some(What::Parent(parent)) = leave() {
+            *self.slot = parent;
+        }
+    }
+}
+
+/// Leaves what was entered when this is dropped.
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        drop(leave());
+    }
+}
+
+fn enter(what: What, by: By) {
+    let _thread_ends = ENTERED.try_with(|entered| entered.borrow_mut().push(Entry { what, by }));
+}
+
+/// Leaves the innermost scope. What was entered within and not left goes as well: outside it means nothing.
+fn leave() -> Option<What> {
+    loop {
         // Each is dropped when the stack is no longer borrowed: it may be the last that holds an observer.
-        loop {
-            let left = ENTERED.try_with(|entered| entered.borrow_mut().pop());
-            let Ok(Some(left)) = left else { return };
-            if left.by == By::Scope {
-                *self.slot = left.parent;
-                return;
-            }
+        let left = ENTERED.try_with(|entered| entered.borrow_mut().pop());
+        match left.ok().flatten()? {
+            Entry {
+                what,
+                by: By::Scope,
+            } => return Some(what),
+            #[cfg(feature = "tracing")]
+            Entry { .. } => {}
         }
     }
 }
@@ -169,8 +226,7 @@ impl Drop for Entered<'_> {
 /// A span of `tracing`'s is entered.
 #[cfg(feature = "tracing")]
 pub(super) fn enter_tracing(key: super::tracing::Key, parent: SpanParent) {
-    let by = By::Tracing(key);
-    let _thread_ends = ENTERED.try_with(|entered| entered.borrow_mut().push(Entry { parent, by }));
+    enter(What::Parent(parent), By::Tracing(key));
 }
 
 /// A span of `tracing`'s is left; its innermost use, if there are several.

@@ -58,6 +58,7 @@ pub use attribute::{Attribute, Attributes, Value};
 pub use baggage::Baggage;
 pub use context::{SpanContext, TraceFlags};
 pub use current::{InSpan, WithSpan, with_current};
+pub(crate) use current::{with_current_parent, with_current_span};
 pub use dropped::Dropped;
 pub use ids::{IdGenerator, RandomIds, SequentialIds, SpanId, TraceId};
 #[cfg(feature = "json")]

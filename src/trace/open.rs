@@ -11,9 +11,10 @@ use super::dropped::{Dropped, count};
 use super::late::LateSpan;
 use super::limits::SpanLimits;
 use super::outcome::Outcome;
+use super::parent::SpanParent;
 use super::record::SpanRecord;
 use super::status::SpanStatus;
-use super::tracer::Shared;
+use super::tracer::{Shared, Tracer};
 use super::update::SpanUpdate;
 use super::write::Author;
 use crate::clock::Timestamp;
@@ -85,11 +86,12 @@ impl Change {
 impl OpenSpan {
     /// Opens the span and tells the observer.
     #[inline]
-    pub(super) fn new(tracer: Rc<Shared>, record: SpanRecord) -> Rc<Self> {
-        let span = Rc::new(Self {
+    pub(super) fn new(tracer: &Rc<Shared>, record: impl FnOnce() -> SpanRecord) -> Rc<Self> {
+        // Not for a cycle: like this the record is made where it stays.
+        let span = Rc::new_cyclic(|_| Self {
             may_overwrite: Cell::new(tracer.rules.allows_overwrite()),
-            tracer,
-            record: RefCell::new(record),
+            tracer: tracer.clone(),
+            record: RefCell::new(record()),
             pending_end: RefCell::default(),
             refused: Cell::new(0),
             late: OnceCell::new(),
@@ -181,6 +183,14 @@ impl OpenSpan {
     /// What `read` finds in the record.
     pub(super) fn read<T>(&self, read: impl FnOnce(&SpanRecord) -> T) -> Option<T> {
         self.record.try_borrow().ok().map(|record| read(&record))
+    }
+
+    /// The parent of its children.
+    pub(super) fn parent(&self) -> SpanParent {
+        let context = self.read(|record| record.context.clone());
+        context.map_or_else(SpanParent::none, |context| {
+            SpanParent::child_of(&Tracer::of(&self.tracer), context, false)
+        })
     }
 
     /// The rights of a callee.

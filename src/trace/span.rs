@@ -13,7 +13,7 @@ use super::outcome::Outcome;
 use super::parent::{Place, SpanParent};
 use super::record::{Details, Name, SpanKind, SpanRecord};
 use super::status::SpanStatus;
-use super::tracer::Tracer;
+use super::tracer::Shared;
 use super::update::{SpanEvent, SpanUpdate};
 use super::weak::WeakSpan;
 use super::write::Author;
@@ -46,7 +46,7 @@ impl SpanBuilder {
         kind: SpanKind,
         start: Option<Timestamp>,
     ) -> Self {
-        let span = parent.tracer().shared().map(|tracer| {
+        let begin = |tracer: &Rc<Shared>| {
             let span_id = tracer.ids.span_id();
             let context = match parent.place() {
                 Place::Child { context, .. } => context.clone().with_span_id(span_id),
@@ -66,8 +66,10 @@ impl SpanBuilder {
                     details.add_link(link, Author::Owner, &tracer.limits);
                 }
             }
-            OpenSpan::new(tracer.clone(), record)
-        });
+            record
+        };
+        let tracer = parent.tracer().shared();
+        let span = tracer.map(|tracer| OpenSpan::new(tracer, || begin(tracer)));
         Self {
             span,
             is_ended: Cell::new(false),
@@ -148,12 +150,12 @@ impl SpanBuilder {
 
     /// The parent of its children. It works after the span's end as well.
     pub fn parent(&self) -> SpanParent {
-        match (&self.span, self.context()) {
-            (Some(span), Some(context)) => {
-                SpanParent::child_of(&Tracer::of(&span.tracer), context, false)
-            }
-            _ => SpanParent::none(),
-        }
+        let span = self.span.as_ref();
+        span.map(|span| span.parent()).unwrap_or_default()
+    }
+
+    pub(super) fn open_span(&self) -> Option<&Rc<OpenSpan>> {
+        self.span.as_ref()
     }
 
     /// Its ids, flags and trace state; `None` if it is not observed.

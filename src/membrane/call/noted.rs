@@ -14,7 +14,8 @@ pub(in crate::membrane) struct Noted {
     /// Whom the policy wants to be told of its end.
     watch: Option<Rc<dyn CallWatch>>,
     /// What the call is, as what introduces the capabilities in its messages.
-    method: (u64, u16),
+    interface_id: u64,
+    method_id: u16,
     /// Does anybody want to know what introduced them?
     is_inspected: bool,
     /// Was the watch told? It is asked for the call's mark afterwards as well.
@@ -24,12 +25,13 @@ pub(in crate::membrane) struct Noted {
 impl Noted {
     pub(in crate::membrane) fn new(
         watch: Option<Rc<dyn CallWatch>>,
-        method: (u64, u16),
+        (interface_id, method_id): (u64, u16),
         is_inspected: bool,
     ) -> Self {
         Self {
             watch,
-            method,
+            interface_id,
+            method_id,
             is_inspected,
             is_told: false,
         }
@@ -41,11 +43,10 @@ impl Noted {
         if !self.is_inspected {
             return None;
         }
-        let (interface_id, method_id) = self.method;
         Some(Origin {
             by: IntroducedBy {
-                interface_id,
-                method_id,
+                interface_id: self.interface_id,
+                method_id: self.method_id,
                 in_results,
             },
             marked: self.watch.clone().map_or(Marked::Not, Marked::By),

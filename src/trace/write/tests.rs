@@ -203,7 +203,10 @@ fn e6_a_callee_has_half_of_the_bytes() {
         .collect();
     assert_eq!(keys, ["a", "b", "d"]);
     assert_eq!(*span.status(), SpanStatus::error(""));
-    assert_eq!((span.details().bytes.all, span.details().bytes.callees), (200, 100));
+    assert_eq!(
+        (span.details().bytes.all, span.details().bytes.callees),
+        (200, 100)
+    );
     let counts = dropped(|d| (d.attributes, d.events, d.cut_values) = (2, 1, 1));
     assert_eq!(*span.dropped(), counts);
 }
@@ -242,7 +245,10 @@ fn e6_what_the_callee_overwrites_counts_as_the_callees() {
             .enrich(&SpanUpdate::new().attribute("a", 2).attribute("b", 2));
     });
     assert_eq!(span.set_by_callee(), ["a".into()]);
-    assert_eq!((span.details().bytes.all, span.details().bytes.callees), (2 * 41, 41));
+    assert_eq!(
+        (span.details().bytes.all, span.details().bytes.callees),
+        (2 * 41, 41)
+    );
     assert_eq!(*span.dropped(), dropped(|d| d.attributes = 1));
 }
 
@@ -322,5 +328,8 @@ fn a_message_that_does_not_fit_does_not_hide_the_error() {
         span.set_status(SpanStatus::error("0123456789"));
     });
     assert_eq!(*span.status(), SpanStatus::error(""));
-    assert_eq!((span.details().bytes.all, span.dropped().cut_values), (0, 1));
+    assert_eq!(
+        (span.details().bytes.all, span.dropped().cut_values),
+        (0, 1)
+    );
 }

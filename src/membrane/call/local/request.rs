@@ -73,7 +73,7 @@ impl RequestHook for Request {
             Err(error) => return request::failed(error),
         };
         let scope = noted::scope(&noted, &target);
-        let work = Rc::new(Work::default());
+        let work: Rc<Work> = Rc::default();
         let results = Box::new(Results::of(&work));
         // Before it begins, which may come to a revocation.
         let call = Local::of(work.clone());
