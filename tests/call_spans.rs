@@ -3,6 +3,8 @@
 use std::rc::Rc;
 
 use capnp::capability::{Client, FromClientHook};
+use capnp::traits::HasTypeId;
+use capspan::pipeline_capnp::event_dispatcher;
 use capspan::session::CallSpans;
 use capspan::trace::{SpanKind, SpanParent, SpanStatus};
 use capspan_testkit::service::{Pair, Place, everywhere};
@@ -235,6 +237,32 @@ request INTERNAL caller closed
   elsewhere INTERNAL caller closed
 ";
         ends(pair, tree).await;
+    });
+}
+
+/// As a peer may do who would rather not be seen.
+#[test]
+fn a_call_by_the_id_of_what_delivers_events_is_told_of_as_well() {
+    everywhere(async |place| {
+        let pair = pair(place);
+        let (thing, handle) = pair.open().into_parts();
+        let id = event_dispatcher::Client::TYPE_ID;
+        let hook = thing.into_client_hook();
+        let call = hook.new_call(id, 0, None).send();
+        assert!(call.promise.await.is_err());
+        drop((call.pipeline, hook));
+        pair.settle().await;
+        drop(handle);
+        let tree = format!(
+            "\
+request INTERNAL caller closed
+  open CLIENT caller ok
+    {id:#x}/0 CLIENT caller exception
+    session SERVER callee ok
+      {id:#x}/0 SERVER callee exception
+"
+        );
+        ends(pair, &tree).await;
     });
 }
 

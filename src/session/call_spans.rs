@@ -1,7 +1,7 @@
 //! The calls of a session as spans.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 
@@ -10,10 +10,9 @@ use capnp::traits::HasTypeId;
 use super::channels::Channels;
 use super::end::Exception;
 use super::life::Life;
-use super::side::Side;
+use super::side::{Side, What};
 use crate::error::Error;
 use crate::membrane::{self, CallWatch, Mark, Policy, Scope};
-use crate::pipeline_capnp::event_dispatcher;
 use crate::trace::{
     Outcome, SpanBuilder, SpanKind, SpanParent, SpanStatus, with_current_parent, with_current_span,
 };
@@ -103,6 +102,7 @@ impl CallSpans {
                 calls: self.clone(),
                 life: Rc::downgrade(life),
                 side: life.side(),
+                is_delivery_next: Cell::new(life.what() == What::Event),
             }),
         })
     }
@@ -138,6 +138,8 @@ struct Recorded {
     /// It holds the membrane, weakly, that holds this.
     life: Weak<Life>,
     side: Side,
+    /// Is the next call the one that delivers the event? Its span is the event's.
+    is_delivery_next: Cell<bool>,
 }
 
 struct Recorder {
@@ -147,8 +149,7 @@ struct Recorder {
 impl Policy for Recorder {
     fn call_begins(&self, call: &membrane::Call<'_>) -> Option<Rc<dyn CallWatch>> {
         let event = &self.event;
-        // What delivers the event has the event's span.
-        if call.interface_id() == event_dispatcher::Client::TYPE_ID {
+        if event.is_delivery_next.replace(false) {
             return None;
         }
         // There as long as its membrane is.

@@ -9,7 +9,7 @@ use super::end::SessionEnd;
 use super::life::Life;
 use super::limits::{Active, Activity};
 use super::setting::Setting;
-use super::side::Side;
+use super::side::{Side, What};
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::Error;
@@ -47,7 +47,7 @@ impl Opening {
         enricher: Enricher,
         setting: &Setting<'_>,
     ) -> Self {
-        let life = Life::begin("session", Side::Callee, spans, enricher, setting);
+        let life = Life::begin(What::Session, Side::Callee, spans, enricher, setting);
         Self {
             _active: life.activity().map(Activity::begin),
             life,

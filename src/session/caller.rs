@@ -17,7 +17,7 @@ use super::end::SessionEnd;
 use super::life::Life;
 use super::setting::Setting;
 use super::settle::Settle;
-use super::side::{CalleesPart, Side};
+use super::side::{CalleesPart, Side, What};
 use super::top_level::direct;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
@@ -266,7 +266,7 @@ pub(crate) fn open<C: FromClientHook>(
     let part = match is_observed || setting.limits.is_some() {
         true => {
             let none = Enricher::none();
-            let life = Life::begin("session", Side::Caller, spans, none, setting);
+            let life = Life::begin(What::Session, Side::Caller, spans, none, setting);
             life.set_session(session);
             top_level = setting.membrane(&life).export(top_level);
             Part::Living(life)

@@ -13,7 +13,7 @@ use super::channels::Channels;
 use super::end::SessionEnd;
 use super::life::Life;
 use super::setting::Setting;
-use super::side::Side;
+use super::side::{Side, What};
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
@@ -43,7 +43,7 @@ impl Delivery {
     ) -> Self {
         // Also where nobody sees it: what the application gets then is safe to use, whatever the peer does,
         // and ends with the event.
-        let life = Life::begin("event", Side::Caller, spans, Enricher::none(), setting);
+        let life = Life::begin(What::Event, Side::Caller, spans, Enricher::none(), setting);
         let membrane = setting.membrane(&life);
         Self {
             dispatcher: membrane.export(start.pipeline.get_dispatcher()),

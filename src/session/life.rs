@@ -16,7 +16,7 @@ use super::limits::{self, Activity};
 use super::room::Place;
 use super::running::RunningEvent;
 use super::setting::Setting;
-use super::side::{CalleesPart, Side};
+use super::side::{CalleesPart, Side, What};
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::Error;
@@ -28,8 +28,7 @@ use crate::waiting::Waiting;
 
 /// One side of a session, or of another event.
 pub(crate) struct Life {
-    /// What it is: `session`, or `event`.
-    what: &'static str,
+    what: What,
     side: Side,
     /// Of what its spans are the parents; it works after the end as well.
     parents: Parents,
@@ -69,7 +68,7 @@ pub(crate) struct Life {
 impl Life {
     /// Begins with open spans; ends with the connection at the latest, where there is one.
     pub(crate) fn begin(
-        what: &'static str,
+        what: What,
         side: Side,
         spans: Channels<SpanBuilder>,
         enricher: Enricher,
@@ -158,6 +157,10 @@ impl Life {
     /// Where the children of its spans stand.
     pub(crate) fn parents(&self) -> &Parents {
         &self.parents
+    }
+
+    pub(super) fn what(&self) -> What {
+        self.what
     }
 
     pub(super) fn side(&self) -> Side {
@@ -297,7 +300,7 @@ impl Life {
         let end = self.end.get()?;
         Some(Error::ended(format!(
             "the {} is over: {}",
-            self.what,
+            self.what.as_str(),
             end.text()
         )))
     }
@@ -369,7 +372,7 @@ impl Life {
 
     /// What calls on its capabilities fail with afterwards.
     fn end_error(&self, end: &SessionEnd) -> Error {
-        let text = format!("the {} is over: {}", self.what, end.text());
+        let text = format!("the {} is over: {}", self.what.as_str(), end.text());
         match end.outcome() {
             Outcome::Disconnected => Error::disconnected(text),
             Outcome::Canceled => Error::canceled(text),
@@ -471,7 +474,13 @@ mod tests {
             running: None,
             tasks: &tasks,
         };
-        let life = Life::begin("session", Side::Caller, spans, Enricher::none(), &setting);
+        let life = Life::begin(
+            What::Session,
+            Side::Caller,
+            spans,
+            Enricher::none(),
+            &setting,
+        );
         let waker = Waker::noop();
         let mut stays = Box::pin(life.ended());
         let mut cx = Context::from_waker(waker);

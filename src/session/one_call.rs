@@ -8,7 +8,7 @@ use super::channels::Channels;
 use super::end::SessionEnd;
 use super::life::Life;
 use super::setting::Setting;
-use super::side::Side;
+use super::side::{Side, What};
 use crate::enrich::Enricher;
 use crate::error::Error;
 use crate::membrane::Membrane;
@@ -27,7 +27,7 @@ impl OneCall {
         enricher: Enricher,
         setting: &Setting<'_>,
     ) -> (Self, Membrane) {
-        let life = Life::begin("event", Side::Callee, spans, enricher, setting);
+        let life = Life::begin(What::Event, Side::Callee, spans, enricher, setting);
         let membrane = setting.membrane(&life);
         let run = Self {
             life,

@@ -1,4 +1,21 @@
-//! The two sides of a session.
+//! What there are two sides of, and which side it is.
+
+/// What has a life: spans that close once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Session,
+    /// Another event, which one call through its membrane delivers.
+    Event,
+}
+
+impl What {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Event => "event",
+        }
+    }
+}
 
 /// Whose side of a session it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
