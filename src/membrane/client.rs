@@ -9,7 +9,7 @@ use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 use futures::FutureExt;
 
 use super::Direction;
-use super::call::{self, Noted};
+use super::call::{self, Noted, Pipelined};
 use super::inspect::{Introducing, Record, Wrapped};
 use super::policy::{Call, Policy, Verdict};
 use super::state::{Ref, broken};
@@ -77,7 +77,7 @@ impl Node {
 
     /// Tells of a call on this wrapper whoever wants to know.
     #[inline]
-    pub(super) fn call_begins(&self, method: (u64, u16)) -> Noted {
+    pub(super) fn call_begins(self: &Rc<Self>, method: (u64, u16)) -> Noted {
         if self.direction() == Direction::Outbound {
             self.membrane.before_return();
         }
@@ -88,7 +88,7 @@ impl Node {
     }
 
     fn note(
-        &self,
+        self: &Rc<Self>,
         policy: Option<&Rc<dyn Policy>>,
         record: Option<&Record>,
         method @ (interface_id, method_id): (u64, u16),
@@ -102,10 +102,18 @@ impl Node {
             membrane: &self.membrane,
         };
         let watch = policy.and_then(|policy| policy.call_begins(&call));
+        let mut noted = Noted::new(watch, method, record.is_some());
         if let Some(record) = record {
             record.count_call();
+            // What it is pipelined on goes on for it, whatever else refers to that.
+            if record
+                .kept()
+                .is_some_and(|call| call.is_kept(&self.membrane))
+            {
+                noted.on = Some(self.clone());
+            }
         }
-        Noted::new(watch, method, record.is_some())
+        noted
     }
 
     /// What is wrapped.
@@ -136,6 +144,11 @@ impl Node {
         }
         let resolved = self.with_target(|target| target.get_resolved())?;
         Some(self.resolve(resolved))
+    }
+
+    /// Keeps a call until the wrapper is gone. False where it keeps one, or can keep none.
+    pub(super) fn keep(&self, call: Pipelined) -> bool {
+        self.record.as_ref().is_some_and(|record| record.keep(call))
     }
 
     /// Lets a promise that can resolve do so now.
@@ -177,6 +190,9 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.membrane.forget_wrapper(self);
+        if let Some(call) = self.record.as_ref().and_then(|record| record.kept()) {
+            self.membrane.let_go_call(call);
+        }
         if let Some(target) = self.target.take() {
             self.membrane.let_go(target);
         }

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::Direction;
+use super::call::Pipelined;
 use super::policy::CallWatch;
 use crate::clock::Timestamp;
 
@@ -101,6 +102,8 @@ pub(super) struct Record {
     mark: Option<Mark>,
     since: Option<Timestamp>,
     calls: Cell<u64>,
+    /// The call that it is pipelined on, where that is to be kept.
+    call: Cell<Option<Pipelined>>,
 }
 
 impl Inspection {
@@ -119,6 +122,7 @@ impl Inspection {
             mark: origin.and_then(Origin::mark),
             since,
             calls: Cell::new(0),
+            call: Cell::new(None),
         }
     }
 }
@@ -132,6 +136,20 @@ impl Drop for Introducing<'_> {
 impl Record {
     pub(super) fn count_call(&self) {
         self.calls.set(self.calls.get() + 1);
+    }
+
+    /// Keeps a call. False where it keeps one already.
+    pub(super) fn keep(&self, call: Pipelined) -> bool {
+        let is_free = self.call.get().is_none();
+        if is_free {
+            self.call.set(Some(call));
+        }
+        is_free
+    }
+
+    /// The call that it keeps.
+    pub(super) fn kept(&self) -> Option<Pipelined> {
+        self.call.get()
     }
 
     pub(super) fn introduced_by(&self) -> Option<IntroducedBy> {

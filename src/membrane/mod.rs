@@ -54,6 +54,7 @@ mod completion;
 mod copy;
 mod cross;
 mod inspect;
+mod leaving;
 mod limits;
 #[cfg(feature = "meter")]
 mod meter;

@@ -98,7 +98,9 @@ pub trait CallWatch {
     /// The call has returned, or has failed, also by a revocation.
     fn ended(&self, result: std::result::Result<(), &capnp::Error>);
 
-    /// The call was canceled, or nobody has looked at its answer.
+    /// The call was canceled: nothing refers to it any more, nor does a capability that is pipelined on it. Where
+    /// the membrane is not [inspected](super::Builder::inspected), or has no
+    /// [`Tasks`](super::Builder::tasks), also that nobody has looked at its answer.
     fn canceled(&self) {}
 
     /// What calls on a capability that this one introduces find in [`Call::mark`]. Asked for when that

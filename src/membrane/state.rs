@@ -7,10 +7,11 @@ use std::rc::{Rc, Weak};
 use capnp::private::capability::ClientHook;
 use capnp::private::layout::CapTable;
 
-use super::call::{Calls, Local, Received, Sent};
+use super::call::{Calls, Local, Pipelined, Received, Sent};
 use super::client::Node;
 use super::completion::{Completed, Completer, Completion};
 use super::inspect::{Inspection, Wrapped};
+use super::leaving::{Leaving, LeavingCall, LeavingRef};
 use super::limits::{Limited, Limits};
 use super::policy::{Policy, Scope};
 use super::wrappers::Wrappers;
@@ -61,6 +62,8 @@ pub(super) struct State {
     attachments: RefCell<Vec<Box<dyn Any>>>,
     tasks: Option<Tasks>,
     clock: Option<Rc<dyn Clock>>,
+    /// The last number of a call.
+    last_number: Cell<u32>,
     /// How many [`Redirect`](super::turn::Redirect)s there are, one in the other.
     pub(super) redirects: Cell<u32>,
     /// How many [`Turn`](super::turn::Turn)s there are, one in the other.
@@ -68,7 +71,7 @@ pub(super) struct State {
     /// What wrappers wrapped, to be dropped at the end of the turn.
     pub(super) leaving_hooks: RefCell<Vec<Box<dyn ClientHook>>>,
     /// How many references are held only by what waits to be dropped.
-    leaving: Cell<usize>,
+    pub(super) leaving: Cell<usize>,
     last_drop: Cell<Option<Timestamp>>,
     completer: Completer,
 }
@@ -176,6 +179,17 @@ impl State {
             parts.retain(|part| part.strong_count() > 0);
         }
         parts.push(part);
+    }
+
+    pub(super) fn tasks(&self) -> Option<&Tasks> {
+        self.tasks.as_ref()
+    }
+
+    /// Tells calls apart that come to be in the same place, one soon after the other. Never zero.
+    pub(super) fn next_number(&self) -> u32 {
+        let next = self.last_number.get().checked_add(1).unwrap_or(1);
+        self.last_number.set(next);
+        next
     }
 
     pub(super) fn forget_wrapper(&self, node: &Node) {
@@ -303,6 +317,7 @@ impl Ref {
                 attachments: RefCell::default(),
                 tasks,
                 clock,
+                last_number: Cell::new(0),
                 redirects: Cell::new(0),
                 turns: Cell::new(0),
                 leaving_hooks: RefCell::default(),
@@ -345,6 +360,15 @@ impl Ref {
         is_referenced.then(|| Self { state })
     }
 
+    /// Lets go of a call, by the driver, whose wrapper is gone.
+    pub(super) fn let_go_call(&self, call: Pipelined) {
+        if let Some(tasks) = &self.tasks
+            && call.is_kept(self)
+        {
+            tasks.drop_later(LeavingCall::new(call, self));
+        }
+    }
+
     /// Drops `hook` where that is safe: with a driver at the end of the [`Turn`](super::turn::Turn), or by the driver; without
     /// one, here.
     pub(super) fn let_go(&self, hook: Box<dyn ClientHook>) {
@@ -354,11 +378,15 @@ impl Ref {
                 self.leaving_hooks.borrow_mut().push(hook);
                 return;
             }
-            tasks.drop_later(Leaving {
-                _hook: hook,
-                state: LeavingRef::new(self),
-            });
+            tasks.drop_later(Leaving::new(hook, self));
         }
+    }
+}
+
+impl Ref {
+    /// Its memory, with no reference to the membrane.
+    pub(super) fn memory(&self) -> Rc<State> {
+        self.state.clone()
     }
 }
 
@@ -390,36 +418,6 @@ impl Drop for Ref {
                 tasks.drop_later(LeavingRef::new(self));
             }
         }
-    }
-}
-
-/// What a wrapper wrapped, on its way out.
-struct Leaving {
-    // Before the state: complete means that this is gone.
-    _hook: Box<dyn ClientHook>,
-    state: LeavingRef,
-}
-
-/// A reference that is on its way out and counts no more.
-struct LeavingRef(Rc<State>);
-
-impl LeavingRef {
-    fn new(membrane: &Ref) -> Self {
-        membrane.leaving.set(membrane.leaving.get() + 1);
-        Self(membrane.state.clone())
-    }
-}
-
-impl Drop for Leaving {
-    /// What was written before this went is to arrive before it is seen to be gone.
-    fn drop(&mut self) {
-        self.state.0.before_return();
-    }
-}
-
-impl Drop for LeavingRef {
-    fn drop(&mut self) {
-        self.0.leaving.set(self.0.leaving.get() - 1);
     }
 }
 

@@ -31,8 +31,7 @@ use crate::trace::{
 ///
 /// A call that fails marks its own span, with an `exception` event and `error.type`; it fails neither the
 /// call that it is a child of nor the session. The outcome is that of the event where that has ended before
-/// the call. One of which nobody wants to know how it ended is `canceled`, which is also so where only the
-/// pipelined capabilities of its answer were used.
+/// the call. One that is given up before it has returned, with all that is pipelined on it, is `canceled`.
 ///
 /// Messages have no names: an interface whose names are not given here is told of by its id, as
 /// `0xb3a2…/0`.

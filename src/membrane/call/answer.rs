@@ -12,6 +12,7 @@ use capnp::private::capability::{ClientHook, PipelineHook, PipelineOp, ResponseH
 use super::cancel::cancel;
 use super::in_flight::{Calls, Hold, Kind, Promised};
 use super::noted::Noted;
+use super::unasked;
 use crate::membrane::Direction;
 use crate::membrane::cap_table::Incoming;
 use crate::membrane::client::Node;
@@ -99,7 +100,9 @@ impl Call {
         }
         match self.source() {
             Source::Pipeline(pipeline) => {
-                membrane.cross(pipeline.get_pipelined_cap(ops), self.direction)
+                let wrapper = membrane.cross(pipeline.get_pipelined_cap(ops), self.direction);
+                self.hold.keep_by(&*wrapper);
+                wrapper
             }
             Source::Response(response) => response
                 .get(membrane, self.direction)
@@ -132,6 +135,14 @@ impl Call {
         });
         drop(pipeline);
         Poll::Ready(Ok(response))
+    }
+
+    /// Waits for the answer; capabilities that are asked for later come from it.
+    fn settle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.is_local {
+            true => self.response(cx).map(drop),
+            false => self.shared_response(cx).map(drop),
+        }
     }
 
     /// Finds out about an answer that nobody has asked for yet.
@@ -215,6 +226,24 @@ impl Future for Answer {
             membrane: call.hold.membrane().clone(),
         });
         Poll::Ready(Ok(Response::new(response)))
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let Call {
+            is_local,
+            direction,
+            ..
+        } = self.call;
+        unasked::wait(&self.call.hold, move |hold, cx| {
+            let call = Call {
+                hold,
+                is_local,
+                direction,
+            };
+            call.settle(cx)
+        });
     }
 }
 

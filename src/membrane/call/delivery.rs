@@ -120,7 +120,7 @@ impl Ticket {
 pub(in crate::membrane) fn deliver(
     params: Box<dyn ParamsHook>,
     results: Box<dyn ResultsHook>,
-    target: &Node,
+    target: &Rc<Node>,
     method: (u64, u16),
     call: impl FnOnce(Box<dyn ParamsHook>, Box<dyn ResultsHook>) -> Promise<(), capnp::Error>,
 ) -> Promise<(), capnp::Error> {

@@ -9,11 +9,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use capnp::capability::Promise;
+use capnp::private::capability::ClientHook;
 
 use super::cancel::cancel_all;
 use super::noted::{self, Noted};
+use crate::membrane::client::Node;
 use crate::membrane::inspect::{Introducing, Origin};
-use crate::membrane::policy::Scope;
+use crate::membrane::policy::{CallWatch, Scope};
 use crate::membrane::state::{Ref, State};
 use crate::slots::Slots;
 
@@ -48,7 +50,9 @@ pub(super) trait Promised: Kind {
 
 /// One call in flight.
 pub(super) struct InFlight<K: Kind> {
-    holds: usize,
+    holds: u32,
+    /// How many of them are capabilities that are pipelined on it; until it has ended.
+    pipelined: u32,
     /// What calls of this kind have besides.
     pub(super) kind: K,
     pub(super) waker: Option<Waker>,
@@ -56,6 +60,27 @@ pub(super) struct InFlight<K: Kind> {
     pub(super) noted: Noted,
     /// Why it fails, whatever the promise says.
     pub(super) error: Option<Box<capnp::Error>>,
+}
+
+/// A call that a wrapper keeps, of a capability that is pipelined on it.
+#[derive(Clone, Copy)]
+pub(in crate::membrane) struct Pipelined {
+    key: usize,
+    number: u32,
+    is_kept: fn(&State, usize, u32) -> bool,
+    release: fn(&State, usize, u32),
+}
+
+impl Pipelined {
+    /// Is it kept still? It is not when it has ended.
+    pub(in crate::membrane) fn is_kept(self, membrane: &State) -> bool {
+        (self.is_kept)(membrane, self.key, self.number)
+    }
+
+    /// The wrapper is gone. To be called where anything may be dropped.
+    pub(in crate::membrane) fn release(self, membrane: &State) {
+        (self.release)(membrane, self.key, self.number);
+    }
 }
 
 /// A hold on a call in flight, and on its membrane.
@@ -85,18 +110,36 @@ impl<K: Kind> Calls<K> {
 
     /// A hold on the call in a place goes.
     pub(super) fn release(&self, key: usize) {
+        self.release_if(key, |_| true);
+    }
+
+    /// A capability that was pipelined on a call goes.
+    fn release_pipelined(&self, key: usize, number: u32) {
+        self.release_if(key, |call| {
+            let is_kept = call.is_kept(number);
+            call.pipelined -= u32::from(is_kept);
+            is_kept
+        });
+    }
+
+    #[inline]
+    fn release_if(&self, key: usize, has_hold: impl FnOnce(&mut InFlight<K>) -> bool) {
         let mut slots = self.slots.borrow_mut();
         let Some(call) = slots.get_mut(key) else {
             return;
         };
+        if !has_hold(call) {
+            return;
+        }
         call.holds -= 1;
         let gone = match call.holds {
             0 => slots.remove(key),
             _ => None,
         };
         drop(slots);
-        // Before whoever has let go lets the membrane go, and with nothing borrowed.
-        drop(gone);
+        if let Some(gone) = gone {
+            gone.go();
+        }
     }
 
     /// Makes every call fail with `reason`, and drops what it holds.
@@ -107,7 +150,7 @@ impl<K: Kind> Calls<K> {
             let revoked = slots.iter_mut().map(|call| {
                 call.error.get_or_insert_with(|| Box::new(reason.clone()));
                 let inside = call.kind.let_go();
-                (inside, std::mem::take(&mut call.noted), call.waker.take())
+                (inside, call.noted.take(), call.waker.take())
             });
             revoked.collect()
         };
@@ -122,6 +165,38 @@ impl<K: Kind> Calls<K> {
 }
 
 impl<K: Kind> InFlight<K> {
+    /// Drops what is left of it: before whoever has let go lets the membrane go, and with nothing borrowed.
+    fn go(mut self) {
+        let is_known = self.noted.number != 0;
+        let waker = self.waker.take();
+        drop(self);
+        // Who waits for its answer in the place of others is to see that it is gone.
+        if is_known && let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Is it the call of this number, and do capabilities that are pipelined on it keep it?
+    fn is_kept(&self, number: u32) -> bool {
+        self.noted.number == number && self.pipelined > 0
+    }
+
+    /// What it is known by.
+    fn number(&mut self, membrane: &State) -> u32 {
+        if self.noted.number == 0 {
+            self.noted.number = membrane.next_number();
+        }
+        self.noted.number
+    }
+
+    /// Who is to be told that it has ended, the first time. What is pipelined on it needs it no more, nor does
+    /// it need what it is pipelined on: that is to be dropped.
+    fn tell(&mut self) -> (Option<Rc<dyn CallWatch>>, Option<Rc<Node>>) {
+        // Whoever comes here has a hold of his own.
+        self.holds -= std::mem::take(&mut self.pipelined);
+        (self.noted.tell(), self.noted.on.take())
+    }
+
     /// Sets the waker; gives back the one that was set, to be dropped where nothing is borrowed.
     pub(super) fn wake_later(&mut self, waker: &Waker) -> Option<Waker> {
         match &self.waker {
@@ -150,7 +225,7 @@ impl<K: Kind> Hold<K> {
     }
 
     /// Keeps what has begun. What began it may have revoked the membrane: no revocation comes by again.
-    fn begun(membrane: Ref, holds: usize, noted: Noted, kind: K) -> Self {
+    fn begun(membrane: Ref, holds: u32, noted: Noted, kind: K) -> Self {
         let Some(reason) = membrane.revoked() else {
             return Self::insert(membrane, holds, noted, kind);
         };
@@ -162,9 +237,10 @@ impl<K: Kind> Hold<K> {
         hold
     }
 
-    fn insert(membrane: Ref, holds: usize, noted: Noted, kind: K) -> Self {
+    fn insert(membrane: Ref, holds: u32, noted: Noted, kind: K) -> Self {
         let key = K::calls(&membrane).slots.borrow_mut().insert(InFlight {
             holds,
+            pipelined: 0,
             kind,
             waker: None,
             noted,
@@ -188,6 +264,56 @@ impl<K: Kind> Hold<K> {
 
     pub(super) fn membrane(&self) -> &Ref {
         &self.membrane
+    }
+
+    /// The promise is being dropped, and nobody else waits for the answer. If the call goes on, and somebody is
+    /// to be told of its end: a number for [`find`](Self::find).
+    pub(super) fn leave_unasked(&self) -> Option<u32> {
+        self.with(|call| {
+            let is_left = call.holds > 1 && call.noted.is_awaited();
+            is_left.then(|| call.number(&self.membrane))
+        })
+    }
+
+    /// A hold on the call of this number, if it is still there.
+    pub(super) fn find(membrane: Ref, key: usize, number: u32) -> Option<Self> {
+        let found = K::calls(&membrane).with(key, |call| {
+            let is_it = call.noted.number == number;
+            call.holds += u32::from(is_it);
+            is_it
+        });
+        found?.then(|| Self::of(key, membrane))
+    }
+
+    /// Lets `wrapper`, of a capability that is pipelined on the call, keep the call until it has ended, where
+    /// somebody is to be told of that: what is pipelined keeps it inside as well.
+    pub(super) fn keep_by(&self, wrapper: &dyn ClientHook) {
+        if self.membrane.inspection().is_none() || self.membrane.tasks().is_none() {
+            return;
+        }
+        let Some(node) = self.membrane.recognise(wrapper) else {
+            return;
+        };
+        self.with(|call| {
+            if !call.noted.is_awaited() {
+                return;
+            }
+            let kept = Pipelined {
+                key: self.key,
+                number: call.number(&self.membrane),
+                is_kept: |membrane, key, number| {
+                    let is_kept = |call: &mut InFlight<K>| call.is_kept(number);
+                    K::calls(membrane).with(key, is_kept) == Some(true)
+                },
+                release: |membrane, key, number| {
+                    K::calls(membrane).release_pipelined(key, number);
+                },
+            };
+            if node.keep(kept) {
+                call.holds += 1;
+                call.pipelined += 1;
+            }
+        });
     }
 
     /// One more hold on its call, for who lets go of it by [`Calls::release`].
@@ -216,7 +342,7 @@ impl<K: Kind> Hold<K> {
     /// It ends with `result`, unless it has failed meanwhile: that counts. Gives what it ends with.
     pub(super) fn end<T>(&self, result: capnp::Result<T>) -> capnp::Result<T> {
         self.membrane.before_return();
-        let (failed, watch) = self.with(|call| (call.error.clone(), call.noted.tell()));
+        let (failed, (watch, _on)) = self.with(|call| (call.error.clone(), call.tell()));
         let result = match failed {
             Some(error) => Err(*error),
             None => result,
@@ -238,9 +364,9 @@ impl<K: Kind> Hold<K> {
     pub(super) fn failed<T>(&self) -> Poll<capnp::Result<T>> {
         let failed = self.with(|call| {
             let error = call.error.clone()?;
-            Some((error, call.noted.tell()))
+            Some((error, call.tell()))
         });
-        let Some((error, watch)) = failed else {
+        let Some((error, (watch, _on))) = failed else {
             return Poll::Pending;
         };
         if let Some(watch) = watch {

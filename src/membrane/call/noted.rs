@@ -20,6 +20,10 @@ pub(in crate::membrane) struct Noted {
     is_inspected: bool,
     /// Was the watch told? It is asked for the call's mark afterwards as well.
     is_told: bool,
+    /// What the call is known by beyond its [`Hold`](super::in_flight::Hold)s; zero: nothing.
+    pub(super) number: u32,
+    /// On what it was made, where that keeps a call that it is pipelined on: until it has ended.
+    pub(in crate::membrane) on: Option<Rc<Node>>,
 }
 
 impl Noted {
@@ -34,6 +38,8 @@ impl Noted {
             method_id,
             is_inspected,
             is_told: false,
+            number: 0,
+            on: None,
         }
     }
 
@@ -60,6 +66,20 @@ impl Noted {
             true => None,
             false => self.watch.clone(),
         }
+    }
+
+    /// Is somebody to be told of its end who has not been?
+    #[inline]
+    pub(super) fn is_awaited(&self) -> bool {
+        self.watch.is_some() && !self.is_told
+    }
+
+    /// Takes it out; what the call is known by stays.
+    pub(super) fn take(&mut self) -> Self {
+        let number = self.number;
+        let taken = std::mem::take(self);
+        self.number = number;
+        taken
     }
 
     pub(super) fn ended(mut self, result: Result<(), &capnp::Error>) {
@@ -89,7 +109,7 @@ pub(super) fn introducing_params<'a>(
 /// Begins a call of `method` on `target`: tells of it, and lets the capabilities in its parameters cross.
 /// Fails where limits refuse it, or where the membrane is revoked: a policy may do that now.
 pub(super) fn begin(
-    target: &Node,
+    target: &Rc<Node>,
     method: (u64, u16),
     cross: impl FnOnce(&Noted) -> capnp::Result<()>,
 ) -> capnp::Result<Noted> {

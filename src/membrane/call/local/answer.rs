@@ -15,6 +15,7 @@ use super::message::{capability, read};
 use super::work::{Promised, Work};
 use crate::membrane::Direction;
 use crate::membrane::call::in_flight::{Calls, Hold, InFlight, Kind};
+use crate::membrane::call::unasked;
 use crate::membrane::state::{Ref, State, broken};
 
 /// What there is of a call that stays in this process.
@@ -158,6 +159,7 @@ impl Call {
         if let Some(node) = membrane.recognise(&*wrapper) {
             work.promise_to(&node);
         }
+        self.hold.keep_by(&*wrapper);
         wrapper
     }
 }
@@ -174,6 +176,17 @@ impl Future for Answer {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { call, listener } = self.get_mut();
         call.poll(cx, listener).map_ok(Response::new)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let direction = self.call.direction;
+        let mut listener = Listener::default();
+        unasked::wait(&self.call.hold, move |hold, cx| {
+            let call = Call { hold, direction };
+            call.poll(cx, &mut listener).map(drop)
+        });
     }
 }
 
