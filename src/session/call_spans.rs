@@ -44,7 +44,14 @@ use crate::trace::{
 #[derive(Clone, Default)]
 pub struct CallSpans {
     /// In the order of the interfaces' ids: they are few, and looked up with each call.
-    names: Rc<Vec<(u64, Box<[Rc<str>]>)>>,
+    names: Rc<Vec<Interface>>,
+}
+
+/// An interface's id, and what its methods are called.
+#[derive(Clone)]
+struct Interface {
+    id: u64,
+    methods: Box<[Rc<str>]>,
 }
 
 impl CallSpans {
@@ -76,9 +83,9 @@ impl CallSpans {
         let names = methods.map(|method| format!("{name}/{}", method.as_ref()).into());
         let methods = names.collect();
         let all = Rc::make_mut(&mut self.names);
-        match all.binary_search_by_key(&id, |interface| interface.0) {
-            Ok(known) => all[known].1 = methods,
-            Err(place) => all.insert(place, (id, methods)),
+        match all.binary_search_by_key(&id, |interface| interface.id) {
+            Ok(known) => all[known].methods = methods,
+            Err(place) => all.insert(place, Interface { id, methods }),
         }
         self
     }
@@ -86,8 +93,8 @@ impl CallSpans {
     fn name(&self, interface_id: u64, method_id: u16) -> Cow<'_, Rc<str>> {
         let found = self
             .names
-            .binary_search_by_key(&interface_id, |interface| interface.0);
-        let methods = found.ok().map(|place| &self.names[place].1);
+            .binary_search_by_key(&interface_id, |interface| interface.id);
+        let methods = found.ok().map(|place| &self.names[place].methods);
         match methods.and_then(|methods| methods.get(usize::from(method_id))) {
             Some(name) => Cow::Borrowed(name),
             None => Cow::Owned(format!("{interface_id:#x}/{method_id}").into()),

@@ -10,7 +10,7 @@ use crate::membrane::state::broken;
 
 /// How many words a message has room for before it needs a second segment. Most are small, and what is
 /// allocated is cleared.
-const FIRST_SEGMENT_WORDS: u32 = 120;
+const FIRST_SEGMENT_WORDS: u32 = 128;
 
 /// What a message is, but for its capabilities.
 pub(super) type Body = Builder<HeapAllocator>;
