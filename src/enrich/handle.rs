@@ -6,18 +6,19 @@ use std::rc::Rc;
 
 use capnp::capability::FromClientHook;
 
-use super::answers::Flushed;
-use super::hook::{self, Local};
+use super::answers::{Flushed, over};
+use super::hook;
+use super::in_process::InProcess;
 use super::remote::Remote;
 use crate::drive::Tasks;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::outbox::Outbox;
 use crate::pipeline_capnp::span_enricher;
 use crate::trace::{EnrichStatus, SpanContext, SpanEvent, SpanStatus, SpanUpdate, Value};
 
 /// Writes to the caller's span of an event, and reads nothing of it.
 ///
-/// It never fails and never waits: where the caller's span is not observed, or over, or
+/// It never fails and never waits: where the caller's span is not observed, or over, or the event is over, or
 /// the caller is gone, what is written goes nowhere. What is written before a call returns is on the caller's
 /// span before the caller sees the return, also if it is a call of another event of the same caller's. Clones
 /// write to the same span. Holding one keeps neither the span nor the session open.
@@ -54,7 +55,7 @@ enum To {
     #[default]
     Nobody,
     /// In this process: plain calls.
-    Span(Rc<Local>),
+    Span(Rc<InProcess>),
     Remote(Rc<Remote>),
 }
 
@@ -92,7 +93,7 @@ impl Enricher {
     pub fn is_observed(&self) -> bool {
         match &self.to {
             To::Nobody => false,
-            To::Span(local) => local.span.is_open(),
+            To::Span(span) => span.is_open(),
             To::Remote(remote) => remote.is_open(),
         }
     }
@@ -105,7 +106,7 @@ impl Enricher {
     /// Sets an attribute; a key that was set before by the callee gets the new value.
     pub fn set_attribute(&self, key: impl AsRef<str> + Into<String>, value: impl Into<Value>) {
         match &self.to {
-            To::Span(local) => local.note(local.span.set_attribute(key.as_ref(), value.into())),
+            To::Span(span) => span.set_attribute(key.as_ref(), value.into()),
             _ => self.write(|| SpanUpdate::new().attribute(key, value)),
         }
     }
@@ -148,7 +149,7 @@ impl Enricher {
     pub fn flush(&self) -> impl Future<Output = Result<EnrichStatus>> + use<> {
         let flushed = match &self.to {
             To::Nobody => Flushed::Known(Ok(EnrichStatus::SpanEnded)),
-            To::Span(local) => Flushed::Known(Ok(local.flush())),
+            To::Span(span) => Flushed::Known(span.flush()),
             To::Remote(remote) => remote.flush(),
         };
         async {
@@ -163,7 +164,7 @@ impl Enricher {
     fn write(&self, update: impl FnOnce() -> SpanUpdate) {
         match &self.to {
             To::Nobody => {}
-            To::Span(local) => local.note(local.span.enrich(&update())),
+            To::Span(span) => span.update(update),
             To::Remote(remote) => remote.update(update()),
         }
     }
@@ -182,8 +183,10 @@ impl Enricher {
     /// Lets go of the caller once what was written is sent: what is written from now on goes nowhere.
     pub(crate) fn cut(&self) {
         self.send_pending();
-        if let To::Remote(remote) = &self.to {
-            remote.close(Err(over()));
+        match &self.to {
+            To::Nobody => {}
+            To::Span(span) => span.cut(),
+            To::Remote(remote) => remote.close(Err(over())),
         }
     }
 }
@@ -198,18 +201,14 @@ impl To {
                 None => break,
             }
         }
-        match hook::local(&*client) {
-            Some(local) => Self::Span(local),
+        match hook::in_process(&*client) {
+            Some(span) => Self::Span(span),
             None => {
                 let client = FromClientHook::new(client);
                 Self::Remote(Rc::new(Remote::new(client, tasks, outbox)))
             }
         }
     }
-}
-
-fn over() -> Error {
-    Error::ended("the event is over, and its caller had not answered")
 }
 
 impl fmt::Debug for Enricher {
