@@ -91,6 +91,7 @@ pub mod export;
 pub mod fetch;
 pub mod guard;
 pub mod membrane;
+mod outbox;
 pub mod pipeline;
 pub mod session;
 mod slots;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, with those that it may use.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     // What capnpc makes.
     ("trace_capnp", &[]),
     ("event_capnp", &[]),
@@ -27,10 +27,11 @@ const LAYERS: [(&str, &[&str]); 21] = [
     ("timer", &[]),
     ("slots", &[]),
     ("waiting", &["slots"]),
+    ("outbox", &[]),
     ("drive", &["error", "clock"]),
     ("trace", &["error", "clock"]),
     ("membrane", &["error", "clock", "slots", "waiting", "drive"]),
-    ("guard", &["error", "waiting"]),
+    ("guard", &["error", "waiting", "outbox"]),
     (
         "wire",
         &[
@@ -52,7 +53,14 @@ const LAYERS: [(&str, &[&str]); 21] = [
     ),
     (
         "enrich",
-        &["pipeline_capnp", "error", "drive", "trace", "wire"],
+        &[
+            "pipeline_capnp",
+            "error",
+            "outbox",
+            "drive",
+            "trace",
+            "wire",
+        ],
     ),
     (
         "session",
@@ -78,6 +86,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
             "http_over_capnp_capnp",
             "pipeline_capnp",
             "error",
+            "outbox",
             "drive",
             "trace",
             "guard",

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use futures::channel::oneshot;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::trace::EnrichStatus;
 
 /// The updates that were sent, by their numbers, which count from zero.
@@ -133,6 +133,11 @@ impl Worst {
 pub(super) enum Flushed {
     Known(Result<EnrichStatus>),
     Waiting(oneshot::Receiver<Result<EnrichStatus>>),
+}
+
+/// What is said to who asks when the event is over.
+pub(super) fn over() -> Error {
+    Error::ended("the event is over, and its caller had not answered")
 }
 
 impl Told {

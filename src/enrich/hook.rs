@@ -15,9 +15,9 @@ use capnp::private::capability::{
 use capnp::private::layout::CapTable;
 use capnp::traits::{HasTypeId, ImbueMut};
 
-use super::answers::Worst;
+use super::in_process::InProcess;
 use crate::pipeline_capnp::span_enricher;
-use crate::trace::{EnrichStatus, WeakSpan};
+use crate::trace::WeakSpan;
 use crate::wire;
 
 /// The only method.
@@ -30,7 +30,7 @@ thread_local! {
     /// How an enricher of this thread is recognised behind `dyn ClientHook`: it is asked for its
     /// address, and while the question is open it leaves what it writes by here as well.
     static ASKED: Cell<bool> = const { Cell::new(false) };
-    static ANSWER: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
+    static ANSWER: RefCell<Option<Rc<InProcess>>> = const { RefCell::new(None) };
 }
 
 /// A capability that writes to `span`, for a callee. [`Pipeline`](crate::pipeline::Pipeline) sends one along
@@ -50,54 +50,29 @@ thread_local! {
 /// ```
 pub fn export(span: WeakSpan) -> span_enricher::Client {
     let hook: Box<dyn ClientHook> = Box::new(EnricherHook {
-        local: Rc::new(Local {
-            span,
-            worst: Cell::new(Worst::new()),
-        }),
+        shared: Rc::new(InProcess::new(span)),
     });
     FromClientHook::new(hook)
 }
 
-/// What `hook` writes by, if it is an enricher of this thread.
-pub(super) fn local(hook: &dyn ClientHook) -> Option<Rc<Local>> {
+/// What a callee writes by, if `hook` is an enricher of this thread.
+pub(super) fn in_process(hook: &dyn ClientHook) -> Option<Rc<InProcess>> {
     if hook.get_brand() != brand() {
         return None;
     }
     ASKED.set(true);
     hook.get_ptr();
     ASKED.set(false);
-    ANSWER.take()
+    ANSWER.take().map(|shared| shared.take())
 }
 
 fn brand() -> usize {
     std::ptr::from_ref(&BRAND) as usize
 }
 
-/// A span of this thread, in the hands of all handles that came of one capability.
-pub(super) struct Local {
-    pub(super) span: WeakSpan,
-    worst: Cell<Worst>,
-}
-
-impl Local {
-    pub(super) fn note(&self, status: EnrichStatus) {
-        if status != EnrichStatus::Applied {
-            let mut worst = self.worst.get();
-            worst.note(status);
-            self.worst.set(worst);
-        }
-    }
-
-    pub(super) fn flush(&self) -> EnrichStatus {
-        let mut worst = self.worst.get();
-        let status = worst.take();
-        self.worst.set(worst);
-        status
-    }
-}
-
 struct EnricherHook {
-    local: Rc<Local>,
+    /// Its address is the capability's.
+    shared: Rc<InProcess>,
 }
 
 impl EnricherHook {
@@ -118,8 +93,8 @@ impl EnricherHook {
         let params: span_enricher::enrich_params::Reader<'_> = params.get_as()?;
         let received = wire::read_update(params.get_update()?);
         let status = self
-            .local
-            .span
+            .shared
+            .span()
             .enrich_received(&received.update, &received.dropped);
         let results: span_enricher::enrich_results::Builder<'_> = results.init_as();
         wire::write_enrich_status(status, results.init_result());
@@ -130,7 +105,7 @@ impl EnricherHook {
 impl ClientHook for EnricherHook {
     fn add_ref(&self) -> Box<dyn ClientHook> {
         Box::new(Self {
-            local: self.local.clone(),
+            shared: self.shared.clone(),
         })
     }
 
@@ -145,7 +120,7 @@ impl ClientHook for EnricherHook {
             table: CapTable::new(),
             method: (interface_id, method_id),
             enricher: Self {
-                local: self.local.clone(),
+                shared: self.shared.clone(),
             },
         }))
     }
@@ -168,9 +143,9 @@ impl ClientHook for EnricherHook {
 
     fn get_ptr(&self) -> usize {
         if ASKED.get() {
-            ANSWER.set(Some(self.local.clone()));
+            ANSWER.set(Some(self.shared.clone()));
         }
-        Rc::as_ptr(&self.local) as usize
+        Rc::as_ptr(&self.shared) as usize
     }
 
     // Settled from the start: as a promise it would be late.

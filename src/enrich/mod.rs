@@ -8,12 +8,13 @@
 //!
 //! - [`Enricher`]: the callee's handle.
 //! - [`export`]: the capability that the caller exports.
-//! - `remote`: an enricher that lives in another process; `pending`: what is written and not yet sent;
-//!   `answers`: who waits for what became of it.
+//! - `in_process`: an enricher of a span here; `remote`: one that lives in another process; `pending`: what
+//!   is written and not yet sent; `answers`: who waits for what became of it.
 
 mod answers;
 mod handle;
 mod hook;
+mod in_process;
 mod pending;
 mod remote;
 

@@ -1,12 +1,13 @@
 //! An enricher in another process.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use super::answers::{Answers, Flushed};
 use super::pending::Pending;
 use crate::drive::Tasks;
 use crate::error::{Error, Result};
+use crate::outbox::{Entry, Outbox, Sender};
 use crate::pipeline_capnp::span_enricher;
 use crate::trace::{EnrichStatus, SpanUpdate};
 use crate::wire;
@@ -26,6 +27,8 @@ pub(super) struct Remote {
     /// What is said to who asks after that.
     end: RefCell<Option<Result<EnrichStatus>>>,
     pending: RefCell<Pending>,
+    /// Where something is pending that is to go before whatever must not overtake it.
+    entry: RefCell<Option<Entry>>,
     answers: RefCell<Answers>,
     /// Is somebody going to send what is pending when the turn ends?
     ends_turn: Cell<bool>,
@@ -36,17 +39,24 @@ pub(super) struct Remote {
 struct Way {
     client: span_enricher::Client,
     tasks: Tasks,
+    outbox: Option<Outbox>,
 }
 
 impl Remote {
-    pub(super) fn new(client: span_enricher::Client, tasks: &Tasks) -> Self {
+    pub(super) fn new(
+        client: span_enricher::Client,
+        tasks: &Tasks,
+        outbox: Option<&Outbox>,
+    ) -> Self {
         Self {
             way: RefCell::new(Some(Way {
                 client,
                 tasks: tasks.clone(),
+                outbox: outbox.cloned(),
             })),
             end: RefCell::default(),
             pending: RefCell::default(),
+            entry: RefCell::default(),
             answers: RefCell::new(Answers::new()),
             ends_turn: Cell::new(false),
         }
@@ -61,11 +71,14 @@ impl Remote {
         if has_room && self.pending.borrow().is_too_much_with(&update) {
             self.send_pending();
         }
-        let tasks = self.way.borrow().as_ref().map(|way| way.tasks.clone());
-        let Some(tasks) = tasks else {
-            return;
+        let tasks = match &*self.way.borrow() {
+            Some(way) => {
+                self.pending.borrow_mut().add(update);
+                self.enter(way.outbox.as_ref());
+                way.tasks.clone()
+            }
+            None => return,
         };
-        self.pending.borrow_mut().add(update);
         // Without room it is sent when there is some.
         if has_room && !self.ends_turn.replace(true) {
             let this = self.clone();
@@ -75,6 +88,16 @@ impl Remote {
                     this.send_pending();
                 }
             });
+        }
+    }
+
+    /// It is not to be overtaken by what another event sends.
+    fn enter(self: &Rc<Self>, outbox: Option<&Outbox>) {
+        let Some(outbox) = outbox else { return };
+        let mut entry = self.entry.borrow_mut();
+        if entry.is_none() && !self.pending.borrow().is_empty() {
+            let sender: Weak<Self> = Rc::downgrade(self);
+            *entry = Some(outbox.enter(sender));
         }
     }
 
@@ -103,6 +126,7 @@ impl Remote {
     pub(super) fn close(&self, end: Result<EnrichStatus>) {
         let way = self.way.take();
         let pending = self.pending.take();
+        self.entry.take();
         self.end.borrow_mut().get_or_insert(end.clone());
         let told = self.answers.borrow_mut().end(end);
         drop((way, pending));
@@ -128,6 +152,7 @@ impl Remote {
         let Some(way) = way else {
             return;
         };
+        self.entry.take();
         let (update, unsent) = self.pending.take().into_parts();
         let mut request = way.client.enrich_request();
         wire::write_update_and(&update, unsent, request.get().init_update());
@@ -162,6 +187,12 @@ impl Remote {
     }
 }
 
+impl Sender for Remote {
+    fn send_now(self: Rc<Self>) {
+        self.send_all();
+    }
+}
+
 /// An update without an answer.
 struct OnItsWay {
     remote: Rc<Remote>,
@@ -189,6 +220,41 @@ impl Drop for OnItsWay {
         if !self.is_answered {
             let text = "nobody drives the event loop any more";
             self.remote.close(Err(Error::disconnected(text)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use capnp::capability::FromClientHook;
+    use futures::FutureExt;
+
+    fn nobody() -> span_enricher::Client {
+        let error = capnp::Error::failed("nobody is there".into());
+        FromClientHook::new(capnp_rpc::new_broken_cap(error).hook)
+    }
+
+    #[test]
+    fn who_has_sent_or_is_closed_or_gone_is_not_in_the_outbox() {
+        for ends in ["sends", "sends all", "turn ends", "closes", "goes"] {
+            let (tasks, mut driver) = Tasks::new();
+            let outbox = Outbox::default();
+            let remote = Rc::new(Remote::new(nobody(), &tasks, Some(&outbox)));
+            remote.update(SpanUpdate::new());
+            assert!(outbox.is_empty(), "there is nothing to send");
+            for _ in 0..3 {
+                remote.update(SpanUpdate::new().name("x"));
+                assert!(!outbox.is_empty());
+            }
+            match ends {
+                "sends" => remote.send_all(),
+                "sends all" => outbox.send_all(),
+                "turn ends" => assert!((&mut driver).now_or_never().is_none()),
+                "closes" => remote.close(Ok(EnrichStatus::SpanEnded)),
+                _ => drop((driver, remote)),
+            }
+            assert!(outbox.is_empty(), "{ends}");
         }
     }
 }

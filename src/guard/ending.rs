@@ -9,6 +9,7 @@ use std::task::Poll;
 use slab::Slab;
 
 use crate::error::Error;
+use crate::outbox::Outbox;
 use crate::waiting::Waiting;
 
 /// The end of one connection: whether it has come, and why. Clones share it.
@@ -23,6 +24,7 @@ struct Inner {
     watchers: RefCell<Slab<Weak<dyn OnEnd>>>,
     has_stopped: Cell<bool>,
     waiting: Waiting,
+    outbox: Outbox,
 }
 
 /// What has to end with a connection.
@@ -49,6 +51,11 @@ impl Ending {
             Some(lost) if !error.is_disconnected() => lost.clone(),
             _ => error,
         }
+    }
+
+    /// What is to be sent over the connection before anything that must not overtake it.
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.inner.outbox
     }
 
     /// Lets `watcher` be told. If the end has come already it never is: ask [`reason`](Self::reason).

@@ -14,6 +14,7 @@ use super::service::Service;
 use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::guard::Ending;
+use crate::outbox::Outbox;
 use crate::pipeline_capnp::{event_dispatcher, pipeline};
 use crate::session::{
     CallSpans, Channels, Drain, MAX_BACKGROUND_WORK, Running, Setting, TimeLimits,
@@ -162,6 +163,7 @@ impl<S: Service> Callee<S> {
         capnp_rpc::new_client(PipelineServer {
             shared: self.shared.clone(),
             ending: ending.cloned(),
+            outbox: ending.map(Ending::outbox).cloned().unwrap_or_default(),
             rooms: match ending {
                 Some(_) => {
                     let Shared {
@@ -251,6 +253,7 @@ impl<S> Clone for Shared<S> {
 struct PipelineServer<S> {
     shared: Rc<Shared<S>>,
     ending: Option<Ending>,
+    outbox: Outbox,
     rooms: Rooms,
 }
 
@@ -273,12 +276,9 @@ impl<S: Service> pipeline::Server for PipelineServer<S> {
         let place = self.rooms.announce()?;
         let params = params.get()?;
         let metadata = Metadata::read(params.get_metadata()?)?;
-        let enricher = match params.get_enricher() {
-            Ok(client) if params.has_enricher() => {
-                Enricher::from_capability(client, &self.shared.tasks)
-            }
-            _ => Enricher::none(),
-        };
+        let enricher = params.get_enricher().ok();
+        let enricher = enricher.filter(|_| params.has_enricher());
+        let enricher = Enricher::of_event(enricher, &self.shared.tasks, Some(&self.outbox));
         let dispatcher: event_dispatcher::Client = capnp_rpc::new_client(Dispatcher::new(
             self.shared.clone(),
             self.ending.clone(),

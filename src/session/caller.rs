@@ -20,7 +20,6 @@ use super::settle::Settle;
 use super::side::{CalleesPart, Side, What};
 use super::top_level::direct;
 use crate::drive::Tasks;
-use crate::enrich::Enricher;
 use crate::error::{Error, Result};
 use crate::guard::Ending;
 use crate::pipeline_capnp::{event_dispatcher, pipeline, rpc_session};
@@ -265,7 +264,7 @@ pub(crate) fn open<C: FromClientHook>(
     let is_observed = spans.iter().any(SpanBuilder::is_observed);
     let part = match is_observed || setting.limits.is_some() {
         true => {
-            let none = Enricher::none();
+            let none = setting.no_enricher();
             let life = Life::begin(What::Session, Side::Caller, spans, none, setting);
             life.set_session(session);
             top_level = setting.membrane(&life).export(top_level);

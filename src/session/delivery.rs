@@ -15,7 +15,6 @@ use super::life::Life;
 use super::setting::Setting;
 use super::side::{Side, What};
 use crate::drive::Tasks;
-use crate::enrich::Enricher;
 use crate::error::{Error, Result};
 use crate::guard::Ending;
 use crate::pipeline_capnp::{event_dispatcher, pipeline};
@@ -43,7 +42,13 @@ impl Delivery {
     ) -> Self {
         // Also where nobody sees it: what the application gets then is safe to use, whatever the peer does,
         // and ends with the event.
-        let life = Life::begin(What::Event, Side::Caller, spans, Enricher::none(), setting);
+        let life = Life::begin(
+            What::Event,
+            Side::Caller,
+            spans,
+            setting.no_enricher(),
+            setting,
+        );
         let membrane = setting.membrane(&life);
         Self {
             dispatcher: membrane.export(start.pipeline.get_dispatcher()),

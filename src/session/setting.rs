@@ -7,6 +7,7 @@ use super::life::Life;
 use super::limits::TimeLimits;
 use super::running::Running;
 use crate::drive::Tasks;
+use crate::enrich::Enricher;
 use crate::guard::Ending;
 use crate::membrane::{Chain, Membrane};
 use crate::trace::Clock;
@@ -29,6 +30,12 @@ pub(crate) struct Setting<'a> {
 }
 
 impl Setting<'_> {
+    /// What the caller's side has: none of its own, and calls back to it may write to other events.
+    pub(super) fn no_enricher(&self) -> Enricher {
+        let outbox = self.ending.map(Ending::outbox);
+        Enricher::of_event(None, self.tasks, outbox)
+    }
+
     /// The membrane of the side that lives `life`: its end is that one's end, and the other way round.
     pub(super) fn membrane(&self, life: &Rc<Life>) -> Membrane {
         let mut builder = Membrane::builder()

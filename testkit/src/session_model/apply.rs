@@ -334,11 +334,11 @@ impl Model {
     pub(super) fn write(&mut self, event: usize, writing: Writing) {
         let its = &mut self.events[event];
         let route = self.layout.routes[its.route];
-        if !its.caller.is_observed {
+        if !its.caller.is_observed || its.callee.end.is_some() {
             return;
         }
         if route.is_connected {
-            if its.enricher != EnricherState::Cut && its.callee.end.is_none() {
+            if its.enricher != EnricherState::Cut {
                 its.pending.merge(Update::of(writing));
             }
         } else if its.caller.is_open() {

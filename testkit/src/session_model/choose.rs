@@ -280,13 +280,14 @@ impl Model {
         if object.is_some() && ends_none && choice & 0x30 != 0 {
             order.writes = self.written_by(object, choice);
         }
-        // Left out: over a connection the return lets go of what was given, before what was written to another
-        // event than the call's own has been sent. So that one must not be all that holds the other.
+        // Left out: the return lets go of what was given, before what was written to an event of another route
+        // has arrived: these ways know nothing of each other. So that must not be all that holds the event.
         let given = cap.map(|cap| self.graph.way(self.hands[cap].cap));
         let own = self.graph.event_of(hand.cap);
+        let own = own.map(|event| self.events[event].route);
         order.writes = order.writes.filter(|(event, _)| {
             let mut layers = given.iter().flatten();
-            own == Some(*event) || layers.all(|layer| layer.0 != *event)
+            own == Some(self.events[*event].route) || layers.all(|layer| layer.0 != *event)
         });
         let holds = choice & 0xc0 == 0 && order.gives == Gives::New;
         Some(Todo::Call {

@@ -1,0 +1,79 @@
+//! An enricher of a span in this process.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::answers::{Worst, over};
+use crate::error::Result;
+use crate::trace::{EnrichStatus, SpanUpdate, Value, WeakSpan};
+
+/// One callee's, who writes at once. Others may have their own of the same span.
+pub(super) struct InProcess {
+    span: WeakSpan,
+    /// Has a callee got it?
+    is_taken: Cell<bool>,
+    is_cut: Cell<bool>,
+    worst: Cell<Worst>,
+}
+
+impl InProcess {
+    pub(super) fn new(span: WeakSpan) -> Self {
+        Self {
+            span,
+            is_taken: Cell::new(false),
+            is_cut: Cell::new(false),
+            worst: Cell::new(Worst::new()),
+        }
+    }
+
+    pub(super) fn span(&self) -> &WeakSpan {
+        &self.span
+    }
+
+    /// One callee's own: mostly there is but one, and this is it.
+    pub(super) fn take(self: &Rc<Self>) -> Rc<Self> {
+        match self.is_taken.replace(true) {
+            false => self.clone(),
+            true => Rc::new(Self::new(self.span.clone())),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.is_cut.get() && self.span.is_open()
+    }
+
+    pub(super) fn update(&self, update: impl FnOnce() -> SpanUpdate) {
+        if !self.is_cut.get() {
+            self.note(self.span.enrich(&update()));
+        }
+    }
+
+    pub(super) fn set_attribute(&self, key: &str, value: Value) {
+        if !self.is_cut.get() {
+            self.note(self.span.set_attribute(key, value));
+        }
+    }
+
+    pub(super) fn flush(&self) -> Result<EnrichStatus> {
+        let mut worst = self.worst.get();
+        let status = worst.take();
+        self.worst.set(worst);
+        match status {
+            EnrichStatus::Applied | EnrichStatus::Overloaded if self.is_cut.get() => Err(over()),
+            status => Ok(status),
+        }
+    }
+
+    /// Nothing is written any more.
+    pub(super) fn cut(&self) {
+        self.is_cut.set(true);
+    }
+
+    fn note(&self, status: EnrichStatus) {
+        if status != EnrichStatus::Applied {
+            let mut worst = self.worst.get();
+            worst.note(status);
+            self.worst.set(worst);
+        }
+    }
+}
