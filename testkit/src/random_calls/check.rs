@@ -9,6 +9,7 @@ use super::application::Application;
 use super::plan::{End, Plan};
 use super::spans::{
     assert_calls_belong_to_their_session, assert_no_call_outlives_its_session, callees_outcome,
+    outcomes,
 };
 use crate::run::{pass, run};
 use crate::service::{Pair, Place};
@@ -41,8 +42,10 @@ pub fn check(plan: &Plan, place: Place) -> Vec<Outcome> {
         assert_eq!(outside.live(), 0, "objects of the caller are alive");
         pair.finish().await;
         assert_calls_belong_to_their_session(&spans);
-        let closed = spans.closed();
-        closed.iter().filter_map(|span| span.outcome()).collect()
+        let outcomes = outcomes(&spans);
+        let may_end = |outcome: &Outcome| plan.may_end(*outcome, place);
+        assert!(outcomes.iter().all(may_end), "{outcomes:?}");
+        outcomes
     })
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use capspan::session::TimeLimits;
+use capspan::trace::Outcome;
 
 use crate::run::PausedTime;
 use crate::service::Place;
@@ -131,10 +132,26 @@ impl Plan {
         }
     }
 
-    /// Is there nothing but its calls that keeps the session from ending well?
+    /// Does nobody end the session before its calls are over?
     pub(super) fn is_unhindered(&self) -> bool {
-        let is_limited = self.limits.iter().any(|its| *its != Limits::default());
-        !is_limited && matches!(self.end, End::LetGo | End::Wait)
+        !self.is_limited() && matches!(self.end, End::LetGo | End::Wait)
+    }
+
+    fn is_limited(&self) -> bool {
+        self.limits.iter().any(|its| *its != Limits::default())
+    }
+
+    /// May the session, or a call, end like this?
+    pub(super) fn may_end(&self, outcome: Outcome, place: Place) -> bool {
+        match outcome {
+            Outcome::Timeout => self.is_limited(),
+            Outcome::Disconnected => self.is_cut(place),
+            _ => true,
+        }
+    }
+
+    fn is_cut(&self, place: Place) -> bool {
+        self.end == End::Cut && place != Place::InProcess
     }
 
     /// Is the session over after that, whatever is under way?
@@ -143,7 +160,7 @@ impl Plan {
             End::LetGo => false,
             End::Wait => self.limits.iter().any(|its| its.total.is_some()),
             End::Cancel => true,
-            End::Cut => place != Place::InProcess,
+            End::Cut => self.is_cut(place),
         }
     }
 }

@@ -64,6 +64,18 @@ fn assert_is_child_of_one(before: &[&SpanRecord], call: &SpanRecord) {
     assert_eq!(call.trace_id(), parent.trace_id(), "{call:?}");
 }
 
+/// How the session's spans and those of its calls have ended.
+///
+/// # Panics
+///
+/// Where one of them does not say.
+pub(super) fn outcomes(spans: &MemoryObserver) -> Vec<Outcome> {
+    let closed = spans.closed();
+    let its = closed.iter().filter(|span| span.name() != REQUEST);
+    let outcome = |span: &SpanRecord| span.outcome().unwrap_or_else(|| panic!("{span:?}"));
+    its.map(outcome).collect()
+}
+
 /// How the session has ended on the callee's side, if it has.
 pub(super) fn callees_outcome(spans: &MemoryObserver) -> Option<Outcome> {
     let closed = spans.closed();
