@@ -31,7 +31,7 @@ pub(super) struct Application<'a> {
     pub(super) handle: Option<SessionHandle>,
     /// Capabilities of the session. No object of its own that it has got back is among them: `capnp-rpc` 0.27.3 may panic
     /// where it forwards calls to what has left the connection again.
-    things: Vec<thing::Client>,
+    things: Vec<Held>,
     /// Objects of its own that it has got back.
     taken: Vec<thing::Client>,
     pipelines: Vec<thing::make_results::Pipeline>,
@@ -39,6 +39,14 @@ pub(super) struct Application<'a> {
     answered: Vec<JoinHandle<()>>,
     /// Who waits for what is never answered.
     never: Vec<JoinHandle<()>>,
+}
+
+/// A capability of the session.
+#[derive(Clone)]
+struct Held {
+    thing: thing::Client,
+    /// Does it wait for the gate, as long as that is closed?
+    is_promise: bool,
 }
 
 impl<'a> Application<'a> {
@@ -49,7 +57,11 @@ impl<'a> Application<'a> {
             Some(limits) => event.time_limits(limits),
             None => event,
         };
-        let (top_level, handle) = event.open_session().into_parts();
+        let (thing, handle) = event.open_session().into_parts();
+        let top_level = Held {
+            thing,
+            is_promise: false,
+        };
         Self {
             pair,
             outside: World::new(),
@@ -87,15 +99,26 @@ impl<'a> Application<'a> {
     }
 
     /// A capability of the session's.
-    fn thing(&self, choice: u8) -> Option<thing::Client> {
+    fn thing(&self, choice: u8) -> Option<Held> {
         let place = usize::from(choice).checked_rem(self.things.len())?;
         Some(self.things[place].clone())
     }
 
-    /// An object of its own, or a capability of the session's.
-    fn given(&self, choice: u8) -> thing::Client {
-        let thing = self.thing(choice / 2).filter(|_| choice % 2 == 1);
-        thing.unwrap_or_else(|| self.outside.thing())
+    /// What is passed to a call: an object of its own, or a capability of the session's.
+    fn given(&self, op: Op, choice: u8) -> Option<Held> {
+        let is_own = choice.is_multiple_of(2);
+        match op {
+            // It comes back.
+            Op::Swap => self.thing(choice / 2),
+            Op::Promise => self.thing(choice / 2).filter(|_| !is_own),
+            Op::Never | Op::Call | Op::Reflect if !is_own => self.thing(choice / 2),
+            // A capability of the session's that is stored in it would hold it open.
+            Op::Store | Op::Never | Op::Call | Op::Reflect => Some(Held {
+                thing: self.outside.thing(),
+                is_promise: false,
+            }),
+            _ => None,
+        }
     }
 
     /// Does what it is told; nothing if it holds no capability.
@@ -103,6 +126,8 @@ impl<'a> Application<'a> {
         let Some(on) = self.thing(step.on) else {
             return;
         };
+        let given = self.given(step.op, step.given);
+        let is_promised = given.as_ref().is_some_and(|given| given.is_promise);
         match step.op {
             Op::OpenGate => self.pair.world.open_gate(),
             Op::Pass(time) => pass(time).await,
@@ -111,19 +136,34 @@ impl<'a> Application<'a> {
                 let place = usize::from(step.on) % self.things.len();
                 self.things.swap_remove(place);
             }
-            Op::Never | Op::Store | Op::Call | Op::Reflect => self.give(&on, step).await,
-            Op::Push | Op::Fail { .. } | Op::Many => self.use_up(&on, step).await,
             // Given to a peer twice, a promise may break the connection: `capnp-rpc` 0.27.3 says only the first time
             // that it is one.
-            Op::Promise | Op::Broken if self.pair.place != Place::InProcess => {}
-            _ => self.get(&on, step).await,
+            Op::Swap | Op::Reflect | Op::Promise if is_promised && self.is_connected() => {}
+            Op::Never | Op::Store | Op::Call | Op::Reflect => {
+                self.give(&on.thing, step, given).await;
+            }
+            Op::Push | Op::Fail { .. } | Op::Many => self.use_up(&on.thing, step).await,
+            Op::Take => {
+                let taken = self.sent(on.thing.take_request().send(), step.fate).await;
+                self.taken.push(taken.get_thing());
+            }
+            _ => {
+                let waits = matches!(step.op, Op::Gated | Op::Promise | Op::Broken);
+                let is_promise = waits || is_promised || on.is_promise;
+                let thing = self.get(&on.thing, step, given).await;
+                self.things.push(Held { thing, is_promise });
+            }
         }
     }
 
-    /// Calls that give a capability.
-    async fn get(&mut self, on: &thing::Client, step: Step) {
-        let (op, given, fate) = (step.op, step.given, step.fate);
-        let thing = match op {
+    fn is_connected(&self) -> bool {
+        self.pair.place != Place::InProcess
+    }
+
+    /// Calls that give a capability of the session's.
+    async fn get(&mut self, on: &thing::Client, step: Step, given: Option<Held>) -> thing::Client {
+        let fate = step.fate;
+        match step.op {
             Op::Gated => self.sent(on.gated_request().send(), fate).await.get_thing(),
             Op::Early => self.sent(on.early_request().send(), fate).await.get_thing(),
             Op::Nothing => {
@@ -136,23 +176,19 @@ impl<'a> Application<'a> {
             }
             Op::Promise => {
                 let mut promise = on.promise_request();
-                if let Some(thing) = self.thing(given / 2).filter(|_| given % 2 == 1) {
-                    promise.get().set_thing(thing);
+                if let Some(given) = given {
+                    promise.get().set_thing(given.thing);
                 }
                 self.sent(promise.send(), fate).await.get_thing()
             }
             Op::Swap => {
                 let mut swap = on.swap_request();
-                if let Some(thing) = self.thing(given) {
-                    swap.get().set_thing(thing);
+                if let Some(given) = given {
+                    swap.get().set_thing(given.thing);
                 }
                 self.sent(swap.send(), fate).await.get_thing()
             }
-            Op::Take => {
-                let taken = self.sent(on.take_request().send(), fate).await;
-                return self.taken.push(taken.get_thing());
-            }
-            _ => {
+            op => {
                 let made = self.sent(on.make_request().send(), fate).await;
                 let thing = made.get_thing();
                 if op == Op::MakeAndKeep {
@@ -160,37 +196,36 @@ impl<'a> Application<'a> {
                 }
                 thing
             }
-        };
-        self.things.push(thing);
+        }
     }
 
-    /// Calls that are given a capability.
-    async fn give(&mut self, on: &thing::Client, step: Step) {
-        let (op, given, fate) = (step.op, step.given, step.fate);
-        match op {
+    /// Calls that are given a capability, and give none that is used.
+    async fn give(&mut self, on: &thing::Client, step: Step, given: Option<Held>) {
+        let Some(Held { thing, .. }) = given else {
+            return;
+        };
+        match step.op {
             Op::Never => {
                 let mut never = on.never_request();
-                never.get().set_thing(self.given(given));
-                let sent = never.send();
+                never.get().set_thing(thing);
                 let before = self.answered.len();
-                self.sent(sent, fate).await;
+                self.sent(never.send(), step.fate).await;
                 self.never.extend(self.answered.drain(before..));
             }
             Op::Store => {
                 let mut store = on.store_request();
-                // A capability of the session's would hold it open from within.
-                store.get().set_thing(self.outside.thing());
-                self.sent(store.send(), fate).await;
+                store.get().set_thing(thing);
+                self.sent(store.send(), step.fate).await;
             }
             Op::Call => {
                 let mut call = on.call_request();
-                call.get().set_thing(self.given(given));
-                self.sent(call.send(), fate).await;
+                call.get().set_thing(thing);
+                self.sent(call.send(), step.fate).await;
             }
             _ => {
                 let mut reflect = on.reflect_request();
-                reflect.get().init_bundle().set_plain(self.given(given));
-                self.sent(reflect.send(), fate).await;
+                reflect.get().init_bundle().set_plain(thing);
+                self.sent(reflect.send(), step.fate).await;
             }
         }
     }
