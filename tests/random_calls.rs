@@ -48,10 +48,7 @@ fn all(usual: Range<u64>, place: Place, often: &[&str]) {
     }
     // Enough of each that what is tested is there.
     let is_seen = |end: &&str| seen.get(*end).is_some_and(|count| *count > 100);
-    assert!(
-        chosen.is_some() || often.iter().all(|end| is_seen(end)),
-        "{seen:?}"
-    );
+    assert!(chosen.is_some() || often.iter().all(is_seen), "{seen:?}");
 }
 
 #[test]
