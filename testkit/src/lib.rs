@@ -5,6 +5,7 @@
 //! - [`cut`]: connections in memory that are cut at a byte.
 //! - [`abuse`]: hostile callers and callees.
 //! - [`chaos`]: a caller and a callee over such a connection.
+//! - [`random_calls`]: random calls in a session, and what is to be true at its end.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
 //! - [`membrane`]: what the tests of the membrane are made of.
 //! - [`enrichment`]: random enrichment of a span, against a model.
@@ -23,6 +24,7 @@ pub mod exchange;
 pub mod link;
 pub mod membrane;
 pub mod memory;
+pub mod random_calls;
 pub mod run;
 pub mod service;
 pub mod session_model;

@@ -69,7 +69,8 @@ pub fn assert_closed_once(spans: &MemoryObserver) {
     }
 }
 
-fn in_order(spans: &MemoryObserver) -> Vec<SpanRecord> {
+/// All spans in the order in which they were opened.
+pub(crate) fn in_order(spans: &MemoryObserver) -> Vec<SpanRecord> {
     let opened: Vec<SpanId> = spans
         .log()
         .into_iter()
