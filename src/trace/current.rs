@@ -212,13 +212,9 @@ fn leave() -> Option<What> {
     loop {
         // Each is dropped when the stack is no longer borrowed: it may be the last that holds an observer.
         let left = ENTERED.try_with(|entered| entered.borrow_mut().pop());
-        match left.ok().flatten()? {
-            Entry {
-                what,
-                by: By::Scope,
-            } => return Some(what),
-            #[cfg(feature = "tracing")]
-            Entry { .. } => {}
+        let left = left.ok().flatten()?;
+        if left.by == By::Scope {
+            return Some(left.what);
         }
     }
 }
