@@ -16,6 +16,8 @@ pub(crate) struct Outbox {
 struct Inner {
     /// In the order in which they came.
     senders: RefCell<BTreeMap<u64, Weak<dyn Sender>>>,
+    /// How many they are. Asked with every call.
+    count: Cell<usize>,
     next: Cell<u64>,
 }
 
@@ -36,7 +38,7 @@ impl Outbox {
     pub(crate) fn enter(&self, sender: Weak<dyn Sender>) -> Entry {
         let number = self.inner.next.get();
         self.inner.next.set(number + 1);
-        self.inner.senders.borrow_mut().insert(number, sender);
+        self.inner.change(|senders| senders.insert(number, sender));
         Entry {
             outbox: self.clone(),
             number,
@@ -44,7 +46,14 @@ impl Outbox {
     }
 
     /// Lets all who have entered send. Who enters meanwhile is left for another time.
+    #[inline]
     pub(crate) fn send_all(&self) {
+        if self.inner.count.get() > 0 {
+            self.send_until_now();
+        }
+    }
+
+    fn send_until_now(&self) {
         let last = self
             .inner
             .senders
@@ -63,19 +72,31 @@ impl Outbox {
 
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.inner.senders.borrow().is_empty()
+        self.inner.count.get() == 0 && self.inner.senders.borrow().is_empty()
     }
 
     fn take_until(&self, last: u64) -> Option<Weak<dyn Sender>> {
-        let mut senders = self.inner.senders.borrow_mut();
-        let first = senders.first_entry()?;
-        (*first.key() <= last).then(|| first.remove())
+        self.inner.change(|senders| {
+            let first = senders.first_entry()?;
+            (*first.key() <= last).then(|| first.remove())
+        })
+    }
+}
+
+impl Inner {
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<u64, Weak<dyn Sender>>) -> T) -> T {
+        let mut senders = self.senders.borrow_mut();
+        let result = change(&mut senders);
+        self.count.set(senders.len());
+        result
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.outbox.inner.senders.borrow_mut().remove(&self.number);
+        self.outbox
+            .inner
+            .change(|senders| senders.remove(&self.number));
     }
 }
 

@@ -137,6 +137,27 @@ impl Call {
         Poll::Ready(Ok(response))
     }
 
+    /// Waits for the answer, as its caller is to see it.
+    fn answer(&self, cx: &mut Context<'_>) -> Poll<capnp::Result<Response<any_pointer::Owned>>> {
+        let message = match self.is_local {
+            true => {
+                let response = ready!(self.response(cx))?;
+                let origin = self.hold.origin();
+                match Incoming::look(response, origin, self.hold.membrane(), self.direction) {
+                    Ok(message) => Content::Own(message),
+                    Err(response) => return Poll::Ready(Ok(Response::new(response))),
+                }
+            }
+            false => Content::Shared(ready!(self.shared_response(cx))?),
+        };
+        let response: Box<dyn ResponseHook> = Box::new(CallResponse {
+            message,
+            direction: self.direction,
+            membrane: self.hold.membrane().clone(),
+        });
+        Poll::Ready(Ok(Response::new(response)))
+    }
+
     /// Waits for the answer; capabilities that are asked for later come from it.
     fn settle(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.is_local {
@@ -196,11 +217,13 @@ enum Source {
 /// The promise of a call.
 pub(super) struct Answer {
     call: Call,
+    has_ended: bool,
 }
 
 impl Answer {
     pub(super) fn new(call: Call) -> Self {
-        Self { call }
+        let has_ended = false;
+        Self { call, has_ended }
     }
 }
 
@@ -208,29 +231,18 @@ impl Future for Answer {
     type Output = Result<Response<any_pointer::Owned>, capnp::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let call = &self.call;
-        let message = match call.is_local {
-            true => {
-                let response = ready!(call.response(cx))?;
-                let origin = call.hold.origin();
-                match Incoming::look(response, origin, call.hold.membrane(), call.direction) {
-                    Ok(message) => Content::Own(message),
-                    Err(response) => return Poll::Ready(Ok(Response::new(response))),
-                }
-            }
-            false => Content::Shared(ready!(call.shared_response(cx))?),
-        };
-        let response: Box<dyn ResponseHook> = Box::new(CallResponse {
-            message,
-            direction: call.direction,
-            membrane: call.hold.membrane().clone(),
-        });
-        Poll::Ready(Ok(Response::new(response)))
+        let this = self.get_mut();
+        let answered = ready!(this.call.answer(cx));
+        this.has_ended = true;
+        Poll::Ready(answered)
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
         let Call {
             is_local,
             direction,

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use capnp::any_pointer;
 use capnp::capability::{Client, Promise, RemotePromise, Response};
@@ -65,6 +65,7 @@ pub(super) fn sent(hold: Hold<Local>, direction: Direction) -> RemotePromise<any
         promise: Promise::from_future(Answer {
             call,
             listener: Listener::default(),
+            has_ended: false,
         }),
         pipeline: any_pointer::Pipeline::new(pipeline),
     }
@@ -168,19 +169,25 @@ impl Call {
 struct Answer {
     call: Call,
     listener: Listener,
+    has_ended: bool,
 }
 
 impl Future for Answer {
     type Output = capnp::Result<Response<any_pointer::Owned>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { call, listener } = self.get_mut();
-        call.poll(cx, listener).map_ok(Response::new)
+        let this = self.get_mut();
+        let answered = ready!(this.call.poll(cx, &mut this.listener));
+        this.has_ended = true;
+        Poll::Ready(answered.map(Response::new))
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
         let direction = self.call.direction;
         let mut listener = Listener::default();
         unasked::wait(&self.call.hold, move |hold, cx| {
