@@ -15,10 +15,9 @@
 
 use std::error::Error;
 use std::process::{Command, Stdio};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use capspan::trace::Clock;
+use capspan::trace::{NoopObserver, Tracer};
 use capspan_testkit::exchange::{Exchange, Loop, Row};
 use serde_json::{Value, json};
 
@@ -52,19 +51,19 @@ fn run(row: &str, way: &str, times: usize) -> Result<(), Box<dyn Error>> {
     Ok(event_loop.run(exchange.run(times))?)
 }
 
-/// What tells the time of spans.
-fn clock() -> Rc<dyn Clock> {
+/// Where spans are told of.
+fn tracer() -> Tracer {
+    let tracer = Tracer::new(NoopObserver);
     #[cfg(feature = "fast-clock")]
-    return Rc::new(capspan::trace::FastClock::new());
-    #[cfg(not(feature = "fast-clock"))]
-    Rc::new(capspan::trace::SystemClock::new())
+    let tracer = tracer.with_clock(capspan::trace::FastClock::new());
+    tracer
 }
 
 /// On a [`Loop`].
 fn exchange(row: Row, way: &str) -> Result<Exchange, &'static str> {
     match way {
         "bare" => Ok(Exchange::bare(row)),
-        "ours" => Ok(Exchange::ours_by(row, clock())),
+        "ours" => Ok(Exchange::ours_by(row, tracer())),
         "least" => Exchange::least(row).ok_or("the least is known for calls over a connection"),
         _ => Err("no such way"),
     }

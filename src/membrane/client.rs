@@ -216,7 +216,8 @@ impl Wrapper {
 }
 
 impl Wrapper {
-    /// Where the policy wants a call to go, or `None`: on.
+    /// Where the policy wants a call to go, or `None`: on. What has resolved is to be judged as what it resolved
+    /// to.
     #[inline]
     fn judge(&self, interface_id: u64, method_id: u16) -> Option<Box<dyn ClientHook>> {
         let policy = self.node.membrane.policy()?;
@@ -241,10 +242,6 @@ impl Wrapper {
         interface_id: u64,
         method_id: u16,
     ) -> Option<Box<dyn ClientHook>> {
-        // What has resolved is judged as what it resolved to.
-        if let Some(resolution) = self.node.resolution() {
-            return Some(resolution);
-        }
         if self.node.membrane.revoked().is_some() {
             return None;
         }
@@ -275,14 +272,6 @@ impl Wrapper {
     }
 }
 
-/// How a request is begun.
-enum Begun {
-    Here,
-    Elsewhere(Request<any_pointer::Owned, any_pointer::Owned>),
-    /// By what the target has resolved to.
-    Resolved(Box<dyn ClientHook>),
-}
-
 /// What calls can be made on before it is there.
 fn queue(promise: Promise<Box<dyn ClientHook>, capnp::Error>) -> Box<dyn ClientHook> {
     let queue: Client = capnp_rpc::new_future_client(async { Ok(Client::new(promise.await?)) });
@@ -304,7 +293,7 @@ impl ClientHook for Wrapper {
         size_hint: Option<capnp::MessageSize>,
     ) -> Request<any_pointer::Owned, any_pointer::Owned> {
         let node = &self.node;
-        if let Some(resolution) = node.resolution.get() {
+        if let Some(resolution) = node.resolution() {
             return resolution.new_call(interface_id, method_id, size_hint);
         }
         if let Some(other) = self.judge(interface_id, method_id) {
@@ -312,21 +301,14 @@ impl ClientHook for Wrapper {
                 other.new_call(interface_id, method_id, size_hint)
             });
         }
-        let begun = node.with_target(|target| match target.get_resolved() {
-            Some(resolved) => Begun::Resolved(resolved),
+        let inner = node.with_target(|target| match target.get_brand() {
             // Of this process, and no wrapper.
-            None if target.get_brand() == 0 => Begun::Here,
-            None => Begun::Elsewhere(target.new_call(interface_id, method_id, size_hint)),
+            0 => None,
+            _ => Some(target.new_call(interface_id, method_id, size_hint)),
         });
-        Request::new(match begun {
-            Begun::Here => call::local_request(node.clone(), interface_id, method_id),
-            Begun::Elsewhere(request) => {
-                call::request(request.hook, node.clone(), interface_id, method_id)
-            }
-            Begun::Resolved(resolved) => {
-                let resolution = node.resolve(resolved);
-                return resolution.new_call(interface_id, method_id, size_hint);
-            }
+        Request::new(match inner {
+            None => call::local_request(node.clone(), interface_id, method_id),
+            Some(inner) => call::request(inner.hook, node.clone(), interface_id, method_id),
         })
     }
 

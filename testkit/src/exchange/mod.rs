@@ -14,7 +14,6 @@ mod sessions;
 
 use std::any::Any;
 use std::future::Future;
-use std::rc::Rc;
 
 use capnp::Error;
 use capnp::capability::{Client, FromClientHook};
@@ -22,7 +21,7 @@ use capnp::private::capability::ClientHook;
 use capspan::Tasks;
 use capspan::membrane::Membrane;
 use capspan::session::Session;
-use capspan::trace::{Clock, SystemClock};
+use capspan::trace::{NoopObserver, Tracer};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
@@ -168,18 +167,20 @@ impl Exchange {
 
     /// Through a membrane, or as a session. On a [`Loop`].
     pub fn ours(row: Row) -> Self {
-        Self::ours_by(row, Rc::new(SystemClock::new()))
+        Self::ours_by(row, Tracer::new(NoopObserver))
     }
 
-    /// The same with another clock for spans than the system's.
-    pub fn ours_by(row: Row, clock: Rc<dyn Clock>) -> Self {
+    /// The same with spans by another tracer, whose clock may not be the system's.
+    pub fn ours_by(row: Row, tracer: Tracer) -> Self {
         let kind = match row.work {
             Work::Life => Kind::Life(World::new().thing()),
-            Work::Session => Kind::Spanned(Spanned::new(row.place, Some(clock), false)),
-            Work::UnobservedSession => Kind::Spanned(Spanned::new(row.place, None, false)),
-            Work::CallSpan | Work::UnobservedCall => {
-                let clock = (row.work == Work::CallSpan).then_some(clock);
-                Kind::InSession(Spanned::new(row.place, clock, true).open())
+            Work::Session => Kind::Spanned(Spanned::new(row.place, tracer, false)),
+            Work::CallSpan => Kind::InSession(Spanned::new(row.place, tracer, true).open()),
+            Work::UnobservedSession => {
+                Kind::Spanned(Spanned::new(row.place, Tracer::unobserved(), false))
+            }
+            Work::UnobservedCall => {
+                Kind::InSession(Spanned::new(row.place, Tracer::unobserved(), true).open())
             }
             work => Kind::Calls(Calls::membraned(row.place, work)),
         };

@@ -11,7 +11,7 @@ use capspan::Tasks;
 use capspan::pipeline::{Callee, EventContext, Pipeline, Service};
 use capspan::pipeline_capnp::{event_dispatcher, pipeline, rpc_session, span_enricher};
 use capspan::session::{CallSpans, Session};
-use capspan::trace::{Clock, NoopObserver, Tracer};
+use capspan::trace::Tracer;
 
 use super::{Place, as_client, number};
 use crate::link;
@@ -134,13 +134,9 @@ pub(super) struct Spanned {
 }
 
 impl Spanned {
-    /// Observed by a clock, or not at all.
-    pub(super) fn new(place: Place, clock: Option<Rc<dyn Clock>>, has_call_spans: bool) -> Self {
+    /// Both sides tell of spans by one tracer.
+    pub(super) fn new(place: Place, tracer: Tracer, has_call_spans: bool) -> Self {
         let world = World::new();
-        let tracer = match clock {
-            Some(clock) => Tracer::new(NoopObserver).with_clock(clock),
-            None => Tracer::unobserved(),
-        };
         let (tasks, driver) = Tasks::new();
         tokio::task::spawn_local(driver);
         let service = SpannedService {
