@@ -1,6 +1,7 @@
 //! Takes exactly one event.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 
 use capnp::capability::FromClientHook;
@@ -173,8 +174,13 @@ impl<S: Service> Dispatcher<S> {
         let parent = event.parent().clone();
         let service = self.shared.service.clone();
         let life = opening.life();
-        let answer = guarded(life, parent, async { service.open_session(event).await });
-        let answer = life.unless_over(answer).await;
+        let answer = {
+            // Pinned here: the service's future may be large, and is not to be moved about.
+            let work = pin!(guarded(life, parent, async {
+                service.open_session(event).await
+            }));
+            life.unless_over(work).await
+        };
         opening.answered(answer, &setting)
     }
 }
