@@ -22,7 +22,7 @@ use capspan_testkit::exchange::{Exchange, Loop, Row};
 use serde_json::{Value, json};
 
 /// In how many processes each row is measured, and how long in each.
-const PROCESSES: usize = 7;
+const PROCESSES: usize = 15;
 const EACH: Duration = Duration::from_millis(350);
 const BATCH: Duration = Duration::from_millis(1);
 
