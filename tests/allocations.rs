@@ -24,9 +24,9 @@ fn allowed(row: Row) -> i64 {
         ["session", "connection"] => 37,
         ["session_unobserved", "in_process"] => 18,
         ["session_unobserved", "connection"] => 21,
-        ["call_span", "in_process"] => -14,
+        ["call_span", "in_process"] => -15,
         // On each side a span, and who is told of the call; the caller's membrane.
-        ["call_span", "connection"] => 10,
+        ["call_span", "connection"] => 9,
         ["call_unobserved", "in_process"] => -21,
         ["call_unobserved", "connection"] => 1,
         other => panic!("how many may {other:?} have?"),

@@ -293,6 +293,10 @@ impl ClientHook for Wrapper {
         size_hint: Option<capnp::MessageSize>,
     ) -> Request<any_pointer::Owned, any_pointer::Owned> {
         let node = &self.node;
+        // Without a reference of its own, where that is known.
+        if let Some(resolution) = node.resolution.get() {
+            return resolution.new_call(interface_id, method_id, size_hint);
+        }
         if let Some(resolution) = node.resolution() {
             return resolution.new_call(interface_id, method_id, size_hint);
         }
