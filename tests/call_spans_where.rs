@@ -5,24 +5,12 @@ use std::time::Duration;
 
 use capnp::capability::FromClientHook;
 use capspan::pipeline::{CustomEvent, EventContext, Service};
-use capspan::session::CallSpans;
 use capspan::trace::{Channel, MemoryObserver, SpanKind, Tracer};
+use capspan_testkit::calls::{named, number};
 use capspan_testkit::service::{Pair, everywhere};
 use capspan_testkit::story;
 use capspan_testkit::testkit_capnp::thing;
 use capspan_testkit::world::World;
-
-fn named() -> CallSpans {
-    let methods = [
-        "number", "echo", "echoWith", "swap", "make", "store", "take", "reflect", "call", "never",
-        "gated", "early", "fail", "push", "pushed",
-    ];
-    CallSpans::new().interface::<thing::Client>("Thing", methods)
-}
-
-async fn number(thing: &thing::Client) {
-    thing.number_request().send().promise.await.unwrap();
-}
 
 /// Calls what it is given, and gives a new object.
 struct Greets {

@@ -17,6 +17,7 @@
 //! - [`taker`]: a caller that takes updates and answers as it is told to.
 
 pub mod abuse;
+pub mod calls;
 pub mod chaos;
 pub mod cut;
 pub mod enrichment;

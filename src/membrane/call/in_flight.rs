@@ -335,7 +335,8 @@ impl<K: Kind> Hold<K> {
     /// Looks at the call. No foreign code may run within, drops included: the others are borrowed, too.
     pub(super) fn with<R>(&self, f: impl FnOnce(&mut InFlight<K>) -> R) -> R {
         let mut slots = K::calls(&self.membrane).slots.borrow_mut();
-        // Its call is there as long as a hold is: only the drop of the last one takes it out.
+        // Its call is there as long as a hold is: each is counted, what is pipelined besides, and only where none
+        // is left is the call taken out.
         f(slots.get_mut(self.key).expect("a hold keeps its call"))
     }
 
