@@ -146,9 +146,16 @@ impl Node {
         Some(self.resolve(resolved))
     }
 
-    /// Keeps a call until the wrapper is gone. False where it keeps one, or can keep none.
+    /// Does it keep a call that has not ended?
+    pub(super) fn keeps_call(&self) -> bool {
+        let kept = self.record.as_ref().and_then(|record| record.kept());
+        kept.is_some_and(|call| call.is_kept(&self.membrane))
+    }
+
+    /// Keeps a call until the wrapper is gone, in the place of one that has ended. False where it can keep none.
     pub(super) fn keep(&self, call: Pipelined) -> bool {
-        self.record.as_ref().is_some_and(|record| record.keep(call))
+        let record = self.record.as_ref();
+        record.map(|record| record.keep(call)).is_some()
     }
 
     /// Lets a promise that can resolve do so now.

@@ -138,16 +138,12 @@ impl Record {
         self.calls.set(self.calls.get() + 1);
     }
 
-    /// Keeps a call. False where it keeps one already.
-    pub(super) fn keep(&self, call: Pipelined) -> bool {
-        let is_free = self.call.get().is_none();
-        if is_free {
-            self.call.set(Some(call));
-        }
-        is_free
+    /// Keeps a call.
+    pub(super) fn keep(&self, call: Pipelined) {
+        self.call.set(Some(call));
     }
 
-    /// The call that it keeps.
+    /// The last call that it was to keep; it may have ended.
     pub(super) fn kept(&self) -> Option<Pipelined> {
         self.call.get()
     }

@@ -294,6 +294,9 @@ impl<K: Kind> Hold<K> {
         let Some(node) = self.membrane.recognise(wrapper) else {
             return;
         };
+        if node.keeps_call() {
+            return;
+        }
         self.with(|call| {
             if !call.noted.is_awaited() {
                 return;
