@@ -20,10 +20,11 @@ fn allowed(row: Row) -> i64 {
         // And the wrapper, its hook, what it wraps, and the original that goes back.
         ["connection", "caps" | "mib_with_cap"] => 7,
         ["session", "in_process"] => 1,
-        // Two of them for the update: who sends it when its turn ends, and that it awaits an answer.
-        ["session", "connection"] => 37,
+        // Two of them for the update: who sends it when its turn ends, and that it awaits an answer. One for
+        // each message, for both ends are guarded; those of the other rows are not.
+        ["session", "connection"] => 52,
         ["session_unobserved", "in_process"] => 18,
-        ["session_unobserved", "connection"] => 21,
+        ["session_unobserved", "connection"] => 35,
         ["call_span", "in_process"] => -15,
         // On each side a span, and who is told of the call; the caller's membrane.
         ["call_span", "connection"] => 9,

@@ -31,7 +31,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("drive", &["error", "clock"]),
     ("trace", &["error", "clock"]),
     ("membrane", &["error", "clock", "slots", "waiting", "drive"]),
-    ("guard", &["error", "waiting", "outbox"]),
+    ("guard", &["error", "timer", "waiting", "outbox"]),
     (
         "wire",
         &[

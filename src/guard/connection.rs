@@ -13,15 +13,17 @@ use capnp_rpc::{Disconnector, RpcSystem, twoparty};
 use futures::{AsyncRead, AsyncWrite};
 
 use super::ending::Ending;
-use super::network::Watched;
+use super::handle::Guard;
+use super::network::Guarded;
+use super::options::GuardOptions;
 use crate::error::Error;
 
-/// One connection to a peer, of whose end all are told who have part in it.
+/// One guarded connection to a peer, of whose end all are told who have part in it.
 ///
 /// It is a handle: the connection lives as long as its [`ConnectionDriver`] is polled.
 #[derive(Clone)]
 pub struct Connection {
-    ending: Ending,
+    guard: Guard,
     bootstrap: Client,
 }
 
@@ -43,17 +45,26 @@ impl Connection {
         R: AsyncRead + Unpin + 'static,
         W: AsyncWrite + Unpin + 'static,
     {
-        let options = ReaderOptions::default();
-        Self::new(
-            twoparty::VatNetwork::new(reader, writer, Side::Client, options),
-            |_| None,
-        )
+        Self::connect_with(reader, writer, GuardOptions::default())
+    }
+
+    /// Connects as the client, guarded by `options`.
+    pub fn connect_with<R, W>(
+        reader: R,
+        writer: W,
+        options: impl Into<GuardOptions>,
+    ) -> (Self, ConnectionDriver)
+    where
+        R: AsyncRead + Unpin + 'static,
+        W: AsyncWrite + Unpin + 'static,
+    {
+        Self::over(reader, writer, Side::Client, options.into(), |_| None)
     }
 
     /// Serves a client over a pair of streams, with the default [`ReaderOptions`].
     ///
-    /// `bootstrap` makes what the client gets first. It is to be an object of this connection alone,
-    /// and to hold no capability of the peer's: else both stay alive after the connection's end.
+    /// `bootstrap` makes what the client gets first: an object of this connection alone, which is let go of
+    /// at the connection's end.
     pub fn serve<R, W>(
         reader: R,
         writer: W,
@@ -63,32 +74,71 @@ impl Connection {
         R: AsyncRead + Unpin + 'static,
         W: AsyncWrite + Unpin + 'static,
     {
-        let options = ReaderOptions::default();
-        Self::new(
-            twoparty::VatNetwork::new(reader, writer, Side::Server, options),
-            |ending| Some(bootstrap(ending)),
-        )
+        Self::serve_with(reader, writer, GuardOptions::default(), bootstrap)
     }
 
-    /// A connection over any two-party network.
+    /// Serves a client, guarded by `options`.
+    pub fn serve_with<R, W>(
+        reader: R,
+        writer: W,
+        options: impl Into<GuardOptions>,
+        bootstrap: impl FnOnce(&Ending) -> Client,
+    ) -> (Self, ConnectionDriver)
+    where
+        R: AsyncRead + Unpin + 'static,
+        W: AsyncWrite + Unpin + 'static,
+    {
+        Self::over(reader, writer, Side::Server, options.into(), |ending| {
+            Some(bootstrap(ending))
+        })
+    }
+
+    fn over<R, W>(
+        reader: R,
+        writer: W,
+        side: Side,
+        options: GuardOptions,
+        bootstrap: impl FnOnce(&Ending) -> Option<Client>,
+    ) -> (Self, ConnectionDriver)
+    where
+        R: AsyncRead + Unpin + 'static,
+        W: AsyncWrite + Unpin + 'static,
+    {
+        let guard = Guard::new(options, Ending::default());
+        let reader = guard.counting(reader);
+        let network = twoparty::VatNetwork::new(reader, writer, side, ReaderOptions::default());
+        Self::behind(network, guard, bootstrap)
+    }
+
+    /// A connection over any two-party network. Bytes that come are not counted.
     pub fn new<R>(
         network: twoparty::VatNetwork<R>,
+        options: impl Into<GuardOptions>,
         bootstrap: impl FnOnce(&Ending) -> Option<Client>,
     ) -> (Self, ConnectionDriver)
     where
         R: AsyncRead + Unpin + 'static,
     {
-        let ending = Ending::default();
+        let guard = Guard::new(options.into(), Ending::default());
+        Self::behind(network, guard, bootstrap)
+    }
+
+    fn behind<R>(
+        network: twoparty::VatNetwork<R>,
+        guard: Guard,
+        bootstrap: impl FnOnce(&Ending) -> Option<Client>,
+    ) -> (Self, ConnectionDriver)
+    where
+        R: AsyncRead + Unpin + 'static,
+    {
+        let ending = guard.ending().clone();
         let bootstrap = bootstrap(&ending);
-        let network = Box::new(Watched::new(network, ending.clone()));
+        let network = Box::new(Guarded::behind(network, guard.clone()));
         let mut system = RpcSystem::new(network, bootstrap);
         let disconnector = system.get_disconnector();
         // Asked for here, where the connection is sure to be alive: later it would panic.
         let bootstrap = system.bootstrap(Side::Server);
-        let connection = Self {
-            ending: ending.clone(),
-            bootstrap,
-        };
+        let connection = Self { guard, bootstrap };
         let driver = ConnectionDriver {
             system,
             disconnector,
@@ -104,7 +154,12 @@ impl Connection {
 
     /// The connection's end.
     pub fn ending(&self) -> &Ending {
-        &self.ending
+        self.guard.ending()
+    }
+
+    /// What the peer has, and what it was refused.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 }
 
@@ -135,7 +190,7 @@ impl Drop for ConnectionDriver {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
-            .field("ending", &self.ending)
+            .field("ending", self.ending())
             .finish_non_exhaustive()
     }
 }

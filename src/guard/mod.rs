@@ -1,16 +1,40 @@
-//! Between a transport and `capnp-rpc`: when and why a connection ends.
+//! Between a transport and `capnp-rpc`: what of a peer's messages gets through, and how a connection ends.
 //!
-//! When a connection breaks, `capnp-rpc` just drops everything, which looks like a graceful end. So a
-//! thin wrapper of its network notes the end *before* `capnp-rpc` sees it, and tells whoever asked to be
-//! told: every session then closes as `disconnected`, at once, on both sides.
+//! `capnp-rpc` trusts its peer. One message can make it panic, or go round for ever; a capability that is kept
+//! keeps what served the connection; nothing is ever too much for it. So each message is judged before it
+//! gets there, by a ledger of both sides' calls and capabilities: what no correct peer sends ends the
+//! connection, and what is too much is answered as such.
 //!
-//! - [`Connection`]: one connection, from the application's side; [`ConnectionDriver`]: what runs it.
-//! - [`Ending`]: the end of a connection, known to all who have part in it.
+//! - [`Connection`]: one guarded connection, from the application's side; [`ConnectionDriver`]: what runs it.
+//! - [`Guarded`]: the guard alone, before any `RpcSystem`.
+//! - [`GuardOptions`], [`GuardLimits`], [`Budget`]: how much a peer may have, alone and with others.
+//! - [`Guard`], [`Breach`], [`Usage`]: what it has, and what it was refused; [`GuardObserver`] is told.
+//! - [`Ending`]: the end of a connection, known to all who have part in it, with the reason. `capnp-rpc` itself
+//!   just drops everything, which looks like a graceful end.
 
+mod breach;
+mod budget;
+mod bytes;
 mod connection;
 mod ending;
+mod handle;
+mod incoming;
+mod limits;
 mod network;
+mod observer;
+mod options;
+mod outgoing;
+mod pace;
+mod rules;
 
+pub use breach::Breach;
+pub use budget::Budget;
+pub use bytes::Counted;
 pub use connection::{Connection, ConnectionDriver};
 pub use ending::Ending;
 pub(crate) use ending::{OnEnd, Registration};
+pub use handle::{Guard, Usage};
+pub use limits::GuardLimits;
+pub use network::Guarded;
+pub use observer::{GuardObserver, Refusal};
+pub use options::GuardOptions;

@@ -1,136 +1,150 @@
-//! A network that notes the end of its connection before `capnp-rpc` sees it.
+//! A network whose messages are judged before `capnp-rpc` sees them.
+
+use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
 
 use capnp::capability::Promise;
-use capnp_rpc::rpc_capnp::message;
 use capnp_rpc::twoparty::VatId;
 use capnp_rpc::{Connection, FlowController, IncomingMessage, OutgoingMessage, VatNetwork};
 
 use super::ending::Ending;
+use super::handle::Guard;
+use super::incoming::{Inbox, lost};
+use super::options::GuardOptions;
+use super::outgoing::Queue;
 use crate::error::Error;
 
-/// Bytes of what a peer says about an end. It is kept as long as a handle of the connection is.
-const MAX_REASON_BYTES: usize = 4096;
-
-/// Wraps a two-party network.
-pub(super) struct Watched<N> {
+/// A network of two parties behind a guard: for any [`RpcSystem`](capnp_rpc::RpcSystem).
+///
+/// ```
+/// # use capnp_rpc::rpc_twoparty_capnp::Side;
+/// # use capnp_rpc::{RpcSystem, twoparty};
+/// # use capspan::guard::{GuardLimits, Guarded};
+/// # fn example(
+/// #     network: twoparty::VatNetwork<futures::io::Empty>,
+/// #     bootstrap: capnp::capability::Client,
+/// # ) {
+/// let guarded = Guarded::new(network, GuardLimits::default().max_calls(256));
+/// let guard = guarded.guard();
+/// let system = RpcSystem::new(Box::new(guarded), Some(bootstrap));
+/// # }
+/// ```
+///
+/// [`Connection`](super::Connection) is that, with what an `RpcSystem` leaves to its user at the end of a
+/// connection.
+pub struct Guarded<N, V = VatId> {
     network: N,
-    ending: Ending,
+    guard: Guard,
+    queue: Rc<Queue>,
+    vat: PhantomData<V>,
 }
 
-impl<N> Watched<N> {
-    pub(super) fn new(network: N, ending: Ending) -> Self {
-        Self { network, ending }
+impl<N, V> Guarded<N, V> {
+    /// Puts a guard before `network`, which has one connection.
+    pub fn new(network: N, options: impl Into<GuardOptions>) -> Self {
+        Self::behind(network, Guard::new(options.into(), Ending::default()))
     }
 
-    fn watch(&self, connection: Box<dyn Connection<VatId>>) -> Box<dyn Connection<VatId>> {
-        Box::new(WatchedConnection {
-            connection,
-            ending: self.ending.clone(),
-        })
+    pub(super) fn behind(network: N, guard: Guard) -> Self {
+        Self {
+            network,
+            queue: Queue::new(guard.clone()),
+            guard,
+            vat: PhantomData,
+        }
+    }
+
+    /// What is known of the connection.
+    pub fn guard(&self) -> Guard {
+        self.guard.clone()
     }
 }
 
-impl<N: VatNetwork<VatId>> VatNetwork<VatId> for Watched<N> {
-    fn connect(&mut self, host_id: VatId) -> Option<Box<dyn Connection<VatId>>> {
+impl<N: VatNetwork<V>, V: 'static> VatNetwork<V> for Guarded<N, V> {
+    fn connect(&mut self, host_id: V) -> Option<Box<dyn Connection<V>>> {
         let connection = self.network.connect(host_id)?;
-        Some(self.watch(connection))
+        Some(guarded(self.guard.clone(), self.queue.clone(), connection))
     }
 
-    fn accept(&mut self) -> Promise<Box<dyn Connection<VatId>>, capnp::Error> {
-        let (accepted, ending) = (self.network.accept(), self.ending.clone());
-        Promise::from_future(async move {
-            let connection: Box<dyn Connection<VatId>> = Box::new(WatchedConnection {
-                connection: accepted.await?,
-                ending,
-            });
-            Ok(connection)
-        })
+    fn accept(&mut self) -> Promise<Box<dyn Connection<V>>, capnp::Error> {
+        let accepted = self.network.accept();
+        let (guard, queue) = (self.guard.clone(), self.queue.clone());
+        Promise::from_future(async move { Ok(guarded(guard, queue, accepted.await?)) })
     }
 
     fn drive_until_shutdown(&mut self) -> Promise<(), capnp::Error> {
-        let (shutdown, ending) = (self.network.drive_until_shutdown(), self.ending.clone());
-        Promise::from_future(async move {
-            let result = shutdown.await;
-            ending.end(match &result {
-                Ok(()) => Error::disconnected("the connection was shut down"),
-                Err(error) => lost(error),
-            });
-            result
-        })
+        let mut shutdown = self.network.drive_until_shutdown();
+        let (guard, queue) = (self.guard.clone(), self.queue.clone());
+        Promise::from_future(poll_fn(move |cx| {
+            let inner = &guard.inner;
+            let polled = Pin::new(&mut shutdown).poll(cx);
+            queue.look();
+            let result = match polled {
+                Poll::Ready(result) => result,
+                // Whoever was cut off is not waited for.
+                Poll::Pending if inner.why().is_some() && !queue.is_empty() => Ok(()),
+                Poll::Pending => {
+                    inner.writer.replace(Some(cx.waker().clone()));
+                    return Poll::Pending;
+                }
+            };
+            end(&guard, &result);
+            Poll::Ready(result)
+        }))
     }
 }
 
-struct WatchedConnection {
-    connection: Box<dyn Connection<VatId>>,
-    ending: Ending,
+fn guarded<V: 'static>(
+    guard: Guard,
+    queue: Rc<Queue>,
+    connection: Box<dyn Connection<V>>,
+) -> Box<dyn Connection<V>> {
+    Box::new(GuardedConnection {
+        inbox: Rc::new(Inbox::new(guard, queue, connection)),
+    })
 }
 
-impl Connection<VatId> for WatchedConnection {
-    fn get_peer_vat_id(&self) -> VatId {
-        self.connection.get_peer_vat_id()
+fn end(guard: &Guard, result: &capnp::Result<()>) {
+    guard.inner.ending.end(match result {
+        Ok(()) => Error::disconnected("the connection was shut down"),
+        Err(error) => lost(error),
+    });
+}
+
+struct GuardedConnection<V> {
+    inbox: Rc<Inbox<V>>,
+}
+
+impl<V: 'static> Connection<V> for GuardedConnection<V> {
+    fn get_peer_vat_id(&self) -> V {
+        self.inbox.connection.borrow().get_peer_vat_id()
     }
 
     fn new_outgoing_message(&mut self, first_segment_word_size: u32) -> Box<dyn OutgoingMessage> {
-        self.connection
-            .new_outgoing_message(first_segment_word_size)
+        let mut connection = self.inbox.connection.borrow_mut();
+        let message = connection.new_outgoing_message(first_segment_word_size);
+        Box::new(self.inbox.queue.message(message))
     }
 
     fn receive_incoming_message(
         &mut self,
     ) -> Promise<Option<Box<dyn IncomingMessage>>, capnp::Error> {
-        let (received, ending) = (
-            self.connection.receive_incoming_message(),
-            self.ending.clone(),
-        );
-        Promise::from_future(async move {
-            let result = received.await;
-            match &result {
-                Ok(Some(incoming)) => {
-                    if let Some(reason) = abort(&**incoming) {
-                        ending.end(reason);
-                    }
-                }
-                Ok(None) => ending.end(Error::disconnected("the peer closed the connection")),
-                Err(error) => ending.end(lost(error)),
-            }
-            result
-        })
+        let inbox = self.inbox.clone();
+        Promise::from_future(poll_fn(move |cx| inbox.poll(cx)))
     }
 
     fn new_stream(&mut self) -> (Box<dyn FlowController>, Promise<(), capnp::Error>) {
-        self.connection.new_stream()
+        self.inbox.connection.borrow_mut().new_stream()
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), capnp::Error> {
-        self.ending.end(match &result {
-            Ok(()) => Error::disconnected("the connection was shut down"),
-            Err(error) => lost(error),
-        });
-        self.connection.shutdown(result)
+        end(&self.inbox.guard, &result);
+        self.inbox.close();
+        self.inbox.guard.inner.close();
+        self.inbox.guard.inner.wake();
+        self.inbox.connection.borrow_mut().shutdown(result)
     }
-}
-
-/// Why the peer gives up, if that is what a message says.
-fn abort(incoming: &dyn IncomingMessage) -> Option<Error> {
-    let message: message::Reader<'_> = incoming.get_body().ok()?.get_as().ok()?;
-    let Ok(message::Abort(Ok(exception))) = message.which() else {
-        return None;
-    };
-    let reason = exception.get_reason().ok()?.to_str().ok()?;
-    Some(Error::disconnected(format!(
-        "the peer gave up the connection: {}",
-        cut(reason)
-    )))
-}
-
-fn lost(error: &capnp::Error) -> Error {
-    match error.extra.as_str() {
-        "" => Error::disconnected(format!("the connection was lost: {}", error.kind)),
-        extra => Error::disconnected(format!("the connection was lost: {}", cut(extra))),
-    }
-}
-
-/// As much of a reason as is kept.
-fn cut(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
 }

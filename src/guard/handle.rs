@@ -1,0 +1,229 @@
+//! What is known of a guarded connection: what its peer has, and what it was refused.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::task::Waker;
+
+use capnp_rpc::IncomingMessage;
+use capnp_rpc::rpc_capnp::message;
+
+use super::breach::Breach;
+use super::budget::Share;
+use super::bytes::{Count, Counted};
+use super::ending::Ending;
+use super::options::GuardOptions;
+use super::pace::Pace;
+use super::rules::{Cut, Ledger, Refused, Verdict};
+use crate::error::Error;
+
+/// A guarded connection, to be asked what its peer has and what it was refused. Clones are handles to the
+/// same one.
+#[derive(Clone)]
+pub struct Guard {
+    pub(super) inner: Rc<Inner>,
+}
+
+/// What the peer of a connection has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Its calls that have not returned.
+    pub calls: usize,
+    /// The bytes of these, where bytes are counted.
+    pub call_bytes: u64,
+    /// Its calls that are not over for both sides.
+    pub unfinished: usize,
+    /// Capabilities of this side's that it holds.
+    pub exports: usize,
+    /// Capabilities of its own that this side holds.
+    pub imports: usize,
+    /// Its promises that wait for what they resolve to.
+    pub waiting: usize,
+}
+
+pub(super) struct Inner {
+    pub(super) options: GuardOptions,
+    pub(super) ending: Ending,
+    pub(super) ledger: RefCell<Ledger>,
+    pub(super) pace: RefCell<Pace>,
+    pub(super) arrived: Count,
+    /// Bytes that wait for the peer to read them.
+    pub(super) queued: Cell<u64>,
+    /// Why the guard has ended the connection.
+    cut: OnceCell<Error>,
+    share: Option<Share>,
+    counts: [Cell<u64>; Breach::ALL.len()],
+    /// Who reads messages.
+    pub(super) reader: RefCell<Option<Waker>>,
+    /// Who writes messages.
+    pub(super) writer: RefCell<Option<Waker>>,
+}
+
+impl Guard {
+    pub(super) fn new(options: GuardOptions, ending: Ending) -> Self {
+        let share = options.budget.as_ref().map(Share::of);
+        let inner = Inner {
+            ledger: RefCell::new(Ledger::new(options.limits)),
+            pace: RefCell::new(Pace::new(&options)),
+            ending,
+            arrived: Count::default(),
+            queued: Cell::default(),
+            cut: OnceCell::new(),
+            share,
+            counts: [const { Cell::new(0) }; Breach::ALL.len()],
+            reader: RefCell::default(),
+            writer: RefCell::default(),
+            options,
+        };
+        Self {
+            inner: Rc::new(inner),
+        }
+    }
+
+    /// How often the guard stepped in for this.
+    pub fn count(&self, breach: Breach) -> u64 {
+        self.inner.counts[breach.index()].get()
+    }
+
+    /// How often it stepped in, for whatever reason.
+    pub fn refused(&self) -> u64 {
+        self.inner.counts.iter().map(Cell::get).sum()
+    }
+
+    /// What the peer has now.
+    pub fn usage(&self) -> Usage {
+        self.inner.ledger.borrow().usage()
+    }
+
+    /// Bytes that wait for the peer to read them.
+    pub fn queued_bytes(&self) -> u64 {
+        self.inner.queued.get()
+    }
+
+    /// The connection's end. Where the guard ended it, the reason says so.
+    pub fn ending(&self) -> &Ending {
+        &self.inner.ending
+    }
+
+    /// A stream whose bytes are counted: put it around what the network reads from, so that the limits of
+    /// bytes are in force, and those of the time that a message takes.
+    ///
+    /// [`Connection::connect`](super::Connection::connect) and
+    /// [`Connection::serve`](super::Connection::serve) do that themselves.
+    pub fn counting<R>(&self, reader: R) -> Counted<R> {
+        Counted::new(reader, self)
+    }
+}
+
+impl Inner {
+    /// Judges a message that has come.
+    pub(super) fn judge(&self, incoming: &dyn IncomingMessage) -> Result<Verdict, Error> {
+        let bytes = self.arrived.message();
+        let judged = self.try_judge(incoming, bytes);
+        self.tell_refused();
+        self.account();
+        judged.map_err(|cut| self.cut(cut))
+    }
+
+    fn try_judge(&self, incoming: &dyn IncomingMessage, bytes: u64) -> Result<Verdict, Cut> {
+        let message: message::Reader<'_> = incoming.get_body()?.get_as()?;
+        let mut ledger = self.ledger.borrow_mut();
+        self.pace.borrow_mut().message(bytes)?;
+        ledger.full = self.share.as_ref().and_then(Share::used_up);
+        let verdict = ledger.receive(message, bytes)?;
+        self.pace
+            .borrow_mut()
+            .calls(ledger.begun(), ledger.canceled())?;
+        Ok(verdict)
+    }
+
+    /// Tells of what was refused, now that nothing is borrowed.
+    pub(super) fn tell_refused(&self) {
+        if self.ledger.borrow().refused.is_empty() {
+            return;
+        }
+        let refused = std::mem::take(&mut self.ledger.borrow_mut().refused);
+        for Refused { breach, text } in refused {
+            self.tell(breach, &text, false);
+        }
+    }
+
+    /// Notes what the connection has of its budget.
+    pub(super) fn account(&self) {
+        if let Some(share) = &self.share {
+            let bytes = self.queued.get() + self.arrived.so_far();
+            share.set(self.ledger.borrow().usage(), bytes);
+        }
+    }
+
+    /// Is there room in the budget for more bytes?
+    pub(super) fn has_room(&self) -> bool {
+        let used_up = self.share.as_ref().and_then(Share::used_up);
+        used_up != Some("bytes")
+    }
+
+    /// Ends the connection. Gives the reason, the first one if there are several.
+    pub(super) fn cut(&self, Cut { breach, text }: Cut) -> Error {
+        if self.cut.get().is_none() {
+            let peer = self.peer();
+            let reason =
+                format!("the connection to {peer} was ended by its guard: {text} ({breach})");
+            let _first = self.cut.set(Error::failed(reason.clone()));
+            self.tell(breach, &text, true);
+            self.ending.end(Error::disconnected(reason));
+            self.wake();
+        }
+        self.cut
+            .get()
+            .cloned()
+            .unwrap_or_else(|| Error::failed(text))
+    }
+
+    /// Why the guard has ended the connection.
+    pub(super) fn why(&self) -> Option<&Error> {
+        self.cut.get()
+    }
+
+    /// Lets who reads, and who writes, look again.
+    pub(super) fn wake(&self) {
+        let wakers = [self.reader.take(), self.writer.take()];
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Forgets all that it knows: the connection is over.
+    pub(super) fn close(&self) {
+        let limits = self.options.limits;
+        let over = self.ledger.replace(Ledger::new(limits));
+        drop(over);
+        if let Some(share) = &self.share {
+            share.set(Usage::default(), 0);
+        }
+    }
+
+    fn tell(&self, breach: Breach, text: &str, ends: bool) {
+        let count = &self.counts[breach.index()];
+        count.set(count.get() + 1);
+        if let Some(observer) = &self.options.observer {
+            observer.refused(&super::Refusal {
+                peer: self.peer(),
+                breach,
+                text,
+                ends,
+            });
+        }
+    }
+
+    fn peer(&self) -> &str {
+        self.options.peer.as_deref().unwrap_or("the peer")
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("ending", &self.inner.ending)
+            .field("refused", &self.refused())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,235 @@
+//! Messages from the peer: each is judged before `capnp-rpc` gets it.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use capnp::capability::Promise;
+use capnp_rpc::rpc_capnp::message;
+use capnp_rpc::{Connection, IncomingMessage};
+use futures::future::LocalBoxFuture;
+
+use super::breach::Breach;
+use super::handle::Guard;
+use super::outgoing::Queue;
+use super::rules::{Cut, Verdict};
+use crate::error::Error;
+
+type Received = Option<Box<dyn IncomingMessage>>;
+
+/// The peer's messages.
+pub(super) struct Inbox<V> {
+    pub(super) guard: Guard,
+    pub(super) queue: Rc<Queue>,
+    pub(super) connection: RefCell<Box<dyn Connection<V>>>,
+    /// The message that is being read. It outlives those who ask for one and get another.
+    reading: RefCell<Option<Promise<Received, capnp::Error>>>,
+    clock: RefCell<Clock>,
+    is_closed: Cell<bool>,
+}
+
+/// What waits for a message that takes too long.
+#[derive(Default)]
+struct Clock {
+    has_begun: bool,
+    has_any: bool,
+    waiting: Option<(Breach, LocalBoxFuture<'static, ()>)>,
+    /// Since when a message is arriving.
+    half: Option<Instant>,
+}
+
+/// Messages that are withheld before others get their turn.
+const AT_ONCE: usize = 64;
+
+/// Bytes of what a peer says about an end. It is kept as long as a handle of the connection is.
+const MAX_REASON_BYTES: usize = 4096;
+
+impl<V: 'static> Inbox<V> {
+    pub(super) fn new(guard: Guard, queue: Rc<Queue>, connection: Box<dyn Connection<V>>) -> Self {
+        Self {
+            guard,
+            queue,
+            connection: RefCell::new(connection),
+            reading: RefCell::default(),
+            clock: RefCell::default(),
+            is_closed: Cell::default(),
+        }
+    }
+
+    /// Nothing is read any more. The stream is let go of: else it would stay open for as long as anybody keeps
+    /// a capability of the connection.
+    pub(super) fn close(&self) {
+        self.is_closed.set(true);
+        let reading = self.reading.take();
+        // What reads has the stream; between two messages that is the connection, which hands it out.
+        let reading =
+            reading.unwrap_or_else(|| self.connection.borrow_mut().receive_incoming_message());
+        drop(reading);
+    }
+
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>> {
+        let inner = &self.guard.inner;
+        if self.is_closed.get() {
+            return Poll::Pending;
+        }
+        for _ in 0..AT_ONCE {
+            self.reply();
+            inner.tell_refused();
+            if let Some(reason) = inner.why() {
+                return Poll::Ready(Err(reason.clone().into()));
+            }
+            let injected = inner.ledger.borrow_mut().inbox.pop_front();
+            if let Some(injected) = injected {
+                return Poll::Ready(Ok(Some(Box::new(injected))));
+            }
+            let Poll::Ready(read) = self.read(cx) else {
+                inner.reader.replace(Some(cx.waker().clone()));
+                return self.wait(cx);
+            };
+            match self.arrived(read) {
+                Ok(Some((message, Verdict::Pass))) => return Poll::Ready(Ok(Some(message))),
+                Ok(Some((_, Verdict::Withhold))) => {}
+                Ok(None) => return Poll::Ready(Ok(None)),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn read(&self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>> {
+        let reading = self.reading.take();
+        let mut reading =
+            reading.unwrap_or_else(|| self.connection.borrow_mut().receive_incoming_message());
+        let read = Pin::new(&mut reading).poll(cx);
+        if read.is_pending() && !self.is_closed.get() {
+            self.reading.replace(Some(reading));
+        }
+        read
+    }
+
+    /// Judges what has come, and notes an end.
+    fn arrived(
+        &self,
+        read: capnp::Result<Received>,
+    ) -> capnp::Result<Option<(Box<dyn IncomingMessage>, Verdict)>> {
+        let inner = &self.guard.inner;
+        match read {
+            Ok(Some(message)) => {
+                self.clock.borrow_mut().message();
+                let verdict = inner.judge(&*message)?;
+                if verdict == Verdict::Pass
+                    && let Some(reason) = abort(&*message)
+                {
+                    inner.ending.end(reason);
+                }
+                Ok(Some((message, verdict)))
+            }
+            Ok(None) => {
+                let reason = Error::disconnected("the peer closed the connection");
+                inner.ending.end(reason);
+                Ok(None)
+            }
+            Err(error) if !inner.has_room() => {
+                let text = format!("a message has no room in the budget: {}", error.extra);
+                Err(inner.cut(Cut::new(Breach::Budget, text)).into())
+            }
+            Err(error) => {
+                inner.ending.end(lost(&error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends what the guard has to say.
+    fn reply(&self) {
+        loop {
+            let Some(reply) = self.guard.inner.ledger.borrow_mut().replies.pop_front() else {
+                return;
+            };
+            let message = self.connection.borrow_mut().new_outgoing_message(32);
+            let mut message = self.queue.message(message);
+            if write(&mut message, reply).is_ok() {
+                message.send_unnoted();
+            }
+        }
+    }
+
+    /// Nothing has come: is it too late?
+    fn wait(&self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>> {
+        let inner = &self.guard.inner;
+        let Some(timer) = &inner.options.timer else {
+            return Poll::Pending;
+        };
+        let mut clock = self.clock.borrow_mut();
+        let limits = &inner.options.limits;
+        if !clock.has_begun {
+            clock.has_begun = true;
+            let deadline = timer.now() + limits.first_message;
+            clock.waiting = Some((Breach::FirstMessage, timer.sleep_until(deadline)));
+        }
+        if inner.arrived.so_far() > 0 && clock.half.is_none() {
+            let now = timer.now();
+            clock.half = Some(now);
+            if clock.has_any {
+                let deadline = now + limits.half_message;
+                clock.waiting = Some((Breach::HalfMessage, timer.sleep_until(deadline)));
+            }
+        }
+        let Some((breach, waiting)) = &mut clock.waiting else {
+            return Poll::Pending;
+        };
+        std::task::ready!(waiting.as_mut().poll(cx));
+        let (text, limit) = match breach {
+            Breach::FirstMessage => ("no message came within", limits.first_message),
+            _ => ("a message was not whole after", limits.half_message),
+        };
+        let cut = Cut::new(*breach, format!("{text} {limit:?}"));
+        drop(clock);
+        Poll::Ready(Err(inner.cut(cut).into()))
+    }
+}
+
+impl Clock {
+    fn message(&mut self) {
+        self.has_any = true;
+        self.has_begun = true;
+        self.half = None;
+        self.waiting = None;
+    }
+}
+
+fn write(message: &mut super::outgoing::Outgoing, reply: super::rules::Reply) -> capnp::Result<()> {
+    use capnp_rpc::OutgoingMessage;
+    let body: message::Builder<'_> = message.get_body()?.init_as();
+    reply.write(body)
+}
+
+/// Why the peer gives up, if that is what a message says.
+fn abort(incoming: &dyn IncomingMessage) -> Option<Error> {
+    let message: message::Reader<'_> = incoming.get_body().ok()?.get_as().ok()?;
+    let Ok(message::Abort(Ok(exception))) = message.which() else {
+        return None;
+    };
+    let reason = exception.get_reason().ok()?.to_str().ok()?;
+    Some(Error::disconnected(format!(
+        "the peer gave up the connection: {}",
+        cut(reason)
+    )))
+}
+
+/// What the end of a connection is called that is no peer's doing.
+pub(super) fn lost(error: &capnp::Error) -> Error {
+    match error.extra.as_str() {
+        "" => Error::disconnected(format!("the connection was lost: {}", error.kind)),
+        extra => Error::disconnected(format!("the connection was lost: {}", cut(extra))),
+    }
+}
+
+/// As much of a reason as is kept.
+fn cut(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
+}

@@ -1,0 +1,247 @@
+//! Capabilities of either side, and how many references the other one has to them.
+
+use capnp::struct_list;
+use capnp_rpc::rpc_capnp::cap_descriptor;
+
+use super::entries::{Export, Exported, Import, Imported, Mention, Passed};
+use super::pointers::{Cap, Caps};
+use super::replies::Reply;
+use super::{Counts, Cut, Ledger, Verdict};
+use crate::guard::breach::Breach;
+
+/// A capability table as it came.
+pub(super) type Descriptors<'a> = struct_list::Reader<'a, cap_descriptor::Owned>;
+
+/// References to one capability. More are a fault: `capnp-rpc` counts in 32 bits.
+const MAX_REFERENCES: u32 = 1 << 30;
+
+/// Capabilities that are let go of one by one, of a table that is too long. A longer one ends the connection.
+const MAX_TURNED_AWAY: u32 = 65_536;
+
+impl Ledger {
+    /// Reads the capabilities that came with a message.
+    pub(super) fn read_caps(&self, table: Descriptors<'_>) -> Result<Caps, Cut> {
+        let mut caps = Caps::with_capacity(table.len() as usize);
+        for at in 0..table.len() {
+            let cap = Cap::read(table.get(at), self.limits.pipeline_depth)?;
+            self.check_cap(&cap)?;
+            caps.push(cap);
+        }
+        Ok(caps)
+    }
+
+    /// A table that is longer than any may be can't even be turned away.
+    pub(super) fn check_table(&self, table: Descriptors<'_>) -> Result<(), Cut> {
+        if table.len() <= MAX_TURNED_AWAY.max(self.limits.capabilities) {
+            return Ok(());
+        }
+        Err(Cut::new(
+            Breach::CapabilitiesInMessage,
+            format!(
+                "a message brings {} capabilities, more than {}",
+                table.len(),
+                self.limits.capabilities
+            ),
+        ))
+    }
+
+    /// Why so many capabilities are not taken, if they aren't.
+    pub(super) fn too_many(&self, caps: &[Cap]) -> Option<(Breach, String)> {
+        let (count, max) = (caps.len(), self.limits.capabilities);
+        if count > max as usize {
+            let text = format!("{count} capabilities in a message; the limit is {max}");
+            return Some((Breach::CapabilitiesInMessage, text));
+        }
+        let max = self.limits.imports;
+        // Counted one by one only near the limit.
+        if self.imports.len() + count <= max {
+            return None;
+        }
+        let new = |cap: &&Cap| match cap {
+            Cap::Sender { id, .. } | Cap::Vine(id) => self.imports.get(*id).is_none(),
+            _ => false,
+        };
+        let new = caps.iter().filter(new).count();
+        (self.imports.len() + new > max).then(|| {
+            let text =
+                format!("this side holds {max} capabilities of the peer's, which is the limit");
+            (Breach::Imports, text)
+        })
+    }
+
+    pub(super) fn check_cap(&self, cap: &Cap) -> Result<(), Cut> {
+        match cap {
+            Cap::Receiver(id) if self.exports.get(*id).is_none() => Err(Cut::new(
+                Breach::UnknownExport,
+                format!("a message names capability {id}, which the peer has not got"),
+            )),
+            Cap::Sender { id, is_promise } => self.check_import(*id, *is_promise),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_import(&self, id: u32, is_promise: bool) -> Result<(), Cut> {
+        let Some(import) = self.imports.get(id) else {
+            return Ok(());
+        };
+        let (breach, text) = match import.is {
+            _ if import.references >= MAX_REFERENCES => (Breach::Imports, "is passed too often"),
+            Imported::Waiting | Imported::Resolved => {
+                (Breach::ResolveTwice, "is passed after it has resolved")
+            }
+            Imported::Object if is_promise => {
+                (Breach::ResolveNotOpen, "is a promise, and was an object")
+            }
+            Imported::Object | Imported::Promise => return Ok(()),
+        };
+        Err(Cut::new(breach, format!("capability {id} {text}")))
+    }
+
+    /// Takes what came: each is a reference more.
+    pub(super) fn take_caps(&mut self, caps: &[Cap]) {
+        for cap in caps {
+            match cap {
+                Cap::Sender { id, is_promise } => self.take_cap(*id, *is_promise),
+                Cap::Vine(id) => self.take_cap(*id, false),
+                _ => {}
+            }
+        }
+    }
+
+    fn take_cap(&mut self, id: u32, is_promise: bool) {
+        if let Some(import) = self.imports.get_mut(id) {
+            import.references += 1;
+            return;
+        }
+        let import = Import {
+            serial: self.serial(),
+            references: 1,
+            is: if is_promise {
+                Imported::Promise
+            } else {
+                Imported::Object
+            },
+            above: 0,
+        };
+        self.imports.insert(id, import);
+    }
+
+    /// Sends back what came and is not taken.
+    pub(super) fn turn_away(&mut self, caps: &[Cap]) {
+        let mut counts = Counts::new();
+        for cap in caps {
+            if let Cap::Sender { id, .. } | Cap::Vine(id) = cap {
+                *counts.entry(*id).or_default() += 1;
+            }
+        }
+        self.may_resolve(caps);
+        for (id, count) in counts {
+            self.replies.push_back(Reply::Release(id, count));
+        }
+    }
+
+    /// What came and is not taken may resolve before the peer knows that it wasn't.
+    pub(super) fn may_resolve(&mut self, caps: &[Cap]) {
+        for cap in caps {
+            if let Cap::Sender {
+                id,
+                is_promise: true,
+            } = cap
+                && self.imports.get(*id).is_none()
+            {
+                self.spare_resolves += 1;
+            }
+        }
+    }
+
+    /// The peer lets go of `count` references to `id`.
+    pub(super) fn release(&mut self, id: u32, count: u32) -> Result<Verdict, Cut> {
+        self.drop_export(id, count)?;
+        Ok(Verdict::Pass)
+    }
+
+    pub(super) fn drop_export(&mut self, id: u32, count: u32) -> Result<(), Cut> {
+        let fault = |text| Err(Cut::new(Breach::ReleaseBelowZero, text));
+        let Some(export) = self.exports.get_mut(id) else {
+            return fault(format!(
+                "the peer releases capability {id}, which it has not got"
+            ));
+        };
+        let Some(left) = export.references.checked_sub(count) else {
+            let has = export.references;
+            return fault(format!(
+                "the peer releases capability {id} {count} times and has it {has} times"
+            ));
+        };
+        export.references = left;
+        if left == 0 {
+            let serial = export.serial;
+            self.exports.remove(id);
+            self.export_gone(id, serial);
+        }
+        Ok(())
+    }
+
+    /// This side lets go of `count` references to `id`.
+    pub(super) fn let_go(&mut self, id: u32, count: u32) {
+        let Some(import) = self.imports.get_mut(id) else {
+            return;
+        };
+        import.references = import.references.saturating_sub(count);
+        if import.references == 0
+            && let Some(import) = self.imports.remove(id)
+        {
+            self.import_gone(id, &import);
+        }
+    }
+
+    /// Notes the capabilities that this side sends along: which of its own, and what it promises by naming
+    /// its own calls.
+    pub(super) fn pass_caps(
+        &mut self,
+        table: Descriptors<'_>,
+        by: Option<Mention>,
+    ) -> capnp::Result<Passed> {
+        let mut passed = Passed::new();
+        for at in 0..table.len() {
+            // What `capnp-rpc` writes it has read before, or made.
+            let Ok(cap) = Cap::read(table.get(at), u8::MAX) else {
+                continue;
+            };
+            self.pass_cap(&cap, by);
+            if let Cap::Sender { id, .. } = cap {
+                passed.push(id);
+            }
+        }
+        Ok(passed)
+    }
+
+    pub(super) fn pass_cap(&mut self, cap: &Cap, by: Option<Mention>) {
+        match cap {
+            Cap::Sender { id, is_promise } => match self.exports.get_mut(*id) {
+                Some(export) => export.references += 1,
+                None => {
+                    let export = Export {
+                        serial: self.serial(),
+                        references: 1,
+                        leads: if *is_promise {
+                            Exported::Promise
+                        } else {
+                            Exported::Object
+                        },
+                    };
+                    self.exports.insert(*id, export);
+                }
+            },
+            Cap::ReceiverAnswer(question, path) => {
+                if let Some(question) = self.questions.get_mut(*question) {
+                    question.pipeline(path.clone());
+                    if let Some(by) = by {
+                        question.mentions.push((by, path.clone()));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}

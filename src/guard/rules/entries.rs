@@ -1,0 +1,172 @@
+//! What is known of the calls and capabilities of a connection.
+
+use std::rc::Rc;
+
+use capnp::message::{Builder, HeapAllocator};
+
+use smallvec::SmallVec;
+
+use super::pointers::Path;
+
+/// A message of this side's, as `capnp-rpc` has it.
+pub(in crate::guard) type Sent = Rc<Builder<HeapAllocator>>;
+
+/// Ids of capabilities of this side's.
+pub(super) type Passed = SmallVec<[u32; 4]>;
+
+/// Tells one use of an id from the next.
+pub(super) type Serial = u32;
+
+/// A call of the peer's.
+pub(super) struct Answer {
+    pub(super) serial: Serial,
+    pub(super) stage: Stage,
+    /// How deep it was pipelined.
+    pub(super) depth: u8,
+    /// How long its message was.
+    pub(super) bytes: u64,
+    /// The `Return` that was sent, if there are capabilities in it.
+    pub(super) results: Option<Sent>,
+    /// What those of its results were that stood for calls of this side's, which have been answered since.
+    pub(super) late: Vec<(Place, Leads)>,
+}
+
+/// How far a call of the peer's is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Neither has it returned nor has the peer finished it.
+    Running,
+    /// The peer has finished it, and it has not returned.
+    Finished,
+    /// It has returned, and the peer has not finished it.
+    Returned,
+    /// The guard has answered it, and the peer has not finished it.
+    Refused,
+}
+
+/// A call of this side's.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) serial: Serial,
+    pub(super) stage: Asked,
+    /// Capabilities of this side's that it took along.
+    pub(super) params: Passed,
+    /// What was pipelined on it, or passed on as what it will bring.
+    pub(super) pipelined: SmallVec<[Path; 1]>,
+    /// Who stands for what it will bring.
+    pub(super) mentions: Vec<(Mention, Path)>,
+}
+
+/// How far a call of this side's is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Waiting,
+    /// Finished before the `Return` came.
+    Canceled,
+    Returned,
+}
+
+/// Who stands for what a call of this side's will bring.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mention {
+    Export(u32, Serial),
+    Answer(u32, Serial),
+}
+
+/// A capability of this side's that the peer holds.
+#[derive(Debug)]
+pub(super) struct Export {
+    pub(super) serial: Serial,
+    pub(super) references: u32,
+    pub(super) leads: Exported,
+}
+
+/// What a capability of this side's is.
+#[derive(Debug)]
+pub(super) enum Exported {
+    Object,
+    /// A promise that the peer has not been told the end of.
+    Promise,
+    /// A promise that has resolved.
+    Resolved(Box<Leads>),
+}
+
+/// A capability of the peer's that this side holds.
+#[derive(Debug)]
+pub(super) struct Import {
+    pub(super) serial: Serial,
+    pub(super) references: u32,
+    pub(super) is: Imported,
+    /// How many promises lead to each other before this one.
+    pub(super) above: u8,
+}
+
+/// What a capability of the peer's is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Imported {
+    Object,
+    Promise,
+    /// A promise whose `Resolve` waits for what it names.
+    Waiting,
+    Resolved,
+}
+
+/// Something that a promise may lead to, and that is none of its own kind: a use of an id, and a way down
+/// into the results where it is a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Import(u32, Serial),
+    Export(u32, Serial),
+    Answer(u32, Serial, Path),
+    Question(u32, Serial, Path),
+}
+
+/// Where a capability leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// To an object, or to an error: no further.
+    End,
+    To(Place),
+}
+
+impl Answer {
+    pub(super) fn new(serial: Serial, stage: Stage, depth: u8, bytes: u64) -> Self {
+        Self {
+            serial,
+            stage,
+            depth,
+            bytes,
+            results: None,
+            late: Vec::new(),
+        }
+    }
+
+    /// Is it in flight: has the service not returned?
+    pub(super) fn is_in_flight(&self) -> bool {
+        matches!(self.stage, Stage::Running | Stage::Finished)
+    }
+}
+
+impl Question {
+    pub(super) fn new(serial: Serial, params: Passed) -> Self {
+        Self {
+            serial,
+            stage: Asked::Waiting,
+            params,
+            pipelined: SmallVec::new(),
+            mentions: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_live_capability_takes_little() {
+        // With the room that a growing table has ahead: at most twice of it.
+        assert!(size_of::<Option<Export>>() <= 32);
+        assert!(size_of::<Option<Import>>() <= 24);
+    }
+}

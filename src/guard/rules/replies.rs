@@ -1,0 +1,140 @@
+//! Messages that the guard itself writes: to the peer, and to `capnp-rpc` in the peer's name.
+
+use capnp::message::{Builder, HeapAllocator};
+use capnp_rpc::IncomingMessage;
+use capnp_rpc::rpc_capnp::{exception, message, payload, return_};
+
+use super::pointers::Cap;
+use super::{Cut, Ledger};
+use crate::guard::breach::Breach;
+
+/// A message for the peer.
+pub(in crate::guard) enum Reply {
+    /// Its call is answered with an error.
+    Return(u32, exception::Type, String),
+    /// So many references to a capability of its are let go of.
+    Release(u32, u32),
+    /// The message is not understood.
+    Unimplemented(Injected),
+}
+
+/// A message that `capnp-rpc` gets as if the peer had sent it, or a copy of one that it did.
+pub(in crate::guard) struct Injected(Builder<HeapAllocator>);
+
+impl Reply {
+    /// Writes it.
+    pub(in crate::guard) fn write(self, mut message: message::Builder<'_>) -> capnp::Result<()> {
+        match self {
+            Self::Return(id, kind, text) => exception_for(id, kind, &text, message.init_return()),
+            Self::Release(id, count) => {
+                let mut release = message.init_release();
+                release.set_id(id);
+                release.set_reference_count(count);
+            }
+            Self::Unimplemented(Injected(copy)) => {
+                message.set_unimplemented(copy.get_root_as_reader()?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Injected {
+    pub(super) fn write(fill: impl FnOnce(message::Builder<'_>)) -> Self {
+        let mut builder = Builder::new_default();
+        fill(builder.init_root());
+        Self(builder)
+    }
+
+    pub(super) fn copy(original: message::Reader<'_>) -> capnp::Result<Self> {
+        let mut builder = Builder::new_default();
+        builder.set_root(original)?;
+        Ok(Self(builder))
+    }
+}
+
+impl IncomingMessage for Injected {
+    fn get_body(&self) -> capnp::Result<capnp::any_pointer::Reader<'_>> {
+        self.0.get_root_as_reader()
+    }
+}
+
+fn exception_for(id: u32, kind: exception::Type, text: &str, mut ret: return_::Builder<'_>) {
+    ret.set_answer_id(id);
+    ret.set_release_param_caps(false);
+    let mut exception = ret.init_exception();
+    exception.set_type(kind);
+    exception.set_reason(text);
+}
+
+impl Ledger {
+    /// A call of this side's ends with an error, in place of what the peer sent.
+    pub(super) fn fail(&mut self, question: u32, kind: exception::Type, text: &str) {
+        self.inbox.push_back(Injected::write(|message| {
+            exception_for(question, kind, text, message.init_return());
+        }));
+    }
+
+    /// A promise of the peer's is broken, in place of what it resolved to.
+    pub(super) fn break_promise(&mut self, promise: u32, text: &str) {
+        self.inbox.push_back(Injected::write(|message| {
+            let mut resolve = message.init_resolve();
+            resolve.set_promise_id(promise);
+            let mut exception = resolve.init_exception();
+            exception.set_type(exception::Type::Failed);
+            exception.set_reason(text);
+        }));
+    }
+
+    /// A promise of the peer's resolves.
+    pub(super) fn keep_promise(&mut self, promise: u32, to: &Cap) {
+        self.inbox.push_back(Injected::write(|message| {
+            let mut resolve = message.init_resolve();
+            resolve.set_promise_id(promise);
+            to.write(resolve.init_cap());
+        }));
+    }
+
+    /// The peer has let go of a capability.
+    pub(super) fn inject_release(&mut self, export: u32, count: u32) {
+        self.inbox.push_back(Injected::write(|message| {
+            let mut release = message.init_release();
+            release.set_id(export);
+            release.set_reference_count(count);
+        }));
+    }
+
+    /// `capnp-rpc` gets `original` with what is hosted by third parties as if the peer hosted it, which is
+    /// what the protocol has vines for.
+    pub(super) fn inject_vines(&mut self, original: message::Reader<'_>) -> Result<(), Cut> {
+        let mut copy = Injected::copy(original)?;
+        let message: message::Builder<'_> = copy.0.get_root()?;
+        match message.which()? {
+            message::Call(call) => vines(call?.get_params()?, self.limits.pipeline_depth)?,
+            message::Return(ret) => {
+                if let return_::Results(results) = ret?.which()? {
+                    vines(results?, self.limits.pipeline_depth)?;
+                }
+            }
+            _ => {}
+        }
+        self.refuse(
+            Breach::ThirdParty,
+            "a capability is hosted by a third party: taken of the peer",
+        );
+        self.inbox.push_back(copy);
+        Ok(())
+    }
+}
+
+fn vines(payload: payload::Builder<'_>, max_steps: u8) -> Result<(), Cut> {
+    let mut table = payload.get_cap_table()?;
+    for at in 0..table.len() {
+        let descriptor = table.reborrow().get(at);
+        let cap = Cap::read(descriptor.reborrow_as_reader(), max_steps)?;
+        if let Cap::Vine(_) = cap {
+            cap.write(descriptor);
+        }
+    }
+    Ok(())
+}
