@@ -1,27 +1,38 @@
-//! How many bytes have come.
+//! How many bytes come and go.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::AsyncRead;
+use futures::{AsyncRead, AsyncWrite};
 
 use super::handle::Guard;
 
-/// A stream whose bytes are counted. See [`Guard::counting`].
+/// A stream whose bytes are counted. See [`Guard::counting_reader`] and
+/// [`Guard::counting_writer`].
 #[derive(Debug)]
-pub struct Counted<R> {
-    reader: R,
+pub struct Counted<S> {
+    stream: S,
     guard: Guard,
 }
 
-impl<R> Counted<R> {
-    pub(super) fn new(reader: R, guard: &Guard) -> Self {
+impl<S> Counted<S> {
+    pub(super) fn new(stream: S, guard: &Guard) -> Self {
         Self {
-            reader,
+            stream,
             guard: guard.clone(),
         }
+    }
+
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        let inner = &self.guard.inner;
+        match written {
+            Poll::Ready(Ok(count)) => inner.queue.wrote(Some(*count as u64)),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => inner.queue.wrote(None),
+        }
+        inner.account();
     }
 }
 
@@ -31,16 +42,47 @@ impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let inner = self.guard.inner.clone();
-        if !inner.has_room() && inner.arrived.so_far() > 0 {
+        let inner = &self.guard.inner;
+        if inner.arrived.so_far() > 0 && !inner.has_room() {
             return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
         }
-        let read = std::task::ready!(Pin::new(&mut self.reader).poll_read(cx, buffer));
+        let read = std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
         if let Ok(count) = &read {
+            let inner = &self.guard.inner;
             inner.arrived.add(*count as u64);
             inner.account();
         }
         Poll::Ready(read)
+    }
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wrote(&written);
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
     }
 }
 

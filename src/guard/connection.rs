@@ -105,7 +105,8 @@ impl Connection {
         W: AsyncWrite + Unpin + 'static,
     {
         let guard = Guard::new(options, Ending::default());
-        let reader = guard.counting(reader);
+        let reader = guard.counting_reader(reader);
+        let writer = guard.counting_writer(writer);
         let network = twoparty::VatNetwork::new(reader, writer, side, ReaderOptions::default());
         Self::behind(network, guard, bootstrap)
     }

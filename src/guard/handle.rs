@@ -13,6 +13,7 @@ use super::budget::Share;
 use super::bytes::{Count, Counted};
 use super::ending::Ending;
 use super::options::GuardOptions;
+use super::outgoing::Queue;
 use super::pace::Pace;
 use super::rules::{Cut, Ledger, Refused, Verdict};
 use crate::error::Error;
@@ -48,8 +49,7 @@ pub(super) struct Inner {
     pub(super) ledger: RefCell<Ledger>,
     pub(super) pace: RefCell<Pace>,
     pub(super) arrived: Count,
-    /// Bytes that wait for the peer to read them.
-    pub(super) queued: Cell<u64>,
+    pub(super) queue: Queue,
     /// Why the guard has ended the connection.
     cut: OnceCell<Error>,
     share: Option<Share>,
@@ -68,7 +68,7 @@ impl Guard {
             pace: RefCell::new(Pace::new(&options)),
             ending,
             arrived: Count::default(),
-            queued: Cell::default(),
+            queue: Queue::default(),
             cut: OnceCell::new(),
             share,
             counts: [const { Cell::new(0) }; Breach::ALL.len()],
@@ -96,9 +96,9 @@ impl Guard {
         self.inner.ledger.borrow().usage()
     }
 
-    /// Bytes that wait for the peer to read them.
+    /// Bytes that wait for the peer to read them, where bytes are counted.
     pub fn queued_bytes(&self) -> u64 {
-        self.inner.queued.get()
+        self.inner.queue.bytes()
     }
 
     /// The connection's end. Where the guard ended it, the reason says so.
@@ -106,13 +106,20 @@ impl Guard {
         &self.inner.ending
     }
 
-    /// A stream whose bytes are counted: put it around what the network reads from, so that the limits of
-    /// bytes are in force, and those of the time that a message takes.
+    /// A stream to read from whose bytes are counted: put it around what the network reads from, so that the
+    /// limits of calls' bytes are in force, and that of the time that a message takes.
     ///
     /// [`Connection::connect`](super::Connection::connect) and
-    /// [`Connection::serve`](super::Connection::serve) do that themselves.
-    pub fn counting<R>(&self, reader: R) -> Counted<R> {
+    /// [`Connection::serve`](super::Connection::serve) do that themselves, in both directions.
+    pub fn counting_reader<R>(&self, reader: R) -> Counted<R> {
         Counted::new(reader, self)
+    }
+
+    /// A stream to write to whose bytes are counted: put it around what the network writes to before it does,
+    /// so that the limits of bytes that wait are in force.
+    pub fn counting_writer<W>(&self, writer: W) -> Counted<W> {
+        self.inner.queue.count();
+        Counted::new(writer, self)
     }
 }
 
@@ -121,7 +128,6 @@ impl Inner {
     pub(super) fn judge(&self, incoming: &dyn IncomingMessage) -> Result<Verdict, Error> {
         let bytes = self.arrived.message();
         let judged = self.try_judge(incoming, bytes);
-        self.tell_refused();
         self.account();
         judged.map_err(|cut| self.cut(cut))
     }
@@ -140,9 +146,6 @@ impl Inner {
 
     /// Tells of what was refused, now that nothing is borrowed.
     pub(super) fn tell_refused(&self) {
-        if self.ledger.borrow().refused.is_empty() {
-            return;
-        }
         let refused = std::mem::take(&mut self.ledger.borrow_mut().refused);
         for Refused { breach, text } in refused {
             self.tell(breach, &text, false);
@@ -152,7 +155,7 @@ impl Inner {
     /// Notes what the connection has of its budget.
     pub(super) fn account(&self) {
         if let Some(share) = &self.share {
-            let bytes = self.queued.get() + self.arrived.so_far();
+            let bytes = self.queue.bytes() + self.arrived.so_far();
             share.set(self.ledger.borrow().usage(), bytes);
         }
     }
@@ -166,6 +169,7 @@ impl Inner {
     /// Ends the connection. Gives the reason, the first one if there are several.
     pub(super) fn cut(&self, Cut { breach, text }: Cut) -> Error {
         if self.cut.get().is_none() {
+            self.tell_refused();
             let peer = self.peer();
             let reason =
                 format!("the connection to {peer} was ended by its guard: {text} ({breach})");

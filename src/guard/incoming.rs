@@ -3,8 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use capnp::capability::Promise;
@@ -14,7 +13,7 @@ use futures::future::LocalBoxFuture;
 
 use super::breach::Breach;
 use super::handle::Guard;
-use super::outgoing::Queue;
+use super::outgoing::Outgoing;
 use super::rules::{Cut, Verdict};
 use crate::error::Error;
 
@@ -23,7 +22,6 @@ type Received = Option<Box<dyn IncomingMessage>>;
 /// The peer's messages.
 pub(super) struct Inbox<V> {
     pub(super) guard: Guard,
-    pub(super) queue: Rc<Queue>,
     pub(super) connection: RefCell<Box<dyn Connection<V>>>,
     /// The message that is being read. It outlives those who ask for one and get another.
     reading: RefCell<Option<Promise<Received, capnp::Error>>>,
@@ -48,10 +46,9 @@ const AT_ONCE: usize = 64;
 const MAX_REASON_BYTES: usize = 4096;
 
 impl<V: 'static> Inbox<V> {
-    pub(super) fn new(guard: Guard, queue: Rc<Queue>, connection: Box<dyn Connection<V>>) -> Self {
+    pub(super) fn new(guard: Guard, connection: Box<dyn Connection<V>>) -> Self {
         Self {
             guard,
-            queue,
             connection: RefCell::new(connection),
             reading: RefCell::default(),
             clock: RefCell::default(),
@@ -76,8 +73,10 @@ impl<V: 'static> Inbox<V> {
             return Poll::Pending;
         }
         for _ in 0..AT_ONCE {
-            self.reply();
-            inner.tell_refused();
+            if inner.ledger.borrow().has_more() {
+                self.reply();
+                inner.tell_refused();
+            }
             if let Some(reason) = inner.why() {
                 return Poll::Ready(Err(reason.clone().into()));
             }
@@ -86,11 +85,13 @@ impl<V: 'static> Inbox<V> {
                 return Poll::Ready(Ok(Some(Box::new(injected))));
             }
             let Poll::Ready(read) = self.read(cx) else {
-                inner.reader.replace(Some(cx.waker().clone()));
+                keep(&inner.reader, cx.waker());
                 return self.wait(cx);
             };
             match self.arrived(read) {
-                Ok(Some((message, Verdict::Pass))) => return Poll::Ready(Ok(Some(message))),
+                Ok(Some((message, Verdict::Pass | Verdict::Abort))) => {
+                    return Poll::Ready(Ok(Some(message)));
+                }
                 Ok(Some((_, Verdict::Withhold))) => {}
                 Ok(None) => return Poll::Ready(Ok(None)),
                 Err(error) => return Poll::Ready(Err(error)),
@@ -121,7 +122,7 @@ impl<V: 'static> Inbox<V> {
             Ok(Some(message)) => {
                 self.clock.borrow_mut().message();
                 let verdict = inner.judge(&*message)?;
-                if verdict == Verdict::Pass
+                if verdict == Verdict::Abort
                     && let Some(reason) = abort(&*message)
                 {
                     inner.ending.end(reason);
@@ -151,7 +152,7 @@ impl<V: 'static> Inbox<V> {
                 return;
             };
             let message = self.connection.borrow_mut().new_outgoing_message(32);
-            let mut message = self.queue.message(message);
+            let mut message = Outgoing::new(message, self.guard.clone());
             if write(&mut message, reply).is_ok() {
                 message.send_unnoted();
             }
@@ -202,10 +203,20 @@ impl Clock {
     }
 }
 
-fn write(message: &mut super::outgoing::Outgoing, reply: super::rules::Reply) -> capnp::Result<()> {
+fn write(message: &mut Outgoing, reply: super::rules::Reply) -> capnp::Result<()> {
     use capnp_rpc::OutgoingMessage;
     let body: message::Builder<'_> = message.get_body()?.init_as();
     reply.write(body)
+}
+
+/// Keeps a waker, if it is another one.
+pub(super) fn keep(place: &RefCell<Option<Waker>>, waker: &Waker) {
+    let mut place = place.borrow_mut();
+    if !place.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+        let old = place.replace(waker.clone());
+        drop(place);
+        drop(old);
+    }
 }
 
 /// Why the peer gives up, if that is what a message says.

@@ -72,7 +72,7 @@ impl GuardLimits {
     }
 
     /// Bytes of the peer's calls that have not returned; default 64 MiB. One that is larger than this on
-    /// its own is never begun. In force where bytes are counted ([`Guard::counting`](super::Guard::counting)).
+    /// its own is never begun. In force where bytes are counted ([`Guard::counting_reader`](super::Guard::counting_reader)).
     #[must_use]
     pub fn max_call_bytes(mut self, bytes: u64) -> Self {
         self.call_bytes = bytes;

@@ -12,9 +12,9 @@ use capnp_rpc::{Connection, FlowController, IncomingMessage, OutgoingMessage, Va
 
 use super::ending::Ending;
 use super::handle::Guard;
-use super::incoming::{Inbox, lost};
+use super::incoming::{Inbox, keep, lost};
 use super::options::GuardOptions;
-use super::outgoing::Queue;
+use super::outgoing::Outgoing;
 use crate::error::Error;
 
 /// A network of two parties behind a guard: for any [`RpcSystem`](capnp_rpc::RpcSystem).
@@ -38,7 +38,6 @@ use crate::error::Error;
 pub struct Guarded<N, V = VatId> {
     network: N,
     guard: Guard,
-    queue: Rc<Queue>,
     vat: PhantomData<V>,
 }
 
@@ -51,7 +50,6 @@ impl<N, V> Guarded<N, V> {
     pub(super) fn behind(network: N, guard: Guard) -> Self {
         Self {
             network,
-            queue: Queue::new(guard.clone()),
             guard,
             vat: PhantomData,
         }
@@ -66,28 +64,27 @@ impl<N, V> Guarded<N, V> {
 impl<N: VatNetwork<V>, V: 'static> VatNetwork<V> for Guarded<N, V> {
     fn connect(&mut self, host_id: V) -> Option<Box<dyn Connection<V>>> {
         let connection = self.network.connect(host_id)?;
-        Some(guarded(self.guard.clone(), self.queue.clone(), connection))
+        Some(guarded(self.guard.clone(), connection))
     }
 
     fn accept(&mut self) -> Promise<Box<dyn Connection<V>>, capnp::Error> {
         let accepted = self.network.accept();
-        let (guard, queue) = (self.guard.clone(), self.queue.clone());
-        Promise::from_future(async move { Ok(guarded(guard, queue, accepted.await?)) })
+        let guard = self.guard.clone();
+        Promise::from_future(async move { Ok(guarded(guard, accepted.await?)) })
     }
 
     fn drive_until_shutdown(&mut self) -> Promise<(), capnp::Error> {
         let mut shutdown = self.network.drive_until_shutdown();
-        let (guard, queue) = (self.guard.clone(), self.queue.clone());
+        let guard = self.guard.clone();
         Promise::from_future(poll_fn(move |cx| {
             let inner = &guard.inner;
             let polled = Pin::new(&mut shutdown).poll(cx);
-            queue.look();
             let result = match polled {
                 Poll::Ready(result) => result,
                 // Whoever was cut off is not waited for.
-                Poll::Pending if inner.why().is_some() && !queue.is_empty() => Ok(()),
+                Poll::Pending if inner.why().is_some() && inner.queue.bytes() > 0 => Ok(()),
                 Poll::Pending => {
-                    inner.writer.replace(Some(cx.waker().clone()));
+                    keep(&inner.writer, cx.waker());
                     return Poll::Pending;
                 }
             };
@@ -97,13 +94,9 @@ impl<N: VatNetwork<V>, V: 'static> VatNetwork<V> for Guarded<N, V> {
     }
 }
 
-fn guarded<V: 'static>(
-    guard: Guard,
-    queue: Rc<Queue>,
-    connection: Box<dyn Connection<V>>,
-) -> Box<dyn Connection<V>> {
+fn guarded<V: 'static>(guard: Guard, connection: Box<dyn Connection<V>>) -> Box<dyn Connection<V>> {
     Box::new(GuardedConnection {
-        inbox: Rc::new(Inbox::new(guard, queue, connection)),
+        inbox: Rc::new(Inbox::new(guard, connection)),
     })
 }
 
@@ -126,7 +119,7 @@ impl<V: 'static> Connection<V> for GuardedConnection<V> {
     fn new_outgoing_message(&mut self, first_segment_word_size: u32) -> Box<dyn OutgoingMessage> {
         let mut connection = self.inbox.connection.borrow_mut();
         let message = connection.new_outgoing_message(first_segment_word_size);
-        Box::new(self.inbox.queue.message(message))
+        Box::new(Outgoing::new(message, self.inbox.guard.clone()))
     }
 
     fn receive_incoming_message(

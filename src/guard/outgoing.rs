@@ -2,123 +2,91 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::Waker;
 
 use capnp::capability::Promise;
 use capnp::message::{Builder, HeapAllocator};
 use capnp_rpc::OutgoingMessage;
-use capnp_rpc::rpc_capnp::message;
 
 use super::breach::Breach;
 use super::handle::{Guard, Inner};
 use super::rules::{Cut, Sent};
 
-/// What is on its way to the peer, and has not been written yet.
+/// What is on its way to the peer, and has not been written yet, in bytes.
+#[derive(Default)]
 pub(super) struct Queue {
-    guard: Guard,
-    waiting: RefCell<VecDeque<(Promise<(), capnp::Error>, u64)>>,
-    /// How many bytes in answer were left when it was last tried to write.
-    left: Cell<u64>,
+    sent: Cell<u64>,
+    written: Cell<u64>,
+    /// This side's calls in it: where each ends, and how long it is.
+    calls: RefCell<VecDeque<(u64, u64)>>,
+    call_bytes: Cell<u64>,
+    /// Are bytes counted that are written?
+    is_counted: Cell<bool>,
+    /// Did the transport take no more, when it was last tried?
+    is_stuck: Cell<bool>,
 }
 
 /// A message to the peer.
 pub(super) struct Outgoing {
     message: Box<dyn OutgoingMessage>,
-    queue: Rc<Queue>,
+    guard: Guard,
 }
 
 impl Queue {
-    pub(super) fn new(guard: Guard) -> Rc<Self> {
-        Rc::new(Self {
-            guard,
-            waiting: RefCell::default(),
-            left: Cell::default(),
-        })
-    }
-
-    pub(super) fn message(self: &Rc<Self>, message: Box<dyn OutgoingMessage>) -> Outgoing {
-        Outgoing {
-            message,
-            queue: self.clone(),
+    /// Bytes that have not been written. Nothing where bytes are not counted.
+    pub(super) fn bytes(&self) -> u64 {
+        match self.is_counted.get() {
+            true => self.sent.get().saturating_sub(self.written.get()),
+            false => 0,
         }
     }
 
-    /// Something of it may have been written: notes what has.
-    pub(super) fn look(&self) {
-        let mut waiting = self.waiting.borrow_mut();
-        // Nobody is to be woken: whoever writes comes back here.
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut bytes = 0;
-        while let Some((promise, size)) = waiting.front_mut()
-            && Pin::new(promise).poll(&mut cx).is_ready()
-        {
-            bytes += *size;
-            waiting.pop_front();
-        }
-        drop(waiting);
-        let queued = &self.guard.inner.queued;
-        queued.set(queued.get().saturating_sub(bytes));
-        self.left.set(queued.get());
-        if bytes > 0 {
-            self.guard.inner.account();
-        }
+    /// Those among them that are in answer to the peer: what this side asks for is its own doing.
+    pub(super) fn answer_bytes(&self) -> u64 {
+        self.bytes().saturating_sub(self.call_bytes.get())
     }
 
-    /// Is there anything that has not been written?
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.borrow().is_empty()
+    /// From now on bytes are counted that are written.
+    pub(super) fn count(&self) {
+        self.is_counted.set(true);
     }
 
-    /// A message was sent. Its bytes count if it is in answer to the peer: what this side asks for is its own
-    /// doing.
-    fn push(&self, promise: Promise<(), capnp::Error>, bytes: u64, is_answer: bool) {
-        let bytes = if is_answer { bytes } else { 0 };
-        self.waiting.borrow_mut().push_back((promise, bytes));
-        let queued = &self.guard.inner.queued;
-        let before = queued.get();
-        queued.set(before + bytes);
-        if is_answer {
-            self.check(before);
+    /// So many bytes were written; or the transport takes none.
+    pub(super) fn wrote(&self, bytes: Option<u64>) {
+        self.is_stuck.set(bytes.is_none());
+        let written = self.written.get() + bytes.unwrap_or(0);
+        self.written.set(written);
+        if self.call_bytes.get() > 0 {
+            let mut calls = self.calls.borrow_mut();
+            while let Some((end, bytes)) = calls.front()
+                && *end <= written
+            {
+                self.call_bytes.set(self.call_bytes.get() - bytes);
+                calls.pop_front();
+            }
         }
     }
 
-    /// A peer that asks and does not read is not answered for ever.
-    fn check(&self, before: u64) {
-        let inner = &self.guard.inner;
-        let limits = &inner.options.limits;
-        let left = self.left.get();
-        let (breach, text) = if left > limits.queued {
-            let text = format!(
-                "the peer leaves {left} bytes unread, more than {}",
-                limits.queued
-            );
-            (Breach::QueuedBytes, text)
-        } else if before > limits.burst {
-            let text = format!(
-                "{before} bytes wait for the peer, more than {}",
-                limits.burst
-            );
-            (Breach::QueuedBytes, text)
-        } else if left > 0 && !inner.has_room() {
-            let text = format!("the peer leaves {left} bytes unread, and the budget is used up");
-            (Breach::Budget, text)
-        } else {
-            return;
-        };
-        inner.cut(Cut { breach, text });
+    fn push(&self, bytes: u64, is_answer: bool) {
+        let sent = self.sent.get() + bytes;
+        self.sent.set(sent);
+        if !is_answer && self.is_counted.get() {
+            self.calls.borrow_mut().push_back((sent, bytes));
+            self.call_bytes.set(self.call_bytes.get() + bytes);
+        }
     }
 }
 
 impl Outgoing {
+    pub(super) fn new(message: Box<dyn OutgoingMessage>, guard: Guard) -> Self {
+        Self { message, guard }
+    }
+
     /// Sends it without a note: it is the guard's own.
     pub(super) fn send_unnoted(self) {
-        let Self { message, queue } = self;
-        let bytes = 8 * message.size_in_words() as u64;
-        let (promise, _) = message.send();
-        queue.push(promise, bytes, true);
+        let (_, sent) = self.message.send();
+        self.guard.inner.queue_answer(size(&sent));
     }
 }
 
@@ -131,14 +99,16 @@ impl OutgoingMessage for Outgoing {
         self.message.get_body_as_reader()
     }
 
-    /// The promise is ready at once: an `RpcSystem` never looks at it, and the queue does instead.
     fn send(self: Box<Self>) -> (Promise<(), capnp::Error>, Rc<Builder<HeapAllocator>>) {
-        let Self { message, queue } = *self;
-        let bytes = 8 * message.size_in_words() as u64;
+        let Self { message, guard } = *self;
         let (promise, sent) = message.send();
-        let is_answer = note(&queue.guard.inner, &sent).unwrap_or(true);
-        queue.push(promise, bytes, is_answer);
-        (Promise::ok(()), sent)
+        let inner = &guard.inner;
+        if note(inner, &sent).unwrap_or(true) {
+            inner.queue_answer(size(&sent));
+        } else {
+            inner.queue.push(size(&sent), false);
+        }
+        (promise, sent)
     }
 
     fn take(self: Box<Self>) -> Builder<HeapAllocator> {
@@ -150,12 +120,46 @@ impl OutgoingMessage for Outgoing {
     }
 }
 
+impl Inner {
+    /// Counts a message in answer to the peer. One that asks and does not read is not answered for ever.
+    fn queue_answer(&self, bytes: u64) {
+        let (limits, before) = (&self.options.limits, self.queue.answer_bytes());
+        self.queue.push(bytes, true);
+        if before == 0 {
+            return;
+        }
+        let is_stuck = self.queue.is_stuck.get();
+        let (breach, text) = if is_stuck && before > limits.queued {
+            let max = limits.queued;
+            let text = format!("the peer leaves {before} bytes unread, more than {max}");
+            (Breach::QueuedBytes, text)
+        } else if before > limits.burst {
+            let max = limits.burst;
+            let text = format!("{before} bytes wait for the peer, more than {max}");
+            (Breach::QueuedBytes, text)
+        } else if is_stuck && !self.has_room() {
+            let text = format!("the peer leaves {before} bytes unread, and the budget is used up");
+            (Breach::Budget, text)
+        } else {
+            return;
+        };
+        self.cut(Cut { breach, text });
+    }
+}
+
+/// How many bytes a message has on the wire.
+fn size(sent: &Sent) -> u64 {
+    let segments = sent.get_segments_for_output();
+    let table = (segments.len() as u64 + 2) / 2 * 8;
+    let bytes: usize = segments.iter().map(|segment| segment.len()).sum();
+    table + bytes as u64
+}
+
 /// Notes a message in the ledger. Is it one that the peer has caused?
 fn note(inner: &Inner, sent: &Sent) -> capnp::Result<bool> {
-    let has_more = {
+    let (is_answer, has_more) = {
         let mut ledger = inner.ledger.borrow_mut();
-        ledger.sent(sent)?;
-        !(ledger.inbox.is_empty() && ledger.replies.is_empty() && ledger.refused.is_empty())
+        (ledger.sent(sent)?, ledger.has_more())
     };
     inner.account();
     if has_more {
@@ -163,9 +167,5 @@ fn note(inner: &Inner, sent: &Sent) -> capnp::Result<bool> {
         let reader = inner.reader.take();
         reader.into_iter().for_each(Waker::wake);
     }
-    let message: message::Reader<'_> = sent.get_root_as_reader()?;
-    Ok(!matches!(
-        message.which(),
-        Ok(message::Call(_) | message::Bootstrap(_))
-    ))
+    Ok(is_answer)
 }

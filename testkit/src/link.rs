@@ -130,7 +130,23 @@ pub fn closable<C: FromClientHook>(
     (bootstrap, disconnector)
 }
 
-/// Watched connections over `ends`, the client's first. Both sides run as tasks.
+/// A guarded server and a plain client over `ends`: what the client gets of `bootstrap`. Both sides run as
+/// tasks.
+pub fn guarded<C: FromClientHook>(
+    (client, server): (End, End),
+    bootstrap: impl FnOnce(&Ending) -> Client,
+) -> C {
+    let (_, driver) = Connection::serve(server.0, server.1, bootstrap);
+    tokio::task::spawn_local(driver);
+    let options = capnp::message::ReaderOptions::default();
+    let client = twoparty::VatNetwork::new(client.0, client.1, Side::Client, options);
+    let mut system = RpcSystem::new(Box::new(client), None);
+    let bootstrap = system.bootstrap(Side::Server);
+    tokio::task::spawn_local(system);
+    bootstrap
+}
+
+/// Guarded connections over `ends`, the client's first. Both sides run as tasks.
 pub fn watched(
     (client, server): (End, End),
     bootstrap: impl FnOnce(&Ending) -> Client,

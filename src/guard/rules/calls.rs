@@ -257,7 +257,10 @@ impl Ledger {
         } else {
             answer.stage = Stage::Returned;
         }
-        if let return_::Results(results) = ret.which()? {
+        // `capnp-rpc` needs a `Finish` for whatever has capabilities.
+        if !ret.get_no_finish_needed()
+            && let return_::Results(results) = ret.which()?
+        {
             let table = results?.get_cap_table()?;
             if !table.is_empty() {
                 self.pass_caps(table, Some(Mention::Answer(id, serial)))?;

@@ -49,6 +49,8 @@ pub(super) struct Cut {
 pub(super) enum Verdict {
     /// `capnp-rpc` gets it.
     Pass,
+    /// `capnp-rpc` gets it, and ends the connection.
+    Abort,
     /// `capnp-rpc` does not, or gets what is in the inbox.
     Withhold,
 }
@@ -132,16 +134,24 @@ impl Ledger {
             Ok(message::Bootstrap(bootstrap)) => self.bootstrap(bootstrap?.get_question_id()),
             Ok(message::Disembargo(disembargo)) => self.disembargo(message, disembargo?),
             Ok(message::Unimplemented(echo)) => self.unimplemented(echo?),
+            Ok(message::Abort(_)) => Ok(Verdict::Abort),
             // `capnp-rpc` answers all of these with `Unimplemented`, or ends.
             Ok(_) | Err(capnp::NotInSchema(_)) => Ok(Verdict::Pass),
         }
     }
 
-    /// Notes a message of this side's, which is on its way.
-    pub(super) fn sent(&mut self, sent: &Sent) -> capnp::Result<()> {
+    /// Notes a message of this side's, which is on its way. Is it one that the peer has caused?
+    pub(super) fn sent(&mut self, sent: &Sent) -> capnp::Result<bool> {
         let message: message::Reader<'_> = sent.get_root_as_reader()?;
         match message.which()? {
-            message::Call(call) => self.asked(call?)?,
+            message::Call(call) => {
+                self.asked(call?)?;
+                return Ok(false);
+            }
+            message::Bootstrap(bootstrap) => {
+                self.asked_for(bootstrap?.get_question_id(), Passed::new());
+                return Ok(false);
+            }
             message::Return(ret) => self.answered(ret?, sent)?,
             message::Finish(finish) => self.finished(finish?.get_question_id()),
             message::Release(release) => {
@@ -149,13 +159,10 @@ impl Ledger {
                 self.let_go(release.get_id(), release.get_reference_count());
             }
             message::Resolve(resolve) => self.resolved(resolve?)?,
-            message::Bootstrap(bootstrap) => {
-                self.asked_for(bootstrap?.get_question_id(), Passed::new())
-            }
             message::Disembargo(disembargo) => self.embargoed(disembargo?)?,
             _ => {}
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Calls of the peer's that have not returned, their bytes, the capabilities of this side's that it
@@ -179,6 +186,11 @@ impl Ledger {
     /// How many of them were finished before they had returned.
     pub(super) fn canceled(&self) -> u64 {
         self.canceled
+    }
+
+    /// Has it anything to say?
+    pub(super) fn has_more(&self) -> bool {
+        !(self.inbox.is_empty() && self.replies.is_empty() && self.refused.is_empty())
     }
 
     fn serial(&mut self) -> Serial {

@@ -66,6 +66,10 @@ pub enum Work {
     CallSpan,
     /// The same with nobody to see the spans.
     UnobservedCall,
+    /// A call without a capability to a server whose end of the connection is guarded.
+    Guarded,
+    /// One with a capability in and the same one out.
+    GuardedCaps,
 }
 
 /// One line of a table of measurements.
@@ -79,10 +83,11 @@ pub struct Row {
 
 impl Row {
     /// All that make sense.
-    pub const ALL: [Self; 17] = {
+    pub const ALL: [Self; 19] = {
         use Place::{Connection, InProcess};
         use Work::{
-            CallSpan, Caps, Life, Mib, MibWithCap, None, Session, UnobservedCall, UnobservedSession,
+            CallSpan, Caps, Guarded, GuardedCaps, Life, Mib, MibWithCap, None, Session,
+            UnobservedCall, UnobservedSession,
         };
         [
             Self::new(InProcess, None),
@@ -102,6 +107,8 @@ impl Row {
             Self::new(Connection, CallSpan),
             Self::new(InProcess, UnobservedCall),
             Self::new(Connection, UnobservedCall),
+            Self::new(Connection, Guarded),
+            Self::new(Connection, GuardedCaps),
         ]
     };
 
@@ -129,6 +136,8 @@ impl Row {
             (Place::Connection, Work::CallSpan) => &["call_span", "connection"],
             (Place::InProcess, Work::UnobservedCall) => &["call_unobserved", "in_process"],
             (Place::Connection, Work::UnobservedCall) => &["call_unobserved", "connection"],
+            (_, Work::Guarded) => &["guarded", "none"],
+            (_, Work::GuardedCaps) => &["guarded", "caps"],
         }
     }
 }
@@ -154,7 +163,7 @@ impl Exchange {
             Work::Life => Kind::BareLife(World::new().thing()),
             Work::Session => Kind::Plain(Plain::new(row.place, true)),
             Work::UnobservedSession => Kind::Plain(Plain::new(row.place, false)),
-            // Sessions have a connection of ours, whose end is known: so have these calls.
+            // Sessions have connections that are guarded: so have these calls.
             Work::CallSpan | Work::UnobservedCall if row.place == Place::Connection => {
                 let served = as_client(World::new().thing());
                 let (client, _server) = link::watched(link::direct(), |_| served);
@@ -182,6 +191,7 @@ impl Exchange {
             Work::UnobservedCall => {
                 Kind::InSession(Spanned::new(row.place, Tracer::unobserved(), true).open())
             }
+            work @ (Work::Guarded | Work::GuardedCaps) => Kind::Calls(Calls::guarded(work)),
             work => Kind::Calls(Calls::membraned(row.place, work)),
         };
         Self { kind }
@@ -279,9 +289,15 @@ impl Calls {
         }
     }
 
+    fn guarded(work: Work) -> Self {
+        let served = as_client(World::new().thing());
+        let client = link::guarded(link::direct(), |_| served);
+        Self::on(client, Place::InProcess, work)
+    }
+
     async fn call(&self) -> Result<(), Error> {
         match self.work {
-            Work::Caps => {
+            Work::Caps | Work::GuardedCaps => {
                 let mut request = self.target.swap_request();
                 request.get().set_thing(self.given.clone());
                 let response = request.send().promise.await?;
