@@ -4,16 +4,13 @@
 use std::time::Duration;
 
 use capspan::guard::Connection;
-use capspan_testkit::legal::{Caller, Peer, Vat};
+use capspan_testkit::legal::{Caller, Peer, Vat, assert_nothing_refused};
 use capspan_testkit::link::{End, direct, link};
 use capspan_testkit::run::run;
 use tokio::task::spawn_local;
 
 /// Exchanges over one connection.
 const EACH: u64 = 1_000;
-
-/// No legal message is refused.
-fn assert_nothing_refused(_connection: &Connection) {}
 
 async fn exchanges(ends: (End, End), first: u64) {
     let (callers, callees) = (Vat::new(), Vat::new());

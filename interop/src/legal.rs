@@ -4,7 +4,7 @@
 //! - `peer call SOCKET SEED COUNT`: it makes exchanges, and says how many.
 
 use capspan::guard::Connection;
-use capspan_testkit::legal::{Caller, Peer, Vat};
+use capspan_testkit::legal::{Caller, Peer, Vat, assert_nothing_refused};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
 use tokio::task::spawn_local;
@@ -16,9 +16,6 @@ const SERVICE: u32 = 7;
 
 /// The first seed of the exchanges that `peer` makes.
 const SEED: u64 = 1_000_000;
-
-/// No legal message is refused.
-fn assert_nothing_refused(_connection: &Connection) {}
 
 /// Makes exchanges with a `peer` that serves.
 ///

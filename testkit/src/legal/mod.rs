@@ -9,6 +9,8 @@ mod kinds;
 mod number;
 mod random;
 
+use capspan::guard::{Breach, Connection};
+
 pub use caller::{Caller, Peer};
 pub use number::Vat;
 
@@ -17,6 +19,21 @@ pub const MODULUS: u32 = 1_000_003;
 
 /// How many exchanges are under way at a time.
 pub const LANES: usize = 32;
+
+/// No legal message is refused.
+///
+/// # Panics
+///
+/// Where one was.
+pub fn assert_nothing_refused(connection: &Connection) {
+    let guard = connection.guard();
+    let counts = Breach::ALL
+        .iter()
+        .map(|breach| (breach.name(), guard.count(*breach)));
+    let refused: Vec<_> = counts.filter(|(_, count)| *count > 0).collect();
+    assert!(refused.is_empty(), "{refused:?}, {:?}", connection.ending());
+    assert_eq!(guard.refused(), 0);
+}
 
 /// Lets others go on, so often.
 async fn turns(count: u8) {
