@@ -11,7 +11,7 @@ use capspan_interop::{legal, run};
 use tokio::process::Command;
 
 /// No test takes longer, unless something is wrong.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(400);
 
 /// How many exchanges either side makes.
 const EXCHANGES: u64 = 100_000;
