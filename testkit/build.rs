@@ -6,7 +6,7 @@ use std::{env, fs};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     let schema = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("schema");
-    for name in ["testkit.cgr", "greeter.cgr", "probe.cgr"] {
+    for name in ["testkit.cgr", "greeter.cgr", "probe.cgr", "legal.cgr"] {
         let request = schema.join(name);
         println!("cargo::rerun-if-changed={}", request.display());
         capnpc::codegen::CodeGenerationCommand::new()

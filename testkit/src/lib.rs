@@ -10,6 +10,7 @@
 //! - [`membrane`]: what the tests of the membrane are made of.
 //! - [`enrichment`]: random enrichment of a span, against a model.
 //! - [`exchange`]: what benches measure, with and without a membrane.
+//! - [`legal`]: random legal exchanges with a peer in any language.
 //! - [`memory`]: how much a piece of work allocates.
 //! - [`service`]: a caller and a callee, in one process or over a connection.
 //! - [`session_model`]: a plain model of events and their spans, and random operations on both.
@@ -22,6 +23,7 @@ pub mod chaos;
 pub mod cut;
 pub mod enrichment;
 pub mod exchange;
+pub mod legal;
 pub mod link;
 pub mod membrane;
 pub mod memory;
@@ -49,4 +51,10 @@ pub mod greeter_capnp {
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod probe_capnp {
     include!(concat!(env!("OUT_DIR"), "/probe_capnp.rs"));
+}
+
+/// What `schema/legal.capnp` declares, as `capnpc` makes it.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod legal_capnp {
+    include!(concat!(env!("OUT_DIR"), "/legal_capnp.rs"));
 }

@@ -14,8 +14,8 @@ use capspan_testkit::story::assert_closed_once;
 use tokio::net::UnixStream;
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 
-use crate::program::{Program, halves};
-use crate::run;
+use crate::{run, start};
+use capspan_interop::{Program, halves};
 
 /// A service in Python, and a connection to it.
 struct Pair {
@@ -31,7 +31,7 @@ impl Pair {
     async fn meet() -> Self {
         let folder = tempfile::tempdir().expect("a folder for the socket");
         let socket = folder.path().join("socket");
-        let mut service = Program::start("callee.py", &socket);
+        let mut service = start("callee.py", &socket);
         assert_eq!(service.line().await, "listening");
         let stream = UnixStream::connect(&socket).await.expect("it listens");
 

@@ -15,8 +15,8 @@ use tokio::net::UnixListener;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 
-use crate::program::{Program, halves};
-use crate::run;
+use crate::{run, start};
+use capspan_interop::{Program, halves};
 
 /// What the caller's span is told of each greeting.
 struct Greeter(EventContext);
@@ -116,7 +116,7 @@ async fn meet(service: Greetings) -> Pair {
     let folder = tempfile::tempdir().expect("a folder for the socket");
     let socket = folder.path().join("socket");
     let listener = UnixListener::bind(&socket).expect("a socket");
-    let caller = Program::start("caller.py", &socket);
+    let caller = start("caller.py", &socket);
     let (stream, _) = listener.accept().await.expect("it connects");
 
     let (tasks, driver) = Tasks::new();

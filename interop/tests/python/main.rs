@@ -1,27 +1,26 @@
-//! A callee and a caller in Python, with schema/ alone between them and us: real programs, over a Unix socket.
+//! A callee and a caller in Python, with schema/ alone between them and us: real programs, over a Unix socket. And
+//! random legal exchanges with both.
 //!
 //! `.ci/interop` makes the virtual environment that they need, and runs these.
 
 mod callee;
 mod caller;
-mod program;
+mod legal;
 
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
-/// No test takes longer, unless something is wrong.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use capspan_interop::Program;
 
-/// Runs a test on an event loop of its own, in real time: what it waits for is another process.
+/// Runs a test. None takes longer, unless something is wrong.
 fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
-        tokio::time::timeout(TIMEOUT, test)
-            .await
-            .expect("the test waits for something that does not come");
-    });
+    capspan_interop::run(Duration::from_secs(30), test);
+}
+
+/// Starts `interop/python/NAME`, which is told of a socket.
+fn start(name: &str, socket: &Path) -> Program {
+    let mut command = capspan_interop::python(name);
+    command.arg(socket);
+    Program::start(command)
 }

@@ -1,4 +1,4 @@
-//! A program in Python, in the test's hands.
+//! A program of another language, in the test's hands.
 
 use std::env;
 use std::path::Path;
@@ -9,28 +9,26 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _, TokioAsyncWriteCompatExt as _};
 
-/// It is killed when this is dropped.
-pub(crate) struct Program {
+/// A process. It is killed when this is dropped.
+pub struct Program {
     process: Child,
     stdin: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Program {
-    /// Starts `interop/python/NAME`, which is told of a socket. What it complains of is among what the test says.
-    pub(crate) fn start(name: &str, socket: &Path) -> Self {
-        let python = env::var_os("CAPSPAN_PYTHON")
-            .expect("CAPSPAN_PYTHON names a Python that has pycapnp: run .ci/interop");
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
-        let mut process = Command::new(python)
-            .arg("-B") // leaves nothing behind in the source tree
-            .arg(folder.join(name))
-            .arg(socket)
+    /// Starts it. What it complains of is among what the test says.
+    ///
+    /// # Panics
+    ///
+    /// Where it can't be started.
+    pub fn start(mut command: Command) -> Self {
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .expect("Python can be started");
+            .expect("it can be started");
         Self {
             stdin: process.stdin.take(),
             lines: BufReader::new(process.stdout.take().expect("it is piped")).lines(),
@@ -39,13 +37,21 @@ impl Program {
     }
 
     /// The next line that it writes; nothing where it has ended.
-    pub(crate) async fn line(&mut self) -> String {
+    ///
+    /// # Panics
+    ///
+    /// Where that is no UTF-8.
+    pub async fn line(&mut self) -> String {
         let line = self.lines.next_line().await.expect("it writes UTF-8");
         line.unwrap_or_default()
     }
 
     /// Ends its standard input, and waits until it has ended, well and without another word.
-    pub(crate) async fn finish(mut self) {
+    ///
+    /// # Panics
+    ///
+    /// Where it has failed, or says something.
+    pub async fn finish(mut self) {
         drop(self.stdin.take());
         assert_eq!(self.line().await, "");
         let status = self.process.wait().await.expect("its status");
@@ -53,13 +59,35 @@ impl Program {
     }
 
     /// Kills it. When this is done, it does nothing any more.
-    pub(crate) async fn kill(&mut self) {
+    ///
+    /// # Panics
+    ///
+    /// Where it can't be killed.
+    pub async fn kill(&mut self) {
         self.process.kill().await.expect("it can be killed");
     }
 }
 
+/// `interop/python/NAME`, by the Python that `.ci/interop` has made.
+///
+/// # Panics
+///
+/// Where there is none.
+pub fn python(name: &str) -> Command {
+    let python = env::var_os("CAPSPAN_PYTHON")
+        .expect("CAPSPAN_PYTHON names a Python that has pycapnp: run .ci/interop");
+    let mut command = Command::new(python);
+    command.arg("-B"); // leaves nothing behind in the source tree
+    command.arg(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("python")
+            .join(name),
+    );
+    command
+}
+
 /// The two directions of `stream`, as a connection wants them.
-pub(crate) fn halves(
+pub fn halves(
     stream: UnixStream,
 ) -> (
     Compat<tokio::net::unix::OwnedReadHalf>,

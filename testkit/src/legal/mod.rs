@@ -1,0 +1,43 @@
+//! Random legal exchanges between two peers, one of which may be a program in another language.
+//!
+//! `schema/legal.capnp` says what they are made of. Here are both sides in Rust: a [`Vat`] of numbers, which any caller
+//! may call; and a [`Caller`] that makes exchanges, many at a time, and knows what each must give. What it leaves out is
+//! what `capnp-rpc` 0.27.3 can't do, whatever is in front of it (docs/architecture.md, "Known limits").
+
+mod caller;
+mod kinds;
+mod number;
+mod random;
+
+use capspan::guard::{Breach, Connection};
+
+pub use caller::{Caller, Peer};
+pub use number::Vat;
+
+/// What all is counted modulo.
+pub const MODULUS: u32 = 1_000_003;
+
+/// How many exchanges are under way at a time.
+pub const LANES: usize = 32;
+
+/// No legal message is refused.
+///
+/// # Panics
+///
+/// Where one was.
+pub fn assert_nothing_refused(connection: &Connection) {
+    let guard = connection.guard();
+    let counts = Breach::ALL
+        .iter()
+        .map(|breach| (breach.name(), guard.count(*breach)));
+    let refused: Vec<_> = counts.filter(|(_, count)| *count > 0).collect();
+    assert!(refused.is_empty(), "{refused:?}, {:?}", connection.ending());
+    assert_eq!(guard.refused(), 0);
+}
+
+/// Lets others go on, so often.
+async fn turns(count: u8) {
+    for _ in 0..count {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,307 @@
+//! The objects of one side.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use capnp::Error;
+use capnp::capability::FromClientHook as _;
+use futures::future::try_join_all;
+
+use super::{MODULUS, turns};
+use crate::legal_capnp::{Settled, function, number};
+
+/// What makes the objects of one side, and counts those that are alive. Clones share it.
+#[derive(Clone, Default)]
+pub struct Vat {
+    live: Rc<Cell<usize>>,
+}
+
+impl Vat {
+    /// With no object in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many of its objects are alive.
+    pub fn live(&self) -> usize {
+        self.live.get()
+    }
+
+    /// An object that stands for `value`.
+    pub fn number(&self, value: u32) -> number::Client {
+        capnp_rpc::new_client(Number {
+            value: value % MODULUS,
+            next: Cell::default(),
+            pushed: Cell::default(),
+            kept: RefCell::default(),
+            alive: self.one_more(),
+        })
+    }
+
+    /// `factor * value + 1`.
+    pub(super) fn function(&self, factor: u32) -> function::Client {
+        capnp_rpc::new_client(Function {
+            factor,
+            _alive: self.one_more(),
+        })
+    }
+
+    fn one_more(&self) -> Alive {
+        self.live.set(self.live() + 1);
+        Alive(self.clone())
+    }
+}
+
+/// What a [`function`](Vat::function) gives.
+pub(super) fn apply(factor: u32, value: u32) -> u32 {
+    let product = u64::from(factor) * u64::from(value) + 1;
+    (product % u64::from(MODULUS)) as u32
+}
+
+/// An object that is counted.
+struct Alive(Vat);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.live.set(self.0.live() - 1);
+    }
+}
+
+struct Function {
+    factor: u32,
+    _alive: Alive,
+}
+
+impl function::Server for Function {
+    async fn call(
+        self: Rc<Self>,
+        params: function::CallParams,
+        mut results: function::CallResults,
+    ) -> Result<(), Error> {
+        let value = apply(self.factor, params.get()?.get_value());
+        results.get().set_value(value);
+        Ok(())
+    }
+}
+
+struct Number {
+    value: u32,
+    next: Cell<u32>,
+    pushed: Cell<u32>,
+    kept: RefCell<Option<number::Client>>,
+    alive: Alive,
+}
+
+impl Number {
+    fn vat(&self) -> &Vat {
+        &self.alive.0
+    }
+
+    /// What `settle` returns in the end, and a promise of it resolves to.
+    fn settled(
+        &self,
+        settled: Settled,
+        other: Option<number::Client>,
+    ) -> Result<number::Client, Error> {
+        let other = || other.ok_or_else(|| Error::failed("no other number was given".into()));
+        match settled {
+            Settled::Own => Ok(self.vat().number(self.value)),
+            Settled::Given => other(),
+            Settled::Answer => {
+                let mut plus = other()?.plus_request();
+                plus.get().set_other(self.vat().number(self.value));
+                let sent = plus.send();
+                // Until it is answered, what is pipelined on it does not resolve if nobody waits.
+                tokio::task::spawn_local(sent.promise);
+                Ok(sent.pipeline.get_sum())
+            }
+            Settled::Broken => Err(Error::failed("broken".into())),
+        }
+    }
+}
+
+async fn read(number: &number::Client) -> Result<u32, Error> {
+    let response = number.read_request().send().promise.await?;
+    Ok(response.get()?.get_value())
+}
+
+impl number::Server for Number {
+    async fn read(
+        self: Rc<Self>,
+        params: number::ReadParams,
+        mut results: number::ReadResults,
+    ) -> Result<(), Error> {
+        turns(params.get()?.get_turns()).await;
+        results.get().set_value(self.value);
+        Ok(())
+    }
+
+    async fn make(
+        self: Rc<Self>,
+        params: number::MakeParams,
+        mut results: number::MakeResults,
+    ) -> Result<(), Error> {
+        let number = self.vat().number(params.get()?.get_value());
+        results.get().set_number(number);
+        Ok(())
+    }
+
+    async fn plus(
+        self: Rc<Self>,
+        params: number::PlusParams,
+        mut results: number::PlusResults,
+    ) -> Result<(), Error> {
+        let other = read(&params.get()?.get_other()?).await?;
+        results.get().set_sum(self.vat().number(self.value + other));
+        Ok(())
+    }
+
+    async fn same(
+        self: Rc<Self>,
+        params: number::SameParams,
+        mut results: number::SameResults,
+    ) -> Result<(), Error> {
+        results.get().set_number(params.get()?.get_other()?);
+        Ok(())
+    }
+
+    async fn settle(
+        self: Rc<Self>,
+        params: number::SettleParams,
+        mut results: number::SettleResults,
+    ) -> Result<(), Error> {
+        let params = params.get()?;
+        turns(params.get_turns()).await;
+        let other = params.has_other().then(|| params.get_other()).transpose()?;
+        let settled = self.settled(params.get_to()?, other)?;
+        results.get().set_number(settled);
+        Ok(())
+    }
+
+    async fn promise(
+        self: Rc<Self>,
+        params: number::PromiseParams,
+        mut results: number::PromiseResults,
+    ) -> Result<(), Error> {
+        let params = params.get()?;
+        let (settled, count) = (params.get_to()?, params.get_turns());
+        let other = params.has_other().then(|| params.get_other()).transpose()?;
+        let promise = capnp_rpc::new_future_client(async move {
+            turns(count).await;
+            self.settled(settled, other)
+        });
+        results.get().set_number(promise);
+        Ok(())
+    }
+
+    async fn apply(
+        self: Rc<Self>,
+        params: number::ApplyParams,
+        mut results: number::ApplyResults,
+    ) -> Result<(), Error> {
+        let params = params.get()?;
+        let (function, mut value) = (params.get_function()?, self.value);
+        for _ in 0..params.get_times() {
+            let mut call = function.call_request();
+            call.get().set_value(value);
+            value = call.send().promise.await?.get()?.get_value();
+        }
+        results.get().set_value(value);
+        Ok(())
+    }
+
+    async fn function(
+        self: Rc<Self>,
+        params: number::FunctionParams,
+        mut results: number::FunctionResults,
+    ) -> Result<(), Error> {
+        let function = self.vat().function(params.get()?.get_factor());
+        results.get().set_function(function);
+        Ok(())
+    }
+
+    async fn keep(
+        self: Rc<Self>,
+        params: number::KeepParams,
+        _results: number::KeepResults,
+    ) -> Result<(), Error> {
+        let kept = params.get()?.get_number()?;
+        let before = self.kept.replace(Some(kept));
+        drop(before);
+        Ok(())
+    }
+
+    async fn take(
+        self: Rc<Self>,
+        _params: number::TakeParams,
+        mut results: number::TakeResults,
+    ) -> Result<(), Error> {
+        let kept = self.kept.take();
+        let kept = kept.ok_or_else(|| Error::failed("nothing was kept".into()))?;
+        results.get().set_number(kept);
+        Ok(())
+    }
+
+    async fn next(
+        self: Rc<Self>,
+        _params: number::NextParams,
+        mut results: number::NextResults,
+    ) -> Result<(), Error> {
+        let count = self.next.get();
+        self.next.set(count + 1);
+        results.get().set_count(count);
+        Ok(())
+    }
+
+    async fn push(self: Rc<Self>, params: number::PushParams) -> Result<(), Error> {
+        let sum = self.pushed.get() + params.get()?.get_value();
+        self.pushed.set(sum % MODULUS);
+        Ok(())
+    }
+
+    async fn pushed(
+        self: Rc<Self>,
+        _params: number::PushedParams,
+        mut results: number::PushedResults,
+    ) -> Result<(), Error> {
+        results.get().set_sum(self.pushed.get());
+        Ok(())
+    }
+
+    async fn all(
+        self: Rc<Self>,
+        params: number::AllParams,
+        mut results: number::AllResults,
+    ) -> Result<(), Error> {
+        let numbers = params.get()?.get_numbers()?;
+        let numbers = numbers.iter().collect::<Result<Vec<number::Client>, _>>()?;
+        let values = try_join_all(numbers.iter().map(read)).await?;
+        let sum = values
+            .into_iter()
+            .fold(0, |sum, value| (sum + value) % MODULUS);
+        let mut results = results.get();
+        results.set_sum(sum);
+        let mut all = results.init_numbers(numbers.len() as u32);
+        for (index, number) in (0..).zip(numbers) {
+            all.set(index, number.into_client_hook());
+        }
+        Ok(())
+    }
+
+    async fn fail(
+        self: Rc<Self>,
+        params: number::FailParams,
+        _results: number::FailResults,
+    ) -> Result<(), Error> {
+        Err(Error::failed(params.get()?.get_text()?.to_string()?))
+    }
+
+    async fn never(
+        self: Rc<Self>,
+        params: number::NeverParams,
+        results: number::NeverResults,
+    ) -> Result<(), Error> {
+        let _held = (params, results);
+        std::future::pending().await
+    }
+}
