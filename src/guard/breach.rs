@@ -36,9 +36,6 @@ pub enum Breach {
     Disembargo,
     /// An `Unimplemented` for a message that every implementation has.
     Unimplemented,
-    /// A call whose results are to stay here, for a `Return` that takes them (`sendResultsTo.yourself`):
-    /// `capnp-rpc` never answers one.
-    TailCall,
     /// A call or a `Return` that has to do with a third party.
     ThirdParty,
     /// Too many calls that have not returned.
@@ -93,7 +90,6 @@ impl Breach {
         Self::ResolveLost,
         Self::Disembargo,
         Self::Unimplemented,
-        Self::TailCall,
         Self::ThirdParty,
         Self::CallsInFlight,
         Self::UnfinishedCalls,
@@ -131,7 +127,6 @@ impl Breach {
             Self::ResolveLost => "resolve_lost",
             Self::Disembargo => "disembargo",
             Self::Unimplemented => "unimplemented",
-            Self::TailCall => "tail_call",
             Self::ThirdParty => "third_party",
             Self::CallsInFlight => "calls_in_flight",
             Self::UnfinishedCalls => "unfinished_calls",

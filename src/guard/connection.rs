@@ -12,6 +12,7 @@ use capnp_rpc::twoparty::VatId;
 use capnp_rpc::{Disconnector, RpcSystem, twoparty};
 use futures::{AsyncRead, AsyncWrite};
 
+use super::bootstrap;
 use super::ending::Ending;
 use super::handle::Guard;
 use super::network::Guarded;
@@ -127,13 +128,13 @@ impl Connection {
     fn behind<R>(
         network: twoparty::VatNetwork<R>,
         guard: Guard,
-        bootstrap: impl FnOnce(&Ending) -> Option<Client>,
+        make: impl FnOnce(&Ending) -> Option<Client>,
     ) -> (Self, ConnectionDriver)
     where
         R: AsyncRead + Unpin + 'static,
     {
         let ending = guard.ending().clone();
-        let bootstrap = bootstrap(&ending);
+        let bootstrap = make(&ending).map(|object| bootstrap::until(&ending, object));
         let network = Box::new(Guarded::behind(network, guard.clone()));
         let mut system = RpcSystem::new(network, bootstrap);
         let disconnector = system.get_disconnector();

@@ -41,7 +41,7 @@ impl Default for GuardLimits {
             exports: 65_536,
             imports: 65_536,
             capabilities: 1_024,
-            pipeline_depth: 200,
+            pipeline_depth: 64,
             hops: 64,
             waiting: 1_024,
             messages_a_second: None,
@@ -102,8 +102,8 @@ impl GuardLimits {
         self
     }
 
-    /// How deep calls may be pipelined on calls that have not returned, and how many fields down in the
-    /// results of one; default 200.
+    /// How deep calls may be pipelined on calls that have not returned, and on promises, and how many fields
+    /// down in the results of one: else a deep chain would use up the stack; default 64.
     #[must_use]
     pub fn max_pipeline_depth(mut self, depth: u8) -> Self {
         self.pipeline_depth = depth;

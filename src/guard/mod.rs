@@ -12,6 +12,7 @@
 //! - [`Ending`]: the end of a connection, known to all who have part in it, with the reason. `capnp-rpc` itself
 //!   just drops everything, which looks like a graceful end.
 
+mod bootstrap;
 mod breach;
 mod budget;
 mod bytes;

@@ -3,23 +3,31 @@
 use capnp_rpc::rpc_capnp::{call, exception, finish, message, message_target, return_};
 
 use super::caps::Descriptors;
-use super::entries::{Answer, Mention, Sent, Stage};
+use super::entries::{Answer, Exported, Mention, On, Sent, Stage, Tail};
 use super::pointers::{Cap, path};
-use super::replies::{Injected, Reply};
+use super::replies::Reply;
 use super::{Cut, Ledger, Verdict};
 use crate::guard::breach::Breach;
 
 /// Why a call is not begun.
 type Refusal = (Breach, exception::Type, String);
 
+/// A call that may be refused.
+struct Asked<'a> {
+    id: u32,
+    caps: &'a [Cap],
+    /// It has no use for an error: a later message asks for its results.
+    is_tail: bool,
+}
+
 impl Ledger {
     /// The peer asks for the bootstrap capability.
     pub(super) fn bootstrap(&mut self, id: u32) -> Result<Verdict, Cut> {
         self.check_unused(id)?;
         if let Some(refusal) = self.no_room_for_a_call(0) {
-            return self.refuse_call(id, &[], refusal);
+            return self.refuse_call(Asked::plain(id), refusal);
         }
-        self.begin(id, 0, 0);
+        self.begin(id, On::Nothing, 0);
         Ok(Verdict::Pass)
     }
 
@@ -32,13 +40,14 @@ impl Ledger {
     ) -> Result<Verdict, Cut> {
         let id = call.get_question_id();
         self.check_unused(id)?;
-        let (depth, mut refusal) = self.target(call)?;
+        let (mut on, mut refusal) = self.target(call)?;
+        let is_tail = is_tail(call)?;
         let table: Descriptors<'_> = call.get_params()?.get_cap_table()?;
         refusal = refusal
-            .or(redirected(call)?)
+            .or(to_a_third_party(call)?)
             .or_else(|| self.no_room_for_a_call(bytes));
-        if table.is_empty() && refusal.is_none() {
-            return self.begin_at(id, depth, bytes);
+        if table.is_empty() && refusal.is_none() && !is_tail {
+            return self.begin_on(id, on, bytes);
         }
         self.check_table(table)?;
         let caps = self.read_caps(table)?;
@@ -46,18 +55,28 @@ impl Ledger {
             let (breach, text) = self.too_many(&caps)?;
             Some((breach, exception::Type::Overloaded, text))
         });
+        let asked = Asked {
+            id,
+            caps: &caps,
+            is_tail,
+        };
         if let Some(refusal) = refusal {
-            return self.refuse_call(id, &caps, refusal);
+            return self.refuse_call(asked, refusal);
         }
-        let depth = caps.iter().fold(depth, |depth, cap| match cap {
-            Cap::ReceiverAnswer(answer, _) => depth.max(self.depth_on(*answer)),
-            _ => depth,
-        });
-        if depth > self.limits.pipeline_depth {
-            return self.refuse_call(id, &caps, self.too_deep());
+        for cap in &caps {
+            let other = self.waits_on(cap);
+            if other != On::Nothing && self.depth(other) > self.depth(on) {
+                on = other;
+            }
+        }
+        if self.depth(on) > self.limits.pipeline_depth {
+            return self.refuse_call(asked, self.too_deep());
         }
         self.take_caps(&caps);
-        self.begin(id, depth, bytes);
+        self.begin(id, on, bytes);
+        if is_tail {
+            self.begin_tail(id)?;
+        }
         if caps.iter().any(|cap| matches!(cap, Cap::Vine(_))) {
             self.inject_vines(message)?;
             return Ok(Verdict::Withhold);
@@ -65,16 +84,16 @@ impl Ledger {
         Ok(Verdict::Pass)
     }
 
-    fn begin_at(&mut self, id: u32, depth: u8, bytes: u64) -> Result<Verdict, Cut> {
-        if depth > self.limits.pipeline_depth {
-            return self.refuse_call(id, &[], self.too_deep());
+    fn begin_on(&mut self, id: u32, on: On, bytes: u64) -> Result<Verdict, Cut> {
+        if on != On::Nothing && self.depth(on) > self.limits.pipeline_depth {
+            return self.refuse_call(Asked::plain(id), self.too_deep());
         }
-        self.begin(id, depth, bytes);
+        self.begin(id, on, bytes);
         Ok(Verdict::Pass)
     }
 
-    fn begin(&mut self, id: u32, depth: u8, bytes: u64) {
-        let answer = Answer::new(self.serial(), Stage::Running, depth, bytes);
+    fn begin(&mut self, id: u32, on: On, bytes: u64) {
+        let answer = Answer::new(self.serial(), Stage::Running, on, bytes);
         self.begun += 1;
         self.in_flight += 1;
         self.bytes_in_flight += bytes;
@@ -82,6 +101,7 @@ impl Ledger {
     }
 
     fn check_unused(&self, id: u32) -> Result<(), Cut> {
+        self.check_id(id)?;
         if self.answers.get(id).is_some() {
             return Err(Cut::new(
                 Breach::QuestionInUse,
@@ -98,36 +118,81 @@ impl Ledger {
         Ok(())
     }
 
-    /// How deep a call is pipelined; and why it is refused, if what it is pipelined on was.
-    fn target(&self, call: call::Reader<'_>) -> Result<(u8, Option<Refusal>), Cut> {
+    /// What a call waits for; and why it is refused, if what it is pipelined on was.
+    fn target(&self, call: call::Reader<'_>) -> Result<(On, Option<Refusal>), Cut> {
         match call.get_target()?.which()? {
-            message_target::ImportedCap(id) if self.exports.get(id).is_some() => Ok((0, None)),
-            message_target::ImportedCap(id) => Err(Cut::new(
-                Breach::UnknownExport,
-                format!("the peer calls capability {id}, which it has not got"),
-            )),
+            message_target::ImportedCap(id) => match self.exports.get(id) {
+                Some(_) => Ok((self.on_export(id), None)),
+                None => Err(Cut::new(
+                    Breach::UnknownExport,
+                    format!("the peer calls capability {id}, which it has not got"),
+                )),
+            },
             message_target::PromisedAnswer(answer) => {
                 let answer = answer?;
                 path(answer, self.limits.pipeline_depth)?;
                 let id = answer.get_question_id();
-                let refusal = self.answers.get(id).and_then(|answer| {
+                let refusal = self.is_refused(id).then(|| {
                     let text = "what it is called on was refused".to_owned();
-                    (answer.stage == Stage::Refused).then_some((
-                        Breach::CallsInFlight,
-                        exception::Type::Overloaded,
-                        text,
-                    ))
+                    (Breach::CallsInFlight, exception::Type::Overloaded, text)
                 });
-                Ok((self.depth_on(id), refusal))
+                Ok((self.on_answer(id), refusal))
             }
         }
     }
 
-    fn depth_on(&self, answer: u32) -> u8 {
-        match self.answers.get(answer) {
-            Some(answer) if answer.is_in_flight() => answer.depth.saturating_add(1),
-            _ => 0,
+    /// Was call `id` of the peer's refused?
+    pub(super) fn is_refused(&self, id: u32) -> bool {
+        let answer = self.answers.get(id);
+        answer.is_some_and(|answer| answer.stage == Stage::Refused)
+    }
+
+    fn waits_on(&self, cap: &Cap) -> On {
+        match cap {
+            Cap::Receiver(id) => self.on_export(*id),
+            Cap::ReceiverAnswer(id, _) => self.on_answer(*id),
+            _ => On::Nothing,
         }
+    }
+
+    fn on_answer(&self, id: u32) -> On {
+        match self.answers.get(id) {
+            Some(answer) if answer.is_in_flight() => On::Answer(id, answer.serial),
+            _ => On::Nothing,
+        }
+    }
+
+    fn on_export(&self, id: u32) -> On {
+        match self.exports.get(id) {
+            Some(export) if matches!(export.leads, Exported::Promise) => {
+                On::Export(id, export.serial)
+            }
+            _ => On::Nothing,
+        }
+    }
+
+    /// How many calls and promises wait for each other before what waits for `on` can begin.
+    fn depth(&self, mut on: On) -> u8 {
+        let mut depth = 0;
+        while depth <= self.limits.pipeline_depth {
+            on = match on {
+                On::Answer(id, serial) => match self.answers.get(id) {
+                    Some(answer) if answer.serial == serial && answer.is_in_flight() => answer.on,
+                    _ => break,
+                },
+                On::Export(id, serial) => match self.exports.get(id) {
+                    Some(export)
+                        if export.serial == serial && matches!(export.leads, Exported::Promise) =>
+                    {
+                        export.on
+                    }
+                    _ => break,
+                },
+                On::Nothing => break,
+            };
+            depth += 1;
+        }
+        depth
     }
 
     fn too_deep(&self) -> Refusal {
@@ -164,15 +229,16 @@ impl Ledger {
 
     fn refuse_call(
         &mut self,
-        id: u32,
-        caps: &[Cap],
+        asked: Asked<'_>,
         (breach, kind, text): Refusal,
     ) -> Result<Verdict, Cut> {
-        let answer = Answer::new(self.serial(), Stage::Refused, 0, 0);
-        self.answers.insert(id, answer);
-        self.replies
-            .push_back(Reply::Return(id, kind, text.clone()));
-        self.turn_away(caps);
+        let answer = Answer::new(self.serial(), Stage::Refused, On::Nothing, 0);
+        self.answers.insert(asked.id, answer);
+        self.replies.push_back(match asked.is_tail {
+            true => Reply::Elsewhere(asked.id),
+            false => Reply::Return(asked.id, kind, text.clone()),
+        });
+        self.turn_away(asked.caps);
         self.refuse(breach, text);
         Ok(Verdict::Withhold)
     }
@@ -186,8 +252,12 @@ impl Ledger {
         match answer.stage {
             Stage::Running => {
                 answer.stage = Stage::Finished;
-                let serial = answer.serial;
-                self.canceled += 1;
+                let (serial, is_tail) = (answer.serial, answer.tail != Tail::No);
+                if is_tail {
+                    self.tail_finished(id);
+                } else {
+                    self.canceled += 1;
+                }
                 self.answer_gone(id, serial);
                 Ok(Verdict::Pass)
             }
@@ -272,32 +342,34 @@ impl Ledger {
         self.answer_came(id, serial);
         Ok(())
     }
+}
 
-    /// A message is answered as one that is not understood.
-    pub(super) fn answer_unimplemented(
-        &mut self,
-        message: message::Reader<'_>,
-    ) -> Result<Verdict, Cut> {
-        let copy = Injected::copy(message)?;
-        self.replies.push_back(Reply::Unimplemented(copy));
-        Ok(Verdict::Withhold)
+impl Asked<'_> {
+    /// One without capabilities.
+    fn plain(id: u32) -> Self {
+        Self {
+            id,
+            caps: &[],
+            is_tail: false,
+        }
     }
 }
 
-/// Why a call is refused whose results are not for the caller.
-fn redirected(call: call::Reader<'_>) -> Result<Option<Refusal>, Cut> {
-    let (breach, text) = match call.get_send_results_to().which()? {
-        call::send_results_to::Caller(()) => return Ok(None),
-        call::send_results_to::Yourself(()) => {
-            (Breach::TailCall, "tail calls are not implemented here")
-        }
-        call::send_results_to::ThirdParty(_) => {
-            (Breach::ThirdParty, "results can't be sent to a third party")
-        }
+/// Do the results of a call stay here?
+fn is_tail(call: call::Reader<'_>) -> Result<bool, Cut> {
+    let kind = call.get_send_results_to().which()?;
+    Ok(matches!(kind, call::send_results_to::Yourself(())))
+}
+
+/// Why a call is refused whose results are for a third party.
+fn to_a_third_party(call: call::Reader<'_>) -> Result<Option<Refusal>, Cut> {
+    let call::send_results_to::ThirdParty(_) = call.get_send_results_to().which()? else {
+        return Ok(None);
     };
+    let text = "results can't be sent to a third party".to_owned();
     Ok(Some((
-        breach,
+        Breach::ThirdParty,
         exception::Type::Unimplemented,
-        text.to_owned(),
+        text,
     )))
 }

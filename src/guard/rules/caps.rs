@@ -1,9 +1,9 @@
 //! Capabilities of either side, and how many references the other one has to them.
 
 use capnp::struct_list;
-use capnp_rpc::rpc_capnp::cap_descriptor;
+use capnp_rpc::rpc_capnp::{cap_descriptor, message, resolve, return_};
 
-use super::entries::{Export, Exported, Import, Imported, Mention, Passed};
+use super::entries::{Export, Exported, Import, Imported, Mention, On, Passed};
 use super::pointers::{Cap, Caps};
 use super::replies::Reply;
 use super::{Counts, Cut, Ledger, Verdict};
@@ -176,6 +176,7 @@ impl Ledger {
         export.references = left;
         if left == 0 {
             let serial = export.serial;
+            self.promised -= usize::from(matches!(export.leads, Exported::Promise));
             self.exports.remove(id);
             self.export_gone(id, serial);
         }
@@ -216,6 +217,18 @@ impl Ledger {
         Ok(passed)
     }
 
+    fn on_of(&self, by: Option<Mention>) -> On {
+        match by {
+            Some(Mention::Answer(id, _)) => {
+                self.answers.get(id).map_or(On::Nothing, |answer| answer.on)
+            }
+            Some(Mention::Export(id, _)) => {
+                self.exports.get(id).map_or(On::Nothing, |export| export.on)
+            }
+            None => On::Nothing,
+        }
+    }
+
     pub(super) fn pass_cap(&mut self, cap: &Cap, by: Option<Mention>) {
         match cap {
             Cap::Sender { id, is_promise } => match self.exports.get_mut(*id) {
@@ -229,7 +242,9 @@ impl Ledger {
                         } else {
                             Exported::Object
                         },
+                        on: self.on_of(by),
                     };
+                    self.promised += usize::from(*is_promise);
                     self.exports.insert(*id, export);
                 }
             },
@@ -243,5 +258,38 @@ impl Ledger {
             }
             _ => {}
         }
+    }
+}
+
+impl Ledger {
+    /// Puts right what `capnp-rpc` writes of promises: it says only the first time that it is one. A peer that
+    /// has let go of it meanwhile would take the `Resolve` for a fault.
+    pub(in crate::guard) fn amend(&self, message: message::Builder<'_>) -> capnp::Result<()> {
+        let mut table = match message.which()? {
+            message::Call(call) => call?.get_params()?.get_cap_table()?,
+            message::Return(ret) => match ret?.which()? {
+                return_::Results(results) => results?.get_cap_table()?,
+                _ => return Ok(()),
+            },
+            message::Resolve(resolve) => match resolve?.which()? {
+                resolve::Cap(cap) => return self.amend_cap(cap?),
+                resolve::Exception(_) => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        for at in 0..table.len() {
+            self.amend_cap(table.reborrow().get(at))?;
+        }
+        Ok(())
+    }
+
+    fn amend_cap(&self, mut descriptor: cap_descriptor::Builder<'_>) -> capnp::Result<()> {
+        if let cap_descriptor::SenderHosted(id) = descriptor.reborrow().which()?
+            && let Some(export) = self.exports.get(id)
+            && matches!(export.leads, Exported::Promise)
+        {
+            descriptor.set_sender_promise(id);
+        }
+        Ok(())
     }
 }

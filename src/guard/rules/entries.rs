@@ -21,8 +21,9 @@ pub(super) type Serial = u32;
 pub(super) struct Answer {
     pub(super) serial: Serial,
     pub(super) stage: Stage,
-    /// How deep it was pipelined.
-    pub(super) depth: u8,
+    /// What it waits for before it can begin.
+    pub(super) on: On,
+    pub(super) tail: Tail,
     /// How long its message was.
     pub(super) bytes: u64,
     /// The `Return` that was sent, if there are capabilities in it.
@@ -42,6 +43,24 @@ pub(super) enum Stage {
     Returned,
     /// The guard has answered it, and the peer has not finished it.
     Refused,
+}
+
+/// What a call, or a promise, waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    Nothing,
+    Answer(u32, Serial),
+    Export(u32, Serial),
+}
+
+/// Do its results stay here?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    No,
+    /// For a `Return` to come.
+    Kept,
+    /// One has taken them.
+    Taken,
 }
 
 /// A call of this side's.
@@ -79,6 +98,8 @@ pub(super) struct Export {
     pub(super) serial: Serial,
     pub(super) references: u32,
     pub(super) leads: Exported,
+    /// What the call waited for that brought it.
+    pub(super) on: On,
 }
 
 /// What a capability of this side's is.
@@ -130,11 +151,12 @@ pub(super) enum Leads {
 }
 
 impl Answer {
-    pub(super) fn new(serial: Serial, stage: Stage, depth: u8, bytes: u64) -> Self {
+    pub(super) fn new(serial: Serial, stage: Stage, on: On, bytes: u64) -> Self {
         Self {
             serial,
             stage,
-            depth,
+            on,
+            tail: Tail::No,
             bytes,
             results: None,
             late: Vec::new(),
@@ -166,7 +188,7 @@ mod tests {
     #[test]
     fn a_live_capability_takes_little() {
         // With the room that a growing table has ahead: at most twice of it.
-        assert!(size_of::<Option<Export>>() <= 32);
+        assert!(size_of::<Option<Export>>() <= 48);
         assert!(size_of::<Option<Import>>() <= 24);
     }
 }

@@ -9,6 +9,7 @@
 //! - [`returns`]: this side's calls.
 //! - [`caps`]: capabilities of either side, and their references.
 //! - [`resolves`]: promises, and what they lead to. No circle is closed here.
+//! - [`tails`]: calls whose results stay here.
 //! - [`odd`]: embargoes, and messages that no peer has to understand.
 //! - [`table`], [`entries`], [`pointers`], [`replies`]: what these are made of.
 
@@ -21,6 +22,7 @@ mod replies;
 mod resolves;
 mod returns;
 mod table;
+mod tails;
 #[cfg(test)]
 mod tests;
 
@@ -84,10 +86,16 @@ pub(super) struct Ledger {
     /// What is used up of a budget that is shared with others.
     pub(super) full: Option<&'static str>,
     next_serial: Serial,
+    /// Were there calls whose results stay here?
+    has_tails: bool,
+    /// How many promises of this side's the peer holds that it has not been told the end of.
+    promised: usize,
     /// For the peer.
     pub(super) replies: VecDeque<Reply>,
     /// For `capnp-rpc`, before anything else from the peer.
     pub(super) inbox: VecDeque<Injected>,
+    /// The same, after the message that is judged.
+    later: VecDeque<Injected>,
     /// For who counts.
     pub(super) refused: Vec<Refused>,
 }
@@ -110,8 +118,11 @@ impl Ledger {
             canceled: 0,
             full: None,
             next_serial: 0,
+            has_tails: false,
+            promised: 0,
             replies: VecDeque::new(),
             inbox: VecDeque::new(),
+            later: VecDeque::new(),
             refused: Vec::new(),
         }
     }
@@ -122,6 +133,15 @@ impl Ledger {
         message: message::Reader<'_>,
         bytes: u64,
     ) -> Result<Verdict, Cut> {
+        let verdict = self.judge(message, bytes);
+        if !self.later.is_empty() {
+            let mut later = std::mem::take(&mut self.later);
+            self.inbox.append(&mut later);
+        }
+        verdict
+    }
+
+    fn judge(&mut self, message: message::Reader<'_>, bytes: u64) -> Result<Verdict, Cut> {
         match message.which() {
             Ok(message::Call(call)) => self.call(message, call?, bytes),
             Ok(message::Return(ret)) => self.returned(message, ret?),
@@ -135,8 +155,7 @@ impl Ledger {
             Ok(message::Disembargo(disembargo)) => self.disembargo(message, disembargo?),
             Ok(message::Unimplemented(echo)) => self.unimplemented(echo?),
             Ok(message::Abort(_)) => Ok(Verdict::Abort),
-            // `capnp-rpc` answers all of these with `Unimplemented`, or ends.
-            Ok(_) | Err(capnp::NotInSchema(_)) => Ok(Verdict::Pass),
+            Ok(_) | Err(capnp::NotInSchema(_)) => self.answer_unimplemented(message),
         }
     }
 
@@ -186,6 +205,11 @@ impl Ledger {
     /// How many of them were finished before they had returned.
     pub(super) fn canceled(&self) -> u64 {
         self.canceled
+    }
+
+    /// Has it anything to do with a message of this side's before it is sent?
+    pub(super) fn minds(&self) -> bool {
+        self.promised > 0 || self.has_tails
     }
 
     /// Has it anything to say?

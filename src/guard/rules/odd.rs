@@ -4,8 +4,12 @@ use capnp_rpc::rpc_capnp::{cap_descriptor, disembargo, message, message_target, 
 
 use super::entries::{Exported, Stage};
 use super::pointers::path;
+use super::replies::{Injected, Reply};
 use super::{Cut, Ledger, Verdict};
 use crate::guard::breach::Breach;
+
+/// How long a message may be that is sent back.
+const MAX_ECHO_WORDS: u64 = 1_024;
 
 impl Ledger {
     pub(super) fn disembargo(
@@ -83,5 +87,23 @@ impl Ledger {
             }
             _ => Ok(Verdict::Withhold),
         }
+    }
+
+    /// A message is sent back as one that is not understood. It grows when it is copied, if parts of it are
+    /// shared: none that is long gets so far.
+    pub(super) fn answer_unimplemented(
+        &mut self,
+        message: message::Reader<'_>,
+    ) -> Result<Verdict, Cut> {
+        let words = message.total_size()?.word_count;
+        if words > MAX_ECHO_WORDS {
+            return Err(Cut::new(
+                Breach::Malformed,
+                format!("a message of {words} words is of a kind that is not known here"),
+            ));
+        }
+        let copy = Injected::copy(message)?;
+        self.replies.push_back(Reply::Unimplemented(copy));
+        Ok(Verdict::Withhold)
     }
 }

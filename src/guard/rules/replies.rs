@@ -12,6 +12,8 @@ use crate::guard::breach::Breach;
 pub(in crate::guard) enum Reply {
     /// Its call is answered with an error.
     Return(u32, exception::Type, String),
+    /// The results of its call stay here.
+    Elsewhere(u32),
     /// So many references to a capability of its are let go of.
     Release(u32, u32),
     /// The message is not understood.
@@ -26,6 +28,12 @@ impl Reply {
     pub(in crate::guard) fn write(self, mut message: message::Builder<'_>) -> capnp::Result<()> {
         match self {
             Self::Return(id, kind, text) => exception_for(id, kind, &text, message.init_return()),
+            Self::Elsewhere(id) => {
+                let mut ret = message.init_return();
+                ret.set_answer_id(id);
+                ret.set_release_param_caps(false);
+                ret.set_results_sent_elsewhere(());
+            }
             Self::Release(id, count) => {
                 let mut release = message.init_release();
                 release.set_id(id);

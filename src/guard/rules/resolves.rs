@@ -379,7 +379,8 @@ impl Ledger {
             leads = self.leads_from_here(&cap);
         }
         if let (Some(export), Some(serial)) = (self.exports.get_mut(id), serial) {
-            export.leads = Exported::Resolved(Box::new(leads));
+            let was = std::mem::replace(&mut export.leads, Exported::Resolved(Box::new(leads)));
+            self.promised -= usize::from(matches!(was, Exported::Promise));
             self.go_on(|held| held.at == Place::Export(id, serial));
         }
         Ok(())

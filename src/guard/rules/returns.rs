@@ -136,10 +136,16 @@ impl Ledger {
                     format!("the peer sends the results of call {id} elsewhere, unasked"),
                 ));
             }
-            return_::TakeFromOtherQuestion(_) => (
-                Breach::TailCall,
-                "the peer answered by a tail call, which is not implemented here",
-            ),
+            return_::TakeFromOtherQuestion(other) => {
+                self.came(id, None, &[]);
+                if self.is_refused(other) {
+                    let text = "the call that was to answer it was refused";
+                    self.fail(id, exception::Type::Overloaded, text);
+                    return Ok(Verdict::Withhold);
+                }
+                self.take_tail(other)?;
+                return Ok(Verdict::Pass);
+            }
             return_::AcceptFromThirdParty(_) => (
                 Breach::ThirdParty,
                 "the results are at a third party, and can't be had from there",
