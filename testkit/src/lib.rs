@@ -1,5 +1,6 @@
 //! What capspan's tests, benches and fuzz targets share.
 //!
+//! - [`wire_peer`]: a raw peer, which says any message of `rpc.capnp`.
 //! - [`world`]: the objects of a service, counted, with a gate that holds answers back.
 //! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
 //! - [`cut`]: connections in memory that are cut at a byte.
@@ -33,6 +34,7 @@ pub mod service;
 pub mod session_model;
 pub mod story;
 pub mod taker;
+pub mod wire_peer;
 pub mod world;
 
 /// What `schema/testkit.capnp` declares, as `capnpc` makes it.

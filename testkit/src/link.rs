@@ -146,6 +146,13 @@ pub fn guarded<C: FromClientHook>(
     bootstrap
 }
 
+/// Plain `capnp-rpc` that serves `bootstrap` at one end, as a task.
+pub fn plain_server(end: End, bootstrap: Client) -> JoinHandle<Result<(), capnp::Error>> {
+    let options = capnp::message::ReaderOptions::default();
+    let network = twoparty::VatNetwork::new(end.0, end.1, Side::Server, options);
+    tokio::task::spawn_local(RpcSystem::new(Box::new(network), Some(bootstrap)))
+}
+
 /// Guarded connections over `ends`, the client's first. Both sides run as tasks.
 pub fn watched(
     (client, server): (End, End),
