@@ -38,6 +38,8 @@ pub enum Breach {
     Unimplemented,
     /// A call or a `Return` that has to do with a third party.
     ThirdParty,
+    /// A call on what a call was to bring that was refused.
+    OnRefused,
     /// Too many calls that have not returned.
     CallsInFlight,
     /// Too many calls that are not finished.
@@ -91,6 +93,7 @@ impl Breach {
         Self::Disembargo,
         Self::Unimplemented,
         Self::ThirdParty,
+        Self::OnRefused,
         Self::CallsInFlight,
         Self::UnfinishedCalls,
         Self::BytesInFlight,
@@ -128,6 +131,7 @@ impl Breach {
             Self::Disembargo => "disembargo",
             Self::Unimplemented => "unimplemented",
             Self::ThirdParty => "third_party",
+            Self::OnRefused => "on_refused",
             Self::CallsInFlight => "calls_in_flight",
             Self::UnfinishedCalls => "unfinished_calls",
             Self::BytesInFlight => "bytes_in_flight",

@@ -134,7 +134,7 @@ impl Ledger {
                 let id = answer.get_question_id();
                 let refusal = self.is_refused(id).then(|| {
                     let text = "what it is called on was refused".to_owned();
-                    (Breach::CallsInFlight, exception::Type::Overloaded, text)
+                    (Breach::OnRefused, exception::Type::Overloaded, text)
                 });
                 Ok((self.on_answer(id), refusal))
             }
