@@ -2,11 +2,11 @@
 
 use capnp::capability::FromClientHook;
 use capnp::message::{Builder, HeapAllocator};
-use capnp::private::capability::ClientHook;
 use capnp::traits::ImbueMut;
 use capnp::{Error, primitive_list, serialize, text};
 use capnp_rpc::rpc_capnp::{cap_descriptor, message, message_target, payload, promised_answer};
 
+use super::hooks::Hook;
 use super::tables::{Descriptor, Op, Target};
 use crate::testkit_capnp::bundle;
 
@@ -80,7 +80,7 @@ pub(super) fn write_payload(
 }
 
 /// A table whose next entry has this index, and what to put there: only the index comes into the message.
-fn entries(index: u32) -> (Vec<Option<Box<dyn ClientHook>>>, Box<dyn ClientHook>) {
+fn entries(index: u32) -> (Vec<Option<Hook>>, Hook) {
     let any = capnp_rpc::new_broken_cap(Error::failed("nobody calls it".into()));
     (vec![None; index as usize], any.into_client_hook())
 }

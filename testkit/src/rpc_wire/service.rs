@@ -257,8 +257,9 @@ impl Service {
                 let answer = send(&*target, given).0;
                 async move {
                     let response = answer.await?;
-                    let service = myself.upgrade();
-                    service.map(|service| service.responses.borrow_mut().push(response));
+                    if let Some(service) = myself.upgrade() {
+                        service.responses.borrow_mut().push(response);
+                    }
                     Ok(vec![])
                 }
                 .boxed_local()
