@@ -7,6 +7,7 @@
 //! - [`abuse`]: hostile callers and callees.
 //! - [`chaos`]: a caller and a callee over such a connection.
 //! - [`random_calls`]: random calls in a session, and what is to be true at its end.
+//! - [`rpc_wire`]: a hostile peer of a connection.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
 //! - [`membrane`]: what the tests of the membrane are made of.
 //! - [`enrichment`]: random enrichment of a span, against a model.
@@ -29,6 +30,7 @@ pub mod link;
 pub mod membrane;
 pub mod memory;
 pub mod random_calls;
+pub mod rpc_wire;
 pub mod run;
 pub mod service;
 pub mod session_model;
