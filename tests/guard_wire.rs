@@ -123,7 +123,7 @@ fn all(seeds: Range<u64>) {
 }
 
 /// What such a peer is often refused for.
-const OFTEN: [Breach; 13] = [
+const OFTEN: [Breach; 12] = [
     Breach::Malformed,
     Breach::QuestionInUse,
     Breach::UnknownExport,
@@ -133,9 +133,8 @@ const OFTEN: [Breach; 13] = [
     Breach::ResolveNotOpen,
     Breach::Disembargo,
     Breach::Unimplemented,
-    Breach::TailCall,
     Breach::ThirdParty,
-    Breach::CallsInFlight,
+    Breach::OnRefused,
     Breach::CapabilitiesInMessage,
 ];
 

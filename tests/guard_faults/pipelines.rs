@@ -169,10 +169,11 @@ type Response = capnp::capability::Response<any_pointer::Owned>;
 type Voids<'a> = primitive_list::Reader<'a, ()>;
 
 // What the application has read leaves a few words, and each asking takes some: until it is the envelope that
-// is cut.
+// is cut. The guard can't see what is read, and has no say in how much that may be.
 fault!(
     a_response_that_is_asked_again_when_it_is_read,
     Shows::Panic("unreachable"),
+    stays,
     async |stage| {
         for left in 0..200 {
             let (mut peer, theirs) = stage.connect().await;
@@ -195,6 +196,7 @@ fault!(
 fault!(
     a_pipeline_that_is_asked_when_its_response_is_read,
     Shows::Panic("rpc.rs"),
+    stays,
     async |stage| {
         for left in 0..200 {
             let (mut peer, theirs) = stage.connect().await;

@@ -9,7 +9,3 @@ pub(super) const HANDS_ON_NO_PROMISE: bool = true;
 /// The peer never gives back what it was given, by name or as an answer: a call on a promise with itself among its
 /// parameters panics (`queued.rs:278`, `queued.rs:321`), and an answer that is made of itself goes round for ever.
 pub(super) const GIVES_NOTHING_BACK: bool = true;
-
-/// The service lets go of what it has kept when the connection is over: else a bootstrap object that keeps a
-/// capability of the peer's stays, and with it all that it has.
-pub(super) const LETS_GO_AT_THE_END: bool = true;

@@ -9,7 +9,6 @@ use capspan::guard::{Breach, Connection, ConnectionDriver};
 use futures::FutureExt;
 
 use super::action::Action;
-use super::left_out::LETS_GO_AT_THE_END;
 use super::messages::message as frame;
 use super::peer::{Peer, fail};
 use super::pipe::{End, Pipe};
@@ -226,9 +225,6 @@ impl<'a> Scene<'a> {
         self.honest_call();
         // The application goes, and with it what it held itself.
         self.application = None;
-        if LETS_GO_AT_THE_END {
-            self.service.upgrade().inspect(|service| service.let_go());
-        }
         self.count_refused();
         self.connection = None;
         self.turns.rest();

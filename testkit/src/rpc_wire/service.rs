@@ -83,12 +83,6 @@ impl Service {
         object.into_client_hook()
     }
 
-    /// Lets go of all that came from the peer: the connection is over.
-    pub(super) fn let_go(&self) {
-        drop((self.peer.take(), self.kept.take(), self.responses.take()));
-        drop((self.promises.take(), self.gate.take(), self.tasks.take()));
-    }
-
     /// Runs what is under way, for as long as the service is there.
     pub(super) async fn work(service: Weak<Self>) {
         poll_fn(|cx| {
