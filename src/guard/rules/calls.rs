@@ -4,7 +4,7 @@ use capnp_rpc::rpc_capnp::{call, exception, finish, message, message_target, ret
 
 use super::caps::Descriptors;
 use super::entries::{Answer, Exported, Mention, On, Sent, Stage, Tail};
-use super::pointers::{Cap, path};
+use super::pointers::{Cap, steps};
 use super::replies::Reply;
 use super::{Cut, Ledger, Verdict};
 use crate::guard::breach::Breach;
@@ -130,7 +130,7 @@ impl Ledger {
             },
             message_target::PromisedAnswer(answer) => {
                 let answer = answer?;
-                path(answer, self.limits.pipeline_depth)?;
+                steps(answer, self.limits.pipeline_depth)?;
                 let id = answer.get_question_id();
                 let refusal = self.is_refused(id).then(|| {
                     let text = "what it is called on was refused".to_owned();

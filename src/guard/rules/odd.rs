@@ -3,7 +3,7 @@
 use capnp_rpc::rpc_capnp::{cap_descriptor, disembargo, message, message_target, resolve};
 
 use super::entries::{Exported, Stage};
-use super::pointers::path;
+use super::pointers::steps;
 use super::replies::{Injected, Reply};
 use super::{Cut, Ledger, Verdict};
 use crate::guard::breach::Breach;
@@ -44,7 +44,7 @@ impl Ledger {
                 .is_some_and(|export| matches!(export.leads, Exported::Resolved(_))),
             message_target::PromisedAnswer(answer) => {
                 let answer = answer?;
-                path(answer, self.limits.pipeline_depth)?;
+                steps(answer, self.limits.pipeline_depth)?;
                 let answer = self.answers.get(answer.get_question_id());
                 answer.is_some_and(|answer| {
                     answer.stage == Stage::Returned && answer.results.is_some()

@@ -1,8 +1,8 @@
 //! What a message says of capabilities: their descriptors, and the pointers of its content.
 
 use capnp::private::layout::StructReader;
-use capnp::raw;
 use capnp::traits::IntoInternalStructReader;
+use capnp::{raw, struct_list};
 use capnp_rpc::rpc_capnp::{cap_descriptor, payload, promised_answer};
 use smallvec::SmallVec;
 
@@ -73,18 +73,25 @@ impl Cap {
     }
 }
 
+/// The steps of the way that a pipelined capability goes.
+pub(super) fn steps(
+    answer: promised_answer::Reader<'_>,
+    max_steps: u8,
+) -> Result<struct_list::Reader<'_, promised_answer::op::Owned>, Cut> {
+    let steps = answer.get_transform()?;
+    if steps.len() <= u32::from(max_steps) {
+        return Ok(steps);
+    }
+    let count = steps.len();
+    Err(Cut::new(
+        Breach::PipelineDepth,
+        format!("a pipelined capability is {count} fields down, more than {max_steps}"),
+    ))
+}
+
 /// The way that a pipelined capability goes.
 pub(super) fn path(answer: promised_answer::Reader<'_>, max_steps: u8) -> Result<Path, Cut> {
-    let steps = answer.get_transform()?;
-    if steps.len() > u32::from(max_steps) {
-        return Err(Cut::new(
-            Breach::PipelineDepth,
-            format!(
-                "a pipelined capability is {} fields down, more than {max_steps}",
-                steps.len()
-            ),
-        ));
-    }
+    let steps = steps(answer, max_steps)?;
     let mut path = Path::new();
     for step in steps {
         if let promised_answer::op::GetPointerField(field) = step.which()? {
