@@ -134,8 +134,9 @@ impl<V: 'static> Inbox<V> {
                 inner.ending.end(reason);
                 Ok(None)
             }
-            Err(error) if !inner.has_room() => {
-                let text = format!("a message has no room in the budget: {}", error.extra);
+            Err(_) if inner.arrived.has_no_room.get() => {
+                let bytes = inner.arrived.claimed();
+                let text = format!("a message of {bytes} bytes has no room in the budget");
                 Err(inner.cut(Cut::new(Breach::Budget, text)).into())
             }
             Err(error) => {
