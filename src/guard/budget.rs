@@ -69,7 +69,7 @@ impl Budget {
     }
 
     /// Bytes of calls in flight, of messages that have begun to arrive, all that they say they will have, and
-    /// of what waits for peers to read it.
+    /// of what waits for peers to read it, with 1 KiB for each message of that.
     #[must_use]
     pub fn bytes(self, count: u64) -> Self {
         self.limit(|limits| limits.bytes = count)
