@@ -39,8 +39,8 @@ struct Clock {
     half: Option<Instant>,
 }
 
-/// Messages that are withheld before others get their turn.
-const AT_ONCE: usize = 64;
+/// Messages that are withheld before others get their turn. Of those that pass, `capnp-rpc` takes one a turn.
+const AT_ONCE: usize = 4;
 
 /// Bytes of what a peer says about an end. It is kept as long as a handle of the connection is.
 const MAX_REASON_BYTES: usize = 4096;
