@@ -7,8 +7,9 @@ use super::handle::Usage;
 
 /// How much all connections with it may have at once: those of a tenant, or of a whole thread.
 ///
-/// Clones share it. With all of it used up calls are answered `overloaded` on each of its connections, and a
-/// message that is on its way, or one in answer that waits for a peer to read, ends the connection.
+/// Clones share it. With all of it used up calls are answered `overloaded` on each of its connections; a
+/// message of more than 16 KiB that begins to arrive, or one in answer that waits for a peer to read, ends the
+/// connection.
 ///
 /// ```
 /// # use capspan::guard::{Budget, GuardOptions};
@@ -67,8 +68,8 @@ impl Budget {
         self.limit(|limits| limits.capabilities = count)
     }
 
-    /// Bytes of calls in flight, of messages that have begun to arrive, and of what waits for peers to read
-    /// it.
+    /// Bytes of calls in flight, of messages that have begun to arrive, all that they say they will have, and
+    /// of what waits for peers to read it, with 1 KiB for each message of that.
     #[must_use]
     pub fn bytes(self, count: u64) -> Self {
         self.limit(|limits| limits.bytes = count)

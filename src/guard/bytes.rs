@@ -42,15 +42,15 @@ impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let inner = &self.guard.inner;
-        if inner.arrived.so_far() > 0 && !inner.has_room() {
-            return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
-        }
         let read = std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
         if let Ok(count) = &read {
             let inner = &self.guard.inner;
-            inner.arrived.add(*count as u64);
+            let says_more = inner.arrived.add(&buffer[..*count]);
             inner.account();
+            if says_more && inner.arrived.claimed() > SMALL && !inner.has_room() {
+                inner.arrived.has_no_room.set(true);
+                return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+            }
         }
         Poll::Ready(read)
     }
@@ -86,15 +86,39 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
     }
 }
 
-/// Bytes of the message that is arriving.
+/// A message of so many bytes is read also where the budget is used up: a call in it can be answered then.
+const SMALL: u64 = 16 * 1024;
+
+/// The message that is arriving.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     so_far: Cell<u64>,
+    head: Cell<Head>,
+    /// It was not read on, as the budget is used up.
+    pub(super) has_no_room: Cell<bool>,
+}
+
+/// What the head of a message says: how many segments it has, and how many words each.
+///
+/// `capnp` makes room for all of them before the first has come: eight bytes can claim 64 MiB.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    bytes: u64,
+    number: u32,
+    segments: u64,
+    words: u64,
 }
 
 impl Count {
-    fn add(&self, count: u64) {
-        self.so_far.set(self.so_far.get() + count);
+    /// Notes what has come. Does it say how long the message will be?
+    fn add(&self, bytes: &[u8]) -> bool {
+        self.so_far.set(self.so_far.get() + bytes.len() as u64);
+        let mut head = self.head.get();
+        let taken = bytes.iter().take_while(|byte| head.take(**byte)).count();
+        if taken > 0 {
+            self.head.set(head);
+        }
+        taken > 0
     }
 
     /// How many bytes of a message have come that is not whole.
@@ -102,8 +126,66 @@ impl Count {
         self.so_far.get()
     }
 
-    /// The message is whole: how many it had.
+    /// How many bytes a message takes here that is not whole.
+    pub(super) fn claimed(&self) -> u64 {
+        self.so_far().max(self.head.get().words.saturating_mul(8))
+    }
+
+    /// The message is whole: how many bytes it had.
     pub(super) fn message(&self) -> u64 {
+        self.head.take();
         self.so_far.take()
+    }
+}
+
+impl Head {
+    /// Takes its next byte; `false` where it has no more.
+    fn take(&mut self, byte: u8) -> bool {
+        let at = self.bytes / 4;
+        if at > self.segments.max(1) {
+            return false;
+        }
+        self.number |= u32::from(byte) << (8 * (self.bytes % 4));
+        self.bytes += 1;
+        if self.bytes.is_multiple_of(4) {
+            let number = u64::from(std::mem::take(&mut self.number));
+            match at {
+                0 => self.segments = number + 1,
+                _ => self.words = self.words.saturating_add(number),
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_says_what_the_message_takes() {
+        let numbers = |numbers: &[u32]| -> Vec<u8> {
+            numbers.iter().flat_map(|it| it.to_le_bytes()).collect()
+        };
+        for (head, words) in [
+            (numbers(&[0, 5]), 5),
+            (numbers(&[1, 5, 7, 0]), 12),
+            (
+                numbers(&[2, u32::MAX, u32::MAX, 1]),
+                2 * u64::from(u32::MAX) + 1,
+            ),
+        ] {
+            for piece in [1, 3, head.len()] {
+                let count = Count::default();
+                for bytes in head.chunks(piece) {
+                    count.add(bytes);
+                }
+                assert_eq!(count.claimed(), 8 * words);
+                assert!(!count.add(&[0xff; 8]), "content says nothing");
+                assert_eq!(count.claimed(), 8 * words);
+                assert_eq!(count.message(), head.len() as u64 + 8);
+                assert_eq!(count.claimed(), 0);
+            }
+        }
     }
 }

@@ -155,7 +155,7 @@ impl Inner {
     /// Notes what the connection has of its budget.
     pub(super) fn account(&self) {
         if let Some(share) = &self.share {
-            let bytes = self.queue.bytes() + self.arrived.so_far();
+            let bytes = self.queue.budget_bytes() + self.arrived.claimed();
             share.set(self.ledger.borrow().usage(), bytes);
         }
     }

@@ -39,8 +39,8 @@ struct Clock {
     half: Option<Instant>,
 }
 
-/// Messages that are withheld before others get their turn.
-const AT_ONCE: usize = 64;
+/// Messages that are withheld before others get their turn. Of those that pass, `capnp-rpc` takes one a turn.
+const AT_ONCE: usize = 4;
 
 /// Bytes of what a peer says about an end. It is kept as long as a handle of the connection is.
 const MAX_REASON_BYTES: usize = 4096;
@@ -134,8 +134,9 @@ impl<V: 'static> Inbox<V> {
                 inner.ending.end(reason);
                 Ok(None)
             }
-            Err(error) if !inner.has_room() => {
-                let text = format!("a message has no room in the budget: {}", error.extra);
+            Err(_) if inner.arrived.has_no_room.get() => {
+                let bytes = inner.arrived.claimed();
+                let text = format!("a message of {bytes} bytes has no room in the budget");
                 Err(inner.cut(Cut::new(Breach::Budget, text)).into())
             }
             Err(error) => {

@@ -148,15 +148,16 @@ impl GuardLimits {
     }
 
     /// Bytes in answer to the peer that it has left unread for a whole turn of the event loop when there are
-    /// more; default 4 MiB. Calls of this side's don't count: how many it makes is its own affair.
+    /// more, besides the message that it is reading; default 4 MiB. Calls of this side's don't count: how many
+    /// it makes is its own affair.
     #[must_use]
     pub fn max_queued(mut self, bytes: u64) -> Self {
         self.queued = bytes;
         self
     }
 
-    /// Bytes that wait to be sent in answer, for however short a time; default 64 MiB. A message that finds less is sent,
-    /// whatever its size.
+    /// Bytes that wait to be sent in answer, for however short a time; default 64 MiB. A message that finds
+    /// less is sent, whatever its size.
     #[must_use]
     pub fn max_burst(mut self, bytes: u64) -> Self {
         self.burst = bytes;

@@ -8,7 +8,8 @@
 //! - [`Connection`]: one guarded connection, from the application's side; [`ConnectionDriver`]: what runs it.
 //! - [`Guarded`]: the guard alone, before any `RpcSystem`.
 //! - [`GuardOptions`], [`GuardLimits`], [`Budget`]: how much a peer may have, alone and with others.
-//! - [`Guard`], [`Breach`], [`Usage`]: what it has, and what it was refused; [`GuardObserver`] is told.
+//! - [`Guard`], [`Breach`], [`Usage`]: what it has, and what it was refused; [`GuardObserver`] is told, and
+//!   `TracingObserver`, by the feature `tracing`, tells on.
 //! - [`Ending`]: the end of a connection, known to all who have part in it, with the reason. `capnp-rpc` itself
 //!   just drops everything, which looks like a graceful end.
 
@@ -27,7 +28,11 @@ mod options;
 mod outgoing;
 mod pace;
 mod rules;
+#[cfg(feature = "tracing")]
+mod tracing;
 
+#[cfg(feature = "tracing")]
+pub use self::tracing::TracingObserver;
 pub use breach::Breach;
 pub use budget::Budget;
 pub use bytes::Counted;

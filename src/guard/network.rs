@@ -88,6 +88,8 @@ impl<N: VatNetwork<V>, V: 'static> VatNetwork<V> for Guarded<N, V> {
                     return Poll::Pending;
                 }
             };
+            inner.queue.clear();
+            inner.account();
             end(&guard, &result);
             Poll::Ready(result)
         }))

@@ -18,14 +18,17 @@ use super::rules::{Cut, Sent};
 pub(super) struct Queue {
     sent: Cell<u64>,
     written: Cell<u64>,
-    /// This side's calls in it: where each ends, and how long it is.
-    calls: RefCell<VecDeque<(u64, u64)>>,
-    call_bytes: Cell<u64>,
+    /// The messages in it: where each ends, and how many bytes it has in answer to the peer.
+    messages: RefCell<VecDeque<(u64, u64)>>,
+    answer_bytes: Cell<u64>,
     /// Are bytes counted that are written?
     is_counted: Cell<bool>,
     /// Did the transport take no more, when it was last tried?
     is_stuck: Cell<bool>,
 }
+
+/// What a message that waits takes besides its content: room that is not used, and its place in queues.
+const MESSAGE_BYTES: u64 = 1024;
 
 /// A message to the peer.
 pub(super) struct Outgoing {
@@ -42,9 +45,24 @@ impl Queue {
         }
     }
 
-    /// Those among them that are in answer to the peer: what this side asks for is its own doing.
-    pub(super) fn answer_bytes(&self) -> u64 {
-        self.bytes().saturating_sub(self.call_bytes.get())
+    /// How many bytes in answer to the peer wait behind the message that it reads: what this side asks for is
+    /// its own doing, and a message may be of any size.
+    fn unread_bytes(&self) -> u64 {
+        let messages = self.messages.borrow();
+        let being_read = messages.front().map_or(0, |(_, bytes)| *bytes);
+        self.answer_bytes.get() - being_read
+    }
+
+    /// What a budget counts.
+    pub(super) fn budget_bytes(&self) -> u64 {
+        self.bytes() + MESSAGE_BYTES * self.messages.borrow().len() as u64
+    }
+
+    /// Nothing of it is written any more.
+    pub(super) fn clear(&self) {
+        self.written.set(self.sent.get());
+        self.answer_bytes.set(0);
+        self.messages.take();
     }
 
     /// From now on bytes are counted that are written.
@@ -57,23 +75,24 @@ impl Queue {
         self.is_stuck.set(bytes.is_none());
         let written = self.written.get() + bytes.unwrap_or(0);
         self.written.set(written);
-        if self.call_bytes.get() > 0 {
-            let mut calls = self.calls.borrow_mut();
-            while let Some((end, bytes)) = calls.front()
-                && *end <= written
-            {
-                self.call_bytes.set(self.call_bytes.get() - bytes);
-                calls.pop_front();
-            }
+        let mut messages = self.messages.borrow_mut();
+        while let Some((end, answer_bytes)) = messages.front()
+            && *end <= written
+        {
+            self.answer_bytes
+                .set(self.answer_bytes.get() - answer_bytes);
+            messages.pop_front();
         }
     }
 
     fn push(&self, bytes: u64, is_answer: bool) {
         let sent = self.sent.get() + bytes;
         self.sent.set(sent);
-        if !is_answer && self.is_counted.get() {
-            self.calls.borrow_mut().push_back((sent, bytes));
-            self.call_bytes.set(self.call_bytes.get() + bytes);
+        if self.is_counted.get() {
+            let answer_bytes = if is_answer { bytes } else { 0 };
+            self.answer_bytes
+                .set(self.answer_bytes.get() + answer_bytes);
+            self.messages.borrow_mut().push_back((sent, answer_bytes));
         }
     }
 }
@@ -129,15 +148,16 @@ impl OutgoingMessage for Outgoing {
 impl Inner {
     /// Counts a message in answer to the peer. One that asks and does not read is not answered for ever.
     fn queue_answer(&self, bytes: u64) {
-        let (limits, before) = (&self.options.limits, self.queue.answer_bytes());
+        let limits = &self.options.limits;
+        let (before, unread) = (self.queue.answer_bytes.get(), self.queue.unread_bytes());
         self.queue.push(bytes, true);
         if before == 0 {
             return;
         }
         let is_stuck = self.queue.is_stuck.get();
-        let (breach, text) = if is_stuck && before > limits.queued {
+        let (breach, text) = if is_stuck && unread > limits.queued {
             let max = limits.queued;
-            let text = format!("the peer leaves {before} bytes unread, more than {max}");
+            let text = format!("the peer leaves {unread} bytes unread, more than {max}");
             (Breach::QueuedBytes, text)
         } else if before > limits.burst {
             let max = limits.burst;

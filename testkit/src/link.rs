@@ -69,7 +69,12 @@ pub fn link(latency: Duration) -> Link {
 
 /// Two ends with nothing between them.
 pub fn direct() -> (End, End) {
-    let (client, server) = tokio::io::duplex(BUFFER);
+    narrow(BUFFER)
+}
+
+/// The same, with room for so many bytes each way before the writer has to wait.
+pub fn narrow(bytes: usize) -> (End, End) {
+    let (client, server) = tokio::io::duplex(bytes);
     (end(client), end(server))
 }
 

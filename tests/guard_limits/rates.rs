@@ -1,0 +1,149 @@
+//! Messages, bytes and canceled calls a second.
+
+use std::time::Duration;
+
+use capspan::guard::{Breach, GuardLimits};
+use capspan_testkit::run::{pass, run};
+use capspan_testkit::wire_peer::{Cap, Target, call, finish, method};
+
+use super::setting::{Scene, long_call};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn more_messages_within_a_second_than_allowed() {
+    run(async {
+        let limits = GuardLimits::default().messages_a_second(10);
+        let mut scene = Scene::new(limits);
+        scene.peer.bootstrap().await;
+        for question in 1..10 {
+            scene.call(question, method::NEVER).await;
+        }
+        scene.assert_unharmed().await;
+        scene.call(10, method::NEVER).await;
+        scene.peer.aborted().await;
+        let text = scene.assert_cut(Breach::MessageRate).await;
+        assert_eq!(text, "more than 10 messages within a second");
+        scene.peer.ended().await;
+    });
+}
+
+#[test]
+fn what_a_service_keeps_of_a_peer_is_gone_with_it() {
+    run(async {
+        let limits = GuardLimits::default().messages_a_second(10);
+        let mut scene = Scene::new(limits);
+        scene.peer.bootstrap().await;
+        for (question, cap) in [(1, Cap::Hosted(1)), (2, Cap::Promise(2))] {
+            let store = call(question, Target::Cap(0), method::STORE);
+            scene.peer.say(store.with([cap])).await;
+            scene.peer.returned(question).await;
+        }
+        scene.call(3, method::CALL_STORED).await;
+        for question in 4..12 {
+            scene.call(question, method::MAKE).await;
+        }
+        scene.assert_cut(Breach::MessageRate).await;
+    });
+}
+
+#[test]
+fn as_many_messages_each_second_as_are_allowed() {
+    run(async {
+        let limits = GuardLimits::default().messages_a_second(10);
+        let mut scene = Scene::new(limits);
+        scene.peer.bootstrap().await;
+        for question in 1..100 {
+            if question % 10 == 0 {
+                pass(SECOND).await;
+            }
+            scene.call(question, method::NEVER).await;
+        }
+        scene.assert_unharmed().await;
+    });
+}
+
+#[test]
+fn more_bytes_within_a_second_than_allowed() {
+    run(async {
+        let limits = GuardLimits::default().bytes_a_second(10_000);
+        let mut scene = Scene::new(limits);
+        scene.peer.bootstrap().await;
+        scene.peer.say(long_call(1, method::ECHO, 9_000)).await;
+        scene.assert_unharmed().await;
+        scene.peer.say(long_call(2, method::ECHO, 1_000)).await;
+        scene.peer.aborted().await;
+        let text = scene.assert_cut(Breach::ByteRate).await;
+        assert_eq!(text, "more than 10000 bytes within a second");
+    });
+}
+
+#[test]
+fn as_many_bytes_each_second_as_are_allowed() {
+    run(async {
+        let limits = GuardLimits::default().bytes_a_second(10_000);
+        let mut scene = Scene::new(limits);
+        scene.peer.bootstrap().await;
+        for question in 1..20 {
+            scene
+                .peer
+                .say(long_call(question, method::ECHO, 9_000))
+                .await;
+            pass(SECOND).await;
+        }
+        scene.assert_unharmed().await;
+    });
+}
+
+/// Calls that are canceled at once, and calls that are finished when they have returned.
+async fn calls(scene: &mut Scene, first: u32, canceled: u32, returned: u32) {
+    for question in first..first + canceled {
+        scene.call(question, method::NEVER).await;
+        scene.peer.say(finish(question)).await;
+    }
+    for question in first + canceled..first + canceled + returned {
+        scene.call(question, method::TEXT).await;
+        scene.peer.returned(question).await;
+        scene.peer.say(finish(question)).await;
+    }
+}
+
+#[test]
+fn more_than_half_of_500_calls_are_canceled_within_a_second() {
+    run(async {
+        let mut scene = Scene::new(GuardLimits::default());
+        scene.peer.bootstrap().await;
+        calls(&mut scene, 1, 1_100, 0).await;
+        scene.peer.aborted().await;
+        let text = scene.assert_cut(Breach::CanceledCalls).await;
+        assert_eq!(
+            text,
+            "500 of 500 calls were finished before they had returned"
+        );
+    });
+}
+
+#[test]
+fn no_more_than_half_of_the_calls_are_canceled() {
+    run(async {
+        let mut scene = Scene::new(GuardLimits::default());
+        scene.peer.bootstrap().await;
+        for round in 0..50 {
+            calls(&mut scene, 1 + 100 * round, 50, 50).await;
+        }
+        scene.assert_unharmed().await;
+    });
+}
+
+#[test]
+fn calls_are_canceled_slowly() {
+    run(async {
+        let mut scene = Scene::new(GuardLimits::default());
+        scene.peer.bootstrap().await;
+        for round in 0..50 {
+            calls(&mut scene, 1 + 100 * round, 100, 0).await;
+            pass(SECOND / 4).await;
+        }
+        scene.assert_unharmed().await;
+    });
+}

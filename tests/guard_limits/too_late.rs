@@ -1,0 +1,98 @@
+//! Messages that don't come, or not wholly.
+
+use std::time::Duration;
+
+use capspan::guard::{Breach, GuardLimits};
+use capspan_testkit::run::{pass, run};
+use capspan_testkit::wire_peer::{Message, bootstrap, method};
+
+use super::setting::{Scene, half_message, long_call};
+
+const HALF_AN_HOUR: Duration = Duration::from_secs(1800);
+
+/// Longer than any of it may take, and not as long.
+const TOO_LONG: Duration = Duration::from_secs(31);
+const LONG: Duration = Duration::from_secs(29);
+
+#[test]
+fn no_message_comes() {
+    run(async {
+        let mut scene = Scene::new(GuardLimits::default());
+        pass(LONG).await;
+        scene.assert_unharmed().await;
+        pass(TOO_LONG - LONG).await;
+        let text = scene.assert_cut(Breach::FirstMessage).await;
+        assert_eq!(text, "no message came within 30s");
+        scene.peer.aborted().await;
+        scene.peer.ended().await;
+    });
+}
+
+#[test]
+fn the_first_message_comes_late_and_none_after_it() {
+    run(async {
+        let mut scene = Scene::new(GuardLimits::default());
+        pass(LONG).await;
+        scene.peer.bootstrap().await;
+        pass(HALF_AN_HOUR).await;
+        scene.assert_unharmed().await;
+    });
+}
+
+#[test]
+fn half_of_the_first_message_comes() {
+    run(async {
+        let mut scene = Scene::new(GuardLimits::default());
+        let bytes = bootstrap(0).to_bytes();
+        scene.peer.say(Message::Raw(bytes[..20].to_vec())).await;
+        pass(TOO_LONG).await;
+        scene.assert_cut(Breach::FirstMessage).await;
+    });
+}
+
+#[test]
+fn half_of_a_message_comes() {
+    run(async {
+        let mut scene = Scene::new(GuardLimits::default());
+        scene.peer.bootstrap().await;
+        pass(HALF_AN_HOUR).await;
+        scene.peer.say(half_message(1_000_000)).await;
+        pass(LONG).await;
+        scene.assert_unharmed().await;
+        pass(TOO_LONG - LONG).await;
+        let text = scene.assert_cut(Breach::HalfMessage).await;
+        assert_eq!(text, "a message was not whole after 30s");
+        scene.peer.aborted().await;
+    });
+}
+
+#[test]
+fn a_message_comes_byte_by_byte_for_ever() {
+    run(async {
+        let mut scene = Scene::new(GuardLimits::default());
+        scene.peer.bootstrap().await;
+        for byte in long_call(1, method::ECHO, 100).to_bytes() {
+            scene.peer.say(Message::Raw(vec![byte])).await;
+            pass(Duration::from_secs(1)).await;
+        }
+        scene.assert_cut(Breach::HalfMessage).await;
+    });
+}
+
+#[test]
+fn messages_come_byte_by_byte_each_in_time() {
+    run(async {
+        let mut scene = Scene::new(GuardLimits::default());
+        scene.peer.bootstrap().await;
+        for question in 1..10 {
+            let bytes = long_call(question, method::ECHO, 100).to_bytes();
+            let pause = LONG / bytes.len() as u32;
+            for byte in bytes {
+                scene.peer.say(Message::Raw(vec![byte])).await;
+                pass(pause).await;
+            }
+            scene.peer.returned(question).await;
+        }
+        scene.assert_unharmed().await;
+    });
+}
