@@ -30,9 +30,9 @@ fn allowed(row: Row) -> i64 {
         ["call_span", "connection"] => 9,
         ["call_unobserved", "in_process"] => -21,
         ["call_unobserved", "connection"] => 1,
-        // What is asked to send the answer, and what capabilities it has.
-        ["guarded", "none"] => 1,
-        ["guarded", "caps"] => 3,
+        // What judges the next message, what notes the answer, and the object that goes with its connection.
+        ["guarded", "none"] => 3,
+        ["guarded", "caps"] => 5,
         other => panic!("how many may {other:?} have?"),
     }
 }

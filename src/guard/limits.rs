@@ -56,7 +56,8 @@ impl Default for GuardLimits {
 }
 
 impl GuardLimits {
-    /// Calls of the peer's that have not returned; default 16,384. More are answered `overloaded`.
+    /// Calls of the peer's that have not returned, and were not canceled; default 16,384. More are answered
+    /// `overloaded`.
     #[must_use]
     pub fn max_calls(mut self, count: usize) -> Self {
         self.calls = count;
@@ -64,7 +65,7 @@ impl GuardLimits {
     }
 
     /// Calls of the peer's that are not over for both sides: not returned, or not finished; default 65,536.
-    /// A canceled call holds its place until the service lets go of it. More end the connection.
+    /// A canceled call holds its place for good, as `capnp-rpc` never returns it. More end the connection.
     #[must_use]
     pub fn max_unfinished(mut self, count: usize) -> Self {
         self.unfinished = count;

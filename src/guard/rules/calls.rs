@@ -10,7 +10,7 @@ use super::{Cut, Ledger, Verdict};
 use crate::guard::breach::Breach;
 
 /// Why a call is not begun.
-type Refusal = (Breach, exception::Type, String);
+pub(super) type Refusal = (Breach, exception::Type, String);
 
 /// A call that may be refused.
 struct Asked<'a> {
@@ -32,12 +32,7 @@ impl Ledger {
     }
 
     /// The peer calls.
-    pub(super) fn call(
-        &mut self,
-        message: message::Reader<'_>,
-        call: call::Reader<'_>,
-        bytes: u64,
-    ) -> Result<Verdict, Cut> {
+    pub(super) fn call(&mut self, call: call::Reader<'_>, bytes: u64) -> Result<Verdict, Cut> {
         let id = call.get_question_id();
         self.check_unused(id)?;
         let (mut on, mut refusal) = self.target(call)?;
@@ -47,11 +42,11 @@ impl Ledger {
             .or(to_a_third_party(call)?)
             .or_else(|| self.no_room_for_a_call(bytes));
         if table.is_empty() && refusal.is_none() && !is_tail {
-            return self.begin_on(id, on, bytes);
+            return self.begin_on(id, on, bytes, call);
         }
         self.check_table(table)?;
         let caps = self.read_caps(table)?;
-        refusal = refusal.or_else(|| {
+        refusal = refusal.or_else(|| third_party(&caps)).or_else(|| {
             let (breach, text) = self.too_many(&caps)?;
             Some((breach, exception::Type::Overloaded, text))
         });
@@ -73,23 +68,45 @@ impl Ledger {
             return self.refuse_call(asked, self.too_deep());
         }
         self.take_caps(&caps);
+        for cap in &caps {
+            if let Cap::ReceiverAnswer(answer, _) = cap {
+                self.pipelined_on(*answer);
+            }
+        }
+        self.pipelined_on_target(call)?;
         self.begin(id, on, bytes);
         if is_tail {
             self.begin_tail(id)?;
         }
-        if caps.iter().any(|cap| matches!(cap, Cap::Vine(_))) {
-            self.inject_vines(message)?;
-            return Ok(Verdict::Withhold);
-        }
         Ok(Verdict::Pass)
     }
 
-    fn begin_on(&mut self, id: u32, on: On, bytes: u64) -> Result<Verdict, Cut> {
+    fn begin_on(
+        &mut self,
+        id: u32,
+        on: On,
+        bytes: u64,
+        call: call::Reader<'_>,
+    ) -> Result<Verdict, Cut> {
         if on != On::Nothing && self.depth(on) > self.limits.pipeline_depth {
             return self.refuse_call(Asked::plain(id), self.too_deep());
         }
+        self.pipelined_on_target(call)?;
         self.begin(id, on, bytes);
         Ok(Verdict::Pass)
+    }
+
+    fn pipelined_on_target(&mut self, call: call::Reader<'_>) -> Result<(), Cut> {
+        if let message_target::PromisedAnswer(answer) = call.get_target()?.which()? {
+            self.pipelined_on(answer?.get_question_id());
+        }
+        Ok(())
+    }
+
+    fn pipelined_on(&mut self, answer: u32) {
+        if let Some(answer) = self.answers.get_mut(answer) {
+            answer.is_pipelined = true;
+        }
     }
 
     fn begin(&mut self, id: u32, on: On, bytes: u64) {
@@ -251,17 +268,22 @@ impl Ledger {
         };
         match answer.stage {
             Stage::Running => {
+                let (serial, bytes) = (answer.serial, answer.bytes);
+                let (is_tail, is_pipelined) = (answer.tail != Tail::No, answer.is_pipelined);
                 answer.stage = Stage::Finished;
-                let (serial, is_tail) = (answer.serial, answer.tail != Tail::No);
                 if is_tail {
                     self.tail_finished(id);
                 } else {
+                    if !is_pipelined {
+                        answer.stage = Stage::Canceled;
+                        self.over(bytes);
+                    }
                     self.canceled += 1;
                 }
                 self.answer_gone(id, serial);
                 Ok(Verdict::Pass)
             }
-            Stage::Finished => Err(Cut::new(
+            Stage::Finished | Stage::Canceled => Err(Cut::new(
                 Breach::FinishNotOpen,
                 format!("the peer finishes call {id} twice"),
             )),
@@ -312,20 +334,25 @@ impl Ledger {
         Ok(())
     }
 
+    /// A call is no more in flight.
+    fn over(&mut self, bytes: u64) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes);
+    }
+
     /// This side has answered a call.
     pub(super) fn answered(&mut self, ret: return_::Reader<'_>, sent: &Sent) -> capnp::Result<()> {
         let id = ret.get_answer_id();
         let Some(answer) = self.answers.get_mut(id) else {
             return Ok(());
         };
-        let (serial, was) = (answer.serial, answer.stage);
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(answer.bytes);
-        if was == Stage::Finished || ret.get_no_finish_needed() {
-            self.answers.remove(id);
-            self.spare_finishes += u64::from(was != Stage::Finished);
-        } else {
+        let (serial, was, bytes) = (answer.serial, answer.stage, answer.bytes);
+        let is_finished = matches!(was, Stage::Finished | Stage::Canceled);
+        if !is_finished {
             answer.stage = Stage::Returned;
+        }
+        if was != Stage::Canceled {
+            self.over(bytes);
         }
         // `capnp-rpc` needs a `Finish` for whatever has capabilities.
         if !ret.get_no_finish_needed()
@@ -334,12 +361,18 @@ impl Ledger {
             let table = results?.get_cap_table()?;
             if !table.is_empty() {
                 self.pass_caps(table, Some(Mention::Answer(id, serial)))?;
+                let leads = self.table_leads(table);
                 if let Some(answer) = self.answers.get_mut(id) {
                     answer.results = Some(sent.clone());
+                    answer.leads = leads;
                 }
             }
         }
         self.answer_came(id, serial);
+        if is_finished || ret.get_no_finish_needed() {
+            self.answers.remove(id);
+            self.spare_finishes += u64::from(!is_finished);
+        }
         Ok(())
     }
 }
@@ -372,4 +405,18 @@ fn to_a_third_party(call: call::Reader<'_>) -> Result<Option<Refusal>, Cut> {
         exception::Type::Unimplemented,
         text,
     )))
+}
+
+/// Why capabilities are not taken of which some are hosted by third parties. The peer is told: it can pass
+/// them on itself.
+pub(super) fn third_party(caps: &[Cap]) -> Option<Refusal> {
+    let is_any = caps.iter().any(|cap| matches!(cap, Cap::Vine(_)));
+    is_any.then(|| {
+        let text = "capabilities that are hosted by third parties are not implemented here";
+        (
+            Breach::ThirdParty,
+            exception::Type::Unimplemented,
+            text.to_owned(),
+        )
+    })
 }

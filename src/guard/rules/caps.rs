@@ -18,6 +18,9 @@ const MAX_REFERENCES: u32 = 1 << 30;
 /// Capabilities that are let go of one by one, of a table that is too long. A longer one ends the connection.
 const MAX_TURNED_AWAY: u32 = 65_536;
 
+/// From so many on, those are looked for and forgotten who stood for a call and are gone.
+const MANY: usize = 64;
+
 impl Ledger {
     /// Reads the capabilities that came with a message.
     pub(super) fn read_caps(&self, table: Descriptors<'_>) -> Result<Caps, Cut> {
@@ -252,6 +255,15 @@ impl Ledger {
                 if let Some(question) = self.questions.get_mut(*question) {
                     question.pipeline(path.clone());
                     if let Some(by) = by {
+                        if question.mentions.len() >= MANY
+                            && question.mentions.len().is_power_of_two()
+                        {
+                            let is_there = |by: &Mention| match by {
+                                Mention::Export(id, _) => self.exports.get(*id).is_some(),
+                                Mention::Answer(id, _) => self.answers.get(*id).is_some(),
+                            };
+                            question.mentions.retain(|(by, _)| is_there(by));
+                        }
                         question.mentions.push((by, path.clone()));
                     }
                 }

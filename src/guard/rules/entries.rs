@@ -26,10 +26,12 @@ pub(super) struct Answer {
     pub(super) tail: Tail,
     /// How long its message was.
     pub(super) bytes: u64,
+    /// Is it pipelined on, or passed on as what it will bring? Then it goes on after its `Finish`.
+    pub(super) is_pipelined: bool,
     /// The `Return` that was sent, if there are capabilities in it.
     pub(super) results: Option<Sent>,
-    /// What those of its results were that stood for calls of this side's, which have been answered since.
-    pub(super) late: Vec<(Place, Leads)>,
+    /// Where each capability in it leads to, as far as this is known.
+    pub(super) leads: Vec<Leads>,
 }
 
 /// How far a call of the peer's is.
@@ -39,6 +41,8 @@ pub(super) enum Stage {
     Running,
     /// The peer has finished it, and it has not returned.
     Finished,
+    /// The same, and it was canceled by that: `capnp-rpc` has let go of it, and may never send a `Return`.
+    Canceled,
     /// It has returned, and the peer has not finished it.
     Returned,
     /// The guard has answered it, and the peer has not finished it.
@@ -158,8 +162,9 @@ impl Answer {
             on,
             tail: Tail::No,
             bytes,
+            is_pipelined: false,
             results: None,
-            late: Vec::new(),
+            leads: Vec::new(),
         }
     }
 

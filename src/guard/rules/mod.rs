@@ -143,8 +143,8 @@ impl Ledger {
 
     fn judge(&mut self, message: message::Reader<'_>, bytes: u64) -> Result<Verdict, Cut> {
         match message.which() {
-            Ok(message::Call(call)) => self.call(message, call?, bytes),
-            Ok(message::Return(ret)) => self.returned(message, ret?),
+            Ok(message::Call(call)) => self.call(call?, bytes),
+            Ok(message::Return(ret)) => self.returned(ret?),
             Ok(message::Finish(finish)) => self.finish(finish?),
             Ok(message::Release(release)) => {
                 let release = release?;

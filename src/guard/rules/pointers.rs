@@ -3,10 +3,11 @@
 use capnp::private::layout::StructReader;
 use capnp::traits::IntoInternalStructReader;
 use capnp::{raw, struct_list};
-use capnp_rpc::rpc_capnp::{cap_descriptor, payload, promised_answer};
+use capnp_rpc::rpc_capnp::{cap_descriptor, message, payload, promised_answer, return_};
 use smallvec::SmallVec;
 
 use super::Cut;
+use super::entries::Sent;
 use crate::guard::breach::Breach;
 
 /// The way from the root of results to a pointer: field by field.
@@ -142,4 +143,20 @@ impl<'a> IntoInternalStructReader<'a> for Fields<'a> {
     fn into_internal_struct_reader(self) -> StructReader<'a> {
         self.0
     }
+}
+
+/// The capability at the end of a way into results that were sent, and its place in their table.
+pub(super) fn result(sent: &Sent, path: &[u16]) -> Option<(u32, Cap)> {
+    let message: message::Reader<'_> = sent.get_root_as_reader().ok()?;
+    let Ok(message::Return(Ok(ret))) = message.which() else {
+        return None;
+    };
+    let Ok(return_::Results(Ok(payload))) = ret.which() else {
+        return None;
+    };
+    let Pointed::Capability(index) = pointed(payload, path) else {
+        return None;
+    };
+    let descriptor = payload.get_cap_table().ok()?.try_get(index)?;
+    Some((index, Cap::read(descriptor, u8::MAX).ok()?))
 }

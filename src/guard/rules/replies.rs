@@ -2,11 +2,10 @@
 
 use capnp::message::{Builder, HeapAllocator};
 use capnp_rpc::IncomingMessage;
-use capnp_rpc::rpc_capnp::{exception, message, payload, return_};
+use capnp_rpc::rpc_capnp::{exception, message, return_};
 
+use super::Ledger;
 use super::pointers::Cap;
-use super::{Cut, Ledger};
-use crate::guard::breach::Breach;
 
 /// A message for the peer.
 pub(in crate::guard) enum Reply {
@@ -111,38 +110,4 @@ impl Ledger {
             release.set_reference_count(count);
         }));
     }
-
-    /// `capnp-rpc` gets `original` with what is hosted by third parties as if the peer hosted it, which is
-    /// what the protocol has vines for.
-    pub(super) fn inject_vines(&mut self, original: message::Reader<'_>) -> Result<(), Cut> {
-        let mut copy = Injected::copy(original)?;
-        let message: message::Builder<'_> = copy.0.get_root()?;
-        match message.which()? {
-            message::Call(call) => vines(call?.get_params()?, self.limits.pipeline_depth)?,
-            message::Return(ret) => {
-                if let return_::Results(results) = ret?.which()? {
-                    vines(results?, self.limits.pipeline_depth)?;
-                }
-            }
-            _ => {}
-        }
-        self.refuse(
-            Breach::ThirdParty,
-            "a capability is hosted by a third party: taken of the peer",
-        );
-        self.inbox.push_back(copy);
-        Ok(())
-    }
-}
-
-fn vines(payload: payload::Builder<'_>, max_steps: u8) -> Result<(), Cut> {
-    let mut table = payload.get_cap_table()?;
-    for at in 0..table.len() {
-        let descriptor = table.reborrow().get(at);
-        let cap = Cap::read(descriptor.reborrow_as_reader(), max_steps)?;
-        if let Cap::Vine(_) = cap {
-            cap.write(descriptor);
-        }
-    }
-    Ok(())
 }

@@ -10,11 +10,12 @@
 
 use std::collections::HashMap;
 
-use capnp_rpc::rpc_capnp::{message, resolve, return_};
+use capnp_rpc::rpc_capnp::resolve;
 
+use super::caps::Descriptors;
+use super::entries::Stage;
 use super::entries::{Answer, Asked, Exported, Import, Imported, Leads, Mention, Place, Serial};
-use super::entries::{Sent, Stage};
-use super::pointers::{Cap, Pointed, pointed};
+use super::pointers::{Cap, result};
 use super::replies::Reply;
 use super::{Cut, Ledger, Verdict};
 use crate::guard::breach::Breach;
@@ -24,7 +25,7 @@ use crate::guard::breach::Breach;
 pub(super) struct Promises {
     /// Those whose `Resolve` waits, by their id.
     held: HashMap<u32, Held>,
-    /// Those that lead to one that has not, which is named.
+    /// Those that lead to one that has not, which is named; also those that this side has let go of since.
     ends: HashMap<Serial, (u32, Serial)>,
     /// The same the other way round: who leads to one that has not.
     before: HashMap<Serial, Vec<Serial>>,
@@ -45,6 +46,8 @@ enum End {
     Promise(u32, Serial),
     /// At something that this side has promised.
     Waits(Place),
+    /// At something that this side has promised and the peer has let go of: nobody says when it is kept.
+    Lost,
     /// Where it must not.
     Back,
     TooLong,
@@ -159,6 +162,11 @@ impl Ledger {
                 self.promises.settle(serial);
                 return self.let_resolve(id, &to, is_new);
             }
+            End::Promise(..) if self.promises.ends.len() >= self.limits.imports => {
+                let max = self.limits.imports;
+                let text = format!("{max} promises lead to unresolved ones, which is the limit");
+                (Breach::Imports, text)
+            }
             End::Promise(end, end_serial) => match self.lengthen(id, end) {
                 Ok(()) => {
                     self.promises.link(serial, (end, end_serial));
@@ -177,6 +185,7 @@ impl Ledger {
                 self.set_import(id, Imported::Waiting);
                 return Verdict::Withhold;
             }
+            End::Lost => lost(),
             End::Back => (
                 Breach::ResolveCycle,
                 "a promise resolves to itself".to_owned(),
@@ -250,10 +259,7 @@ impl Ledger {
                 let import = self.imports.get(*id);
                 import.map(|import| Place::Import(*id, import.serial))
             }
-            Cap::Receiver(id) => {
-                let export = self.exports.get(*id);
-                export.map(|export| Place::Export(*id, export.serial))
-            }
+            Cap::Receiver(id) => self.promise_of_ours(*id),
             Cap::ReceiverAnswer(id, path) => {
                 let answer = self.answers.get(*id);
                 answer.map(|answer| Place::Answer(*id, answer.serial, path.clone()))
@@ -262,14 +268,28 @@ impl Ledger {
         place.map_or(Leads::End, Leads::To)
     }
 
+    /// Where those of results of this side's lead to. It is asked when they are sent: later the ids may be of
+    /// others.
+    pub(super) fn table_leads(&self, table: Descriptors<'_>) -> Vec<Leads> {
+        let caps = table
+            .iter()
+            .map(|descriptor| Cap::read(descriptor, u8::MAX));
+        caps.map(|cap| cap.map_or(Leads::End, |cap| self.leads_from_here(&cap)))
+            .collect()
+    }
+
+    /// An object leads nowhere, and may be let go of.
+    fn promise_of_ours(&self, id: u32) -> Option<Place> {
+        let export = self.exports.get(id)?;
+        let is_object = matches!(export.leads, Exported::Object);
+        (!is_object).then_some(Place::Export(id, export.serial))
+    }
+
     /// Where a capability of a message of this side's leads to.
     fn leads_from_here(&self, cap: &Cap) -> Leads {
         let place = match cap {
             Cap::None | Cap::Vine(_) => None,
-            Cap::Sender { id, .. } => {
-                let export = self.exports.get(*id);
-                export.map(|export| Place::Export(*id, export.serial))
-            }
+            Cap::Sender { id, .. } => self.promise_of_ours(*id),
             Cap::Receiver(id) => {
                 let import = self.imports.get(*id);
                 import.map(|import| Place::Import(*id, import.serial))
@@ -322,15 +342,16 @@ impl Ledger {
                     Exported::Promise => Err(End::Waits(place)),
                     Exported::Resolved(leads) => Ok((**leads).clone()),
                 },
-                _ => Ok(Leads::End),
+                _ => Err(End::Lost),
             },
             Place::Answer(id, serial, path) => match self.answers.get(*id) {
                 Some(answer) if answer.serial == *serial => match answer.stage {
                     Stage::Running => Err(End::Waits(place)),
-                    Stage::Returned => Ok(self.result_leads(answer, path)),
-                    Stage::Finished | Stage::Refused => Ok(Leads::End),
+                    Stage::Returned => Ok(Self::result_leads(answer, path)),
+                    Stage::Finished | Stage::Canceled => Err(End::Lost),
+                    Stage::Refused => Ok(Leads::End),
                 },
-                _ => Ok(Leads::End),
+                _ => Err(End::Lost),
             },
             Place::Question(id, serial, _) => match self.questions.get(*id) {
                 Some(question) if question.serial == *serial => match question.stage {
@@ -355,16 +376,10 @@ impl Ledger {
         }
     }
 
-    fn result_leads(&self, answer: &Answer, path: &[u16]) -> Leads {
-        let cap = answer.results.as_ref().and_then(|sent| result(sent, path));
-        let leads = cap.map_or(Leads::End, |cap| self.leads_from_here(&cap));
-        match &leads {
-            Leads::To(place) => {
-                let late = answer.late.iter().find(|(was, _)| was == place);
-                late.map_or(leads.clone(), |(_, now)| now.clone())
-            }
-            Leads::End => leads,
-        }
+    fn result_leads(answer: &Answer, path: &[u16]) -> Leads {
+        let result = answer.results.as_ref().and_then(|sent| result(sent, path));
+        let leads = result.and_then(|(index, _)| answer.leads.get(index as usize));
+        leads.cloned().unwrap_or(Leads::End)
     }
 
     /// This side says what a promise of its own resolves to.
@@ -402,7 +417,7 @@ impl Ledger {
             let held = self.promises.held.values_mut();
             for held in held.filter(|held| is_it(&held.at)) {
                 if let Cap::ReceiverAnswer(_, path) = &held.to
-                    && let Some(Cap::Sender { id, .. }) = result(&sent, path)
+                    && let Some((_, Cap::Sender { id, .. })) = result(&sent, path)
                 {
                     held.to = Cap::Receiver(id);
                 }
@@ -454,9 +469,7 @@ impl Ledger {
                 continue;
             };
             if let Some(serial) = self.imports.get(id).map(|import| import.serial) {
-                let text =
-                    "what a promise resolves to was let go of before it was there".to_owned();
-                self.refuse_resolution(id, serial, &held.to, (Breach::ResolveLost, text));
+                self.refuse_resolution(id, serial, &held.to, lost());
             }
         }
     }
@@ -479,18 +492,8 @@ impl Ledger {
     }
 }
 
-/// The capability at the end of a way into results that were sent.
-fn result(sent: &Sent, path: &[u16]) -> Option<Cap> {
-    let message: message::Reader<'_> = sent.get_root_as_reader().ok()?;
-    let Ok(message::Return(Ok(ret))) = message.which() else {
-        return None;
-    };
-    let Ok(return_::Results(Ok(payload))) = ret.which() else {
-        return None;
-    };
-    let Pointed::Capability(index) = pointed(payload, path) else {
-        return None;
-    };
-    let descriptor = payload.get_cap_table().ok()?.try_get(index)?;
-    Cap::read(descriptor, u8::MAX).ok()
+/// Why a promise is broken whose end will never be known.
+fn lost() -> (Breach, String) {
+    let text = "what a promise resolves to was let go of before it was there";
+    (Breach::ResolveLost, text.to_owned())
 }

@@ -1,8 +1,9 @@
 //! This side's calls.
 
-use capnp_rpc::rpc_capnp::{call, exception, message, message_target, payload, return_};
+use capnp_rpc::rpc_capnp::{call, exception, message_target, payload, return_};
 use smallvec::SmallVec;
 
+use super::calls::{Refusal, third_party};
 use super::entries::{Asked, Exported, Leads, Mention, Passed, Place, Question, Serial};
 use super::pointers::{Cap, Path, Pointed, path, pointed};
 use super::{Cut, Ledger, Verdict};
@@ -19,9 +20,6 @@ impl Question {
         }
     }
 }
-
-/// Why results are not let through.
-type Bad = (Breach, exception::Type, String);
 
 impl Ledger {
     /// This side calls.
@@ -61,11 +59,7 @@ impl Ledger {
     }
 
     /// The peer answers a call.
-    pub(super) fn returned(
-        &mut self,
-        message: message::Reader<'_>,
-        ret: return_::Reader<'_>,
-    ) -> Result<Verdict, Cut> {
+    pub(super) fn returned(&mut self, ret: return_::Reader<'_>) -> Result<Verdict, Cut> {
         let id = ret.get_answer_id();
         let Some(question) = self.questions.get_mut(id) else {
             return Err(Cut::new(
@@ -82,7 +76,7 @@ impl Ledger {
             Asked::Canceled => self.returned_late(id, ret),
             Asked::Waiting => {
                 question.stage = Asked::Returned;
-                self.returned_in_time(id, message, ret)
+                self.returned_in_time(id, ret)
             }
         }?;
         if ret.get_release_param_caps() {
@@ -111,14 +105,9 @@ impl Ledger {
         Ok(Verdict::Pass)
     }
 
-    fn returned_in_time(
-        &mut self,
-        id: u32,
-        message: message::Reader<'_>,
-        ret: return_::Reader<'_>,
-    ) -> Result<Verdict, Cut> {
+    fn returned_in_time(&mut self, id: u32, ret: return_::Reader<'_>) -> Result<Verdict, Cut> {
         let (breach, text) = match ret.which()? {
-            return_::Results(results) => return self.results(id, message, results?),
+            return_::Results(results) => return self.results(id, results?),
             return_::Exception(exception) => {
                 exception?;
                 self.came(id, None, &[]);
@@ -157,12 +146,7 @@ impl Ledger {
         Ok(Verdict::Withhold)
     }
 
-    fn results(
-        &mut self,
-        id: u32,
-        message: message::Reader<'_>,
-        payload: payload::Reader<'_>,
-    ) -> Result<Verdict, Cut> {
+    fn results(&mut self, id: u32, payload: payload::Reader<'_>) -> Result<Verdict, Cut> {
         let table = payload.get_cap_table()?;
         self.check_table(table)?;
         let caps = self.read_caps(table)?;
@@ -176,15 +160,14 @@ impl Ledger {
         }
         self.take_caps(&caps);
         self.came(id, Some(payload), &caps);
-        if caps.iter().any(|cap| matches!(cap, Cap::Vine(_))) {
-            self.inject_vines(message)?;
-            return Ok(Verdict::Withhold);
-        }
         Ok(Verdict::Pass)
     }
 
     /// Why results are not let through, if they aren't.
-    fn bad_results(&self, id: u32, payload: payload::Reader<'_>, caps: &[Cap]) -> Option<Bad> {
+    fn bad_results(&self, id: u32, payload: payload::Reader<'_>, caps: &[Cap]) -> Option<Refusal> {
+        if let Some(refusal) = third_party(caps) {
+            return Some(refusal);
+        }
         if !caps.is_empty()
             && let Some((breach, text)) = self.too_many(caps)
         {
@@ -245,7 +228,9 @@ impl Ledger {
                 if let Some(answer) = self.answers.get_mut(id)
                     && answer.serial == serial
                 {
-                    answer.late.push((place, leads));
+                    let place = Leads::To(place);
+                    let stood = answer.leads.iter_mut().filter(|leads| **leads == place);
+                    stood.for_each(|stood| *stood = leads.clone());
                 }
             }
         }

@@ -1,0 +1,14 @@
+//! Each rule of the guard: the smallest exchange that breaks it, and the neighbouring one that is legal.
+//!
+//! The peer is raw, on either side of the connection: what it hears, what the guard counts, and that the
+//! service was not touched.
+
+mod calls;
+mod capabilities;
+mod embargoes;
+mod harness;
+mod limits;
+mod limits_of_promises;
+mod messages;
+mod resolves;
+mod returns;
