@@ -32,7 +32,7 @@ fn allowed(row: Row) -> i64 {
         ["call_unobserved", "connection"] => 1,
         // What judges the next message, what notes the answer, and the object that goes with its connection.
         ["guarded", "none"] => 3,
-        ["guarded", "caps"] => 5,
+        ["guarded", "caps"] => 6,
         other => panic!("how many may {other:?} have?"),
     }
 }

@@ -118,7 +118,6 @@ impl Ledger {
     }
 
     fn check_unused(&self, id: u32) -> Result<(), Cut> {
-        self.check_id(id)?;
         if self.answers.get(id).is_some() {
             return Err(Cut::new(
                 Breach::QuestionInUse,
@@ -263,7 +262,8 @@ impl Ledger {
     /// The peer has done with a call.
     pub(super) fn finish(&mut self, finish: finish::Reader<'_>) -> Result<Verdict, Cut> {
         let id = finish.get_question_id();
-        let Some(answer) = self.answers.get_mut(id) else {
+        let answer = self.answers.get_mut(id);
+        let Some(answer) = answer.filter(|answer| answer.tail != Tail::Own) else {
             return self.stray_finish(id);
         };
         match answer.stage {

@@ -65,6 +65,8 @@ pub(super) enum Tail {
     Kept,
     /// One has taken them.
     Taken,
+    /// It is the guard's own, which lets such a call run.
+    Own,
 }
 
 /// A call of this side's.

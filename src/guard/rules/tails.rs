@@ -2,8 +2,8 @@
 //! comes back to who made it.
 //!
 //! `capnp-rpc` accepts such a call and never runs it, unless something is pipelined on it. So something is:
-//! a call of the guard's own, on the root of its results, which fails when they are there. Its id is one that
-//! no peer may use, and its `Return` goes nowhere. `capnp-rpc` never lets go of the place of such a call; so
+//! a call of the guard's own, on the root of its results, which fails when they are there. Its id is at the far
+//! end of those there are, and its `Return` goes nowhere. `capnp-rpc` never lets go of the place of such a call; so
 //! it is never told of the peer's that it has returned, and stays among the unfinished ones.
 
 use capnp_rpc::rpc_capnp::message;
@@ -13,28 +13,20 @@ use super::replies::Injected;
 use super::{Cut, Ledger, Sent};
 use crate::guard::breach::Breach;
 
-/// From here on ids are those of the guard's own calls.
-const OWN: u32 = 0x8000_0000;
+/// Which id the guard's own call has for a peer's, and the other way round. Peers give the lowest ids that are
+/// free, C++ those from 2^31 on as well.
+fn own(id: u32) -> u32 {
+    !id
+}
 
 impl Ledger {
-    /// A peer's call can't have the id of one of ours.
-    pub(super) fn check_id(&self, id: u32) -> Result<(), Cut> {
-        if id < OWN || !self.has_tails {
-            return Ok(());
-        }
-        Err(Cut::new(
-            Breach::QuestionInUse,
-            format!("the peer calls with the id {id}, which is kept for tail calls"),
-        ))
-    }
-
     /// Lets the call `id` run, which has just begun.
     pub(super) fn begin_tail(&mut self, id: u32) -> Result<(), Cut> {
-        let own = OWN | id;
-        if id >= OWN || self.answers.get(own).is_some() {
+        let own = own(id);
+        if self.answers.get(own).is_some() {
             return Err(Cut::new(
                 Breach::QuestionInUse,
-                format!("a tail call has the id {id}; it must be below {OWN}"),
+                format!("a tail call has the id {id}, and a call that is not over has {own}"),
             ));
         }
         self.has_tails = true;
@@ -42,7 +34,8 @@ impl Ledger {
         if let Some(answer) = self.answers.get_mut(id) {
             answer.tail = Tail::Kept;
         }
-        let answer = Answer::new(serial, Stage::Running, On::Nothing, 0);
+        let mut answer = Answer::new(serial, Stage::Running, On::Nothing, 0);
+        answer.tail = Tail::Own;
         self.answers.insert(own, answer);
         self.later.push_back(Injected::write(|message| {
             let mut call = message.init_call();
@@ -57,9 +50,15 @@ impl Ledger {
     /// Is a message of this side's for nobody?
     pub(in crate::guard) fn is_own(&self, message: message::Reader<'_>) -> bool {
         match message.which() {
-            Ok(message::Return(Ok(ret))) => self.has_tails && ret.get_answer_id() >= OWN,
+            Ok(message::Return(Ok(ret))) => self.is_own_call(ret.get_answer_id()),
             _ => false,
         }
+    }
+
+    /// Is `id` that of a call of the guard's own?
+    pub(super) fn is_own_call(&self, id: u32) -> bool {
+        let answer = self.answers.get(id);
+        self.has_tails && answer.is_some_and(|answer| answer.tail == Tail::Own)
     }
 
     /// What that message says: the results of a tail call are there.
@@ -68,20 +67,20 @@ impl Ledger {
         let message::Return(ret) = message.which()? else {
             return Ok(());
         };
-        let own = ret?.get_answer_id();
-        self.answers.remove(own);
-        if let Some(answer) = self.answers.get_mut(own & !OWN) {
+        let id = ret?.get_answer_id();
+        self.answers.remove(id);
+        if let Some(answer) = self.answers.get_mut(own(id)) {
             self.in_flight = self.in_flight.saturating_sub(1);
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(answer.bytes);
             answer.bytes = 0;
         }
-        self.inject_finish(own);
+        self.inject_finish(id);
         Ok(())
     }
 
     /// The peer has done with the tail call `id`.
     pub(super) fn tail_finished(&mut self, id: u32) {
-        let own = OWN | id;
+        let own = own(id);
         if let Some(answer) = self.answers.get_mut(own)
             && answer.stage == Stage::Running
         {
