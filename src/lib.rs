@@ -69,7 +69,7 @@
 //!
 //! - [`membrane`]: stands on its own: wrap, watch, take back.
 //! - [`trace`]: spans, their contexts, who is told of them.
-//! - [`guard`]: connections whose end is known.
+//! - [`guard`]: connections that a peer can't hang, crash or fill, and whose end is known.
 //! - [`enrich`], [`session`], [`pipeline`]: the rest of the tour.
 //! - [`fetch`]: HTTP requests as events.
 //! - [`export`]: observers that send spans elsewhere: a tail, to another service.

@@ -34,7 +34,7 @@ pub async fn call(mut peer: Command, exchanges: u64) {
     let driver = spawn_local(driver);
 
     let vat = Vat::new();
-    let caller = Caller::new(connection.bootstrap(), SERVICE, Peer::Cpp, vat.clone());
+    let caller = Caller::new(connection.bootstrap(), SERVICE, Peer::Rust, vat.clone());
     caller.exchanges(0..exchanges).await;
     assert_nothing_refused(&connection);
     drop((caller, connection));
