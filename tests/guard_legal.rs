@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use capspan::guard::Connection;
-use capspan_testkit::legal::{Caller, Peer, Vat, assert_nothing_refused};
+use capspan_testkit::legal::{Caller, Vat, assert_nothing_refused};
 use capspan_testkit::link::{End, direct, link};
 use capspan_testkit::run::run;
 use tokio::task::spawn_local;
@@ -18,7 +18,7 @@ async fn exchanges(ends: (End, End), first: u64) {
     let server_driver = spawn_local(driver);
     let (client, client_driver) = Connection::connect(ends.0.0, ends.0.1);
     let client_driver = spawn_local(client_driver);
-    let caller = Caller::new(client.bootstrap(), 7, Peer::Rust, callers.clone());
+    let caller = Caller::new(client.bootstrap(), 7, callers.clone());
     caller.exchanges(first..first + EACH).await;
     assert_nothing_refused(&client);
     assert_nothing_refused(&server);

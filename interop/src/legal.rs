@@ -4,7 +4,7 @@
 //! - `peer call SOCKET SEED COUNT`: it makes exchanges, and says how many.
 
 use capspan::guard::Connection;
-use capspan_testkit::legal::{Caller, Peer, Vat, assert_nothing_refused};
+use capspan_testkit::legal::{Caller, Vat, assert_nothing_refused};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
 use tokio::task::spawn_local;
@@ -34,7 +34,7 @@ pub async fn call(mut peer: Command, exchanges: u64) {
     let driver = spawn_local(driver);
 
     let vat = Vat::new();
-    let caller = Caller::new(connection.bootstrap(), SERVICE, Peer::Rust, vat.clone());
+    let caller = Caller::new(connection.bootstrap(), SERVICE, vat.clone());
     caller.exchanges(0..exchanges).await;
     assert_nothing_refused(&connection);
     drop((caller, connection));

@@ -14,21 +14,9 @@ use crate::legal_capnp::number;
 /// As many numbers of the peer's are held at a time.
 const HELD: usize = 24;
 
-/// What the peer is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// `capnp-rpc`.
-    Rust,
-    /// Cap'n Proto in C++, or pycapnp. What is called on a capability of theirs that turns out to be one of ours
-    /// they send back with `sendResultsTo.yourself`, which `capnp-rpc` 0.27.3 does not run: so they are called only when
-    /// that is known.
-    Cpp,
-}
-
 /// Makes exchanges with a peer's [`Number`](crate::legal_capnp::number).
 pub struct Caller {
     pub(super) vat: Vat,
-    pub(super) peer: Peer,
     held: RefCell<Vec<Held>>,
 }
 
@@ -43,7 +31,7 @@ pub(super) struct Held {
 
 impl Caller {
     /// A caller whose own objects are in `vat`. `service` has the value `value`.
-    pub fn new(service: number::Client, value: u32, peer: Peer, vat: Vat) -> Self {
+    pub fn new(service: number::Client, value: u32, vat: Vat) -> Self {
         let held = Held {
             number: service,
             value,
@@ -51,7 +39,6 @@ impl Caller {
         };
         Self {
             vat,
-            peer,
             held: RefCell::new(vec![held]),
         }
     }
@@ -65,7 +52,7 @@ impl Caller {
         let exchanges = stream::iter(seeds).map(async |seed| {
             let mut random = Random::new(seed);
             if let Err(error) = self.exchange(&mut random).await {
-                panic!("exchange {seed} with {:?}: {error}", self.peer);
+                panic!("exchange {seed}: {error}");
             }
         });
         exchanges.buffer_unordered(LANES).collect::<()>().await;

@@ -4,7 +4,7 @@ use capnp::Error;
 use capnp::capability::FromClientHook as _;
 use futures::future::{join, try_join_all};
 
-use super::caller::{Caller, Held, Peer, is, resolved};
+use super::caller::{Caller, Held, is, resolved};
 use super::number::apply;
 use super::random::Random;
 use super::{MODULUS, turns};
@@ -76,7 +76,7 @@ impl Caller {
     async fn same(&self, random: &mut Random) -> Result<(), Error> {
         let (theirs, other) = (self.theirs(random), self.any(random));
         let sent = send!(theirs.number, same_request, set_other(other.number.clone()));
-        if self.may_be_called(&other) && random.below(2) == 0 {
+        if random.below(2) == 0 {
             let (response, read) = join(sent.promise, read(&sent.pipeline.get_number())).await;
             response?;
             return is("what came back", read?, other.value);
@@ -104,18 +104,12 @@ impl Caller {
         };
         let count = random.turns();
         let promised = self.promised(&theirs, settled, given, count, is_return);
-        let early = match !is_ours || self.peer == Peer::Rust {
-            true => random.below(4),
-            false => 0,
-        };
+        let early = random.below(4);
         let reads = (0..early).map(|_| read(&promised.number));
         let reads = try_join_all(reads.collect::<Vec<_>>());
         let late = async {
             turns(random.turns()).await;
             let promise = promised.answer.await?;
-            if is_ours && self.peer != Peer::Rust {
-                resolved(&promise).await?;
-            }
             Ok::<_, Error>((read(&promise).await?, promise))
         };
         let (reads, late) = futures::join!(reads, late);
@@ -301,13 +295,7 @@ impl Caller {
     /// Calls on a promise arrive as they were made, whatever it resolves to meanwhile. With `capnp-rpc` 0.27.3 on the other
     /// side that is so where it resolves to one of ours, and not where it resolves to one of theirs.
     async fn order(&self, random: &mut Random) -> Result<(), Error> {
-        let target = match self.peer {
-            Peer::Rust => self.own(random).number,
-            Peer::Cpp => {
-                let made = send!(self.theirs(random).number, make_request, set_value(1));
-                made.promise.await?.get()?.get_number()?
-            }
-        };
+        let target = self.own(random).number;
         let count = random.turns();
         let promised = self.promised(
             &self.theirs(random),
@@ -344,11 +332,6 @@ impl Caller {
         is("the sum with a promise of ours", read?, want)?;
         self.hold(random, sum, want);
         Ok(())
-    }
-
-    /// May it be called as a capability of the peer's?
-    fn may_be_called(&self, held: &Held) -> bool {
-        self.peer == Peer::Rust || !held.is_own
     }
 }
 

@@ -11,7 +11,7 @@ mod random;
 
 use capspan::guard::{Breach, Connection};
 
-pub use caller::{Caller, Peer};
+pub use caller::Caller;
 pub use number::Vat;
 
 /// What all is counted modulo.
