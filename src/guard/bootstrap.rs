@@ -8,7 +8,9 @@ use capnp::capability::{Client, FromClientHook, Promise, Request};
 use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 use capnp::{Error, MessageSize};
 
-use super::ending::{Ending, OnEnd, Registration};
+use super::ending::{OnEnd, Registration};
+use super::handle::Guard;
+use super::relay::Relay;
 
 /// Stands for a bootstrap object, and lets go of it at the end of the connection.
 ///
@@ -21,16 +23,26 @@ struct Bootstrap {
 struct Inner {
     hook: RefCell<Box<dyn ClientHook>>,
     registration: RefCell<Option<Registration>>,
+    relay: Rc<Relay>,
 }
 
-/// `object`, until `ending`.
-pub(super) fn until(ending: &Ending, object: Client) -> Client {
+/// `object`, until the connection's end. Without one, there is nobody to call.
+pub(super) fn until_the_end(guard: &Guard, object: Option<Client>) -> Client {
+    let nobody = || {
+        let text = "no bootstrap capability".to_owned();
+        capnp_rpc::new_broken_cap(Error::failed(text))
+    };
+    let object = object.unwrap_or_else(nobody);
     let inner = Rc::new(Inner {
         hook: RefCell::new(object.hook),
         registration: RefCell::default(),
+        relay: guard.inner.relay.clone(),
     });
     let watcher: Weak<dyn OnEnd> = Rc::<Inner>::downgrade(&inner);
-    inner.registration.replace(Some(ending.register(watcher)));
+    guard.inner.ledger.borrow_mut().takes_promises();
+    inner
+        .registration
+        .replace(Some(guard.ending().register(watcher)));
     Client::new(Box::new(Bootstrap { inner }))
 }
 
@@ -70,8 +82,14 @@ impl ClientHook for Bootstrap {
         interface_id: u64,
         method_id: u16,
         params: Box<dyn ParamsHook>,
-        results: Box<dyn ResultsHook>,
+        mut results: Box<dyn ResultsHook>,
     ) -> Promise<(), Error> {
+        if self.inner.relay.is_asked() {
+            let answered = self.inner.relay.answer(&*params, &mut *results);
+            // What was asked for is in the pipeline, and needs no `Return`.
+            let over = Error::failed("it is in the pipeline".to_owned());
+            return Promise::err(answered.err().unwrap_or(over));
+        }
         self.hook().call(interface_id, method_id, params, results)
     }
 
@@ -84,10 +102,17 @@ impl ClientHook for Bootstrap {
     }
 
     fn get_resolved(&self) -> Option<Box<dyn ClientHook>> {
+        if self.inner.relay.is_asked() {
+            // The guard asks for what can be called, which is not to be taken for the object.
+            return None;
+        }
         Some(self.hook())
     }
 
     fn when_more_resolved(&self) -> Option<Promise<Box<dyn ClientHook>, Error>> {
+        if self.inner.relay.is_asked() {
+            return None;
+        }
         Some(Promise::ok(self.hook()))
     }
 

@@ -134,7 +134,7 @@ impl Connection {
         R: AsyncRead + Unpin + 'static,
     {
         let ending = guard.ending().clone();
-        let bootstrap = make(&ending).map(|object| bootstrap::until(&ending, object));
+        let bootstrap = Some(bootstrap::until_the_end(&guard, make(&ending)));
         let network = Box::new(Guarded::behind(network, guard.clone()));
         let mut system = RpcSystem::new(network, bootstrap);
         let disconnector = system.get_disconnector();

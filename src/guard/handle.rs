@@ -15,6 +15,7 @@ use super::ending::Ending;
 use super::options::GuardOptions;
 use super::outgoing::Queue;
 use super::pace::Pace;
+use super::relay::Relay;
 use super::rules::{Cut, Ledger, Refused, Verdict};
 use crate::error::Error;
 
@@ -50,6 +51,7 @@ pub(super) struct Inner {
     pub(super) pace: RefCell<Pace>,
     pub(super) arrived: Count,
     pub(super) queue: Queue,
+    pub(super) relay: Rc<Relay>,
     /// Why the guard has ended the connection.
     cut: OnceCell<Error>,
     share: Option<Share>,
@@ -69,6 +71,7 @@ impl Guard {
             ending,
             arrived: Count::default(),
             queue: Queue::default(),
+            relay: Rc::default(),
             cut: OnceCell::new(),
             share,
             counts: [const { Cell::new(0) }; Breach::ALL.len()],
@@ -138,6 +141,9 @@ impl Inner {
         self.pace.borrow_mut().message(bytes)?;
         ledger.full = self.share.as_ref().and_then(Share::used_up);
         let verdict = ledger.receive(message, bytes)?;
+        for call in ledger.finished_calls() {
+            self.relay.returns(call);
+        }
         self.pace
             .borrow_mut()
             .calls(ledger.begun(), ledger.canceled())?;
@@ -200,6 +206,8 @@ impl Inner {
         let limits = self.options.limits;
         let over = self.ledger.replace(Ledger::new(limits));
         drop(over);
+        let lost = Error::disconnected("the connection is over");
+        self.relay.end(self.ending.reason().unwrap_or(&lost));
         if let Some(share) = &self.share {
             share.set(Usage::default(), 0);
         }

@@ -73,7 +73,9 @@ impl<V: 'static> Inbox<V> {
             return Poll::Pending;
         }
         for _ in 0..AT_ONCE {
+            inner.relay.ask(None);
             if inner.ledger.borrow().has_more() {
+                self.settle();
                 self.reply();
                 inner.tell_refused();
             }
@@ -82,6 +84,7 @@ impl<V: 'static> Inbox<V> {
             }
             let injected = inner.ledger.borrow_mut().inbox.pop_front();
             if let Some(injected) = injected {
+                inner.relay.ask(injected.takes);
                 return Poll::Ready(Ok(Some(Box::new(injected))));
             }
             let Poll::Ready(read) = self.read(cx) else {
@@ -99,6 +102,20 @@ impl<V: 'static> Inbox<V> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Calls have returned whose results the peer had named before.
+    fn settle(&self) {
+        let inner = &self.guard.inner;
+        let returned = inner.ledger.borrow_mut().returned_calls();
+        for call in returned {
+            inner.relay.returned(call);
+        }
+        for _ in 0..inner.relay.circles() {
+            let text = "a capability that the peer gave is what a call returned it as";
+            let mut ledger = inner.ledger.borrow_mut();
+            ledger.refuse(Breach::ReturnCycle, text);
+        }
     }
 
     fn read(&self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>> {

@@ -27,6 +27,7 @@ mod observer;
 mod options;
 mod outgoing;
 mod pace;
+mod relay;
 mod rules;
 #[cfg(feature = "tracing")]
 mod tracing;

@@ -124,6 +124,7 @@ impl OutgoingMessage for Outgoing {
         if inner.ledger.borrow().minds() && look_at(inner, &mut *message).unwrap_or(false) {
             let sent = Rc::new(message.take());
             let _unreadable = inner.ledger.borrow_mut().own_sent(&sent);
+            inner.relay.ask(None);
             inner.reader.take().into_iter().for_each(Waker::wake);
             return (Promise::ok(()), sent);
         }
@@ -195,7 +196,11 @@ fn look_at(inner: &Inner, message: &mut dyn OutgoingMessage) -> capnp::Result<bo
 fn note(inner: &Inner, sent: &Sent) -> capnp::Result<bool> {
     let (is_answer, has_more) = {
         let mut ledger = inner.ledger.borrow_mut();
-        (ledger.sent(sent)?, ledger.has_more())
+        let is_answer = ledger.sent(sent)?;
+        for call in ledger.returning() {
+            inner.relay.returns(*call);
+        }
+        (is_answer, ledger.has_more())
     };
     inner.account();
     if has_more {

@@ -3,6 +3,7 @@
 //!
 //! Each exchange is played in a process of its own, as some end the process or keep it busy for ever.
 
+mod circles;
 mod hangs;
 mod harness;
 mod leaks;

@@ -32,7 +32,12 @@ impl Ledger {
     }
 
     /// The peer calls.
-    pub(super) fn call(&mut self, call: call::Reader<'_>, bytes: u64) -> Result<Verdict, Cut> {
+    pub(super) fn call(
+        &mut self,
+        message: message::Reader<'_>,
+        call: call::Reader<'_>,
+        bytes: u64,
+    ) -> Result<Verdict, Cut> {
         let id = call.get_question_id();
         self.check_unused(id)?;
         let (mut on, mut refusal) = self.target(call)?;
@@ -78,7 +83,7 @@ impl Ledger {
         if is_tail {
             self.begin_tail(id)?;
         }
-        Ok(Verdict::Pass)
+        self.let_through(message, &caps)
     }
 
     fn begin_on(
@@ -118,7 +123,7 @@ impl Ledger {
     }
 
     fn check_unused(&self, id: u32) -> Result<(), Cut> {
-        if self.answers.get(id).is_some() {
+        if self.answers.get(id).is_some() || self.promised_answers.is_own(id) {
             return Err(Cut::new(
                 Breach::QuestionInUse,
                 format!("the peer calls with the id {id} of a call that is not over"),
@@ -271,6 +276,9 @@ impl Ledger {
                 let (serial, bytes) = (answer.serial, answer.bytes);
                 let (is_tail, is_pipelined) = (answer.tail != Tail::No, answer.is_pipelined);
                 answer.stage = Stage::Finished;
+                if answer.is_named {
+                    self.promised_answers.finished.push(serial);
+                }
                 if is_tail {
                     self.tail_finished(id);
                 } else {
@@ -347,6 +355,9 @@ impl Ledger {
             return Ok(());
         };
         let (serial, was, bytes) = (answer.serial, answer.stage, answer.bytes);
+        if answer.is_named {
+            self.promised_answers.returning.push(serial);
+        }
         let is_finished = matches!(was, Stage::Finished | Stage::Canceled);
         if !is_finished {
             answer.stage = Stage::Returned;

@@ -125,6 +125,7 @@ impl Ledger {
                 Imported::Object
             },
             above: 0,
+            surplus: 0,
         };
         self.imports.insert(id, import);
     }
@@ -195,6 +196,7 @@ impl Ledger {
         if import.references == 0
             && let Some(import) = self.imports.remove(id)
         {
+            self.surplus -= u64::from(import.surplus > 0);
             self.import_gone(id, &import);
         }
     }
@@ -287,6 +289,15 @@ impl Ledger {
                 resolve::Cap(cap) => return self.amend_cap(cap?),
                 resolve::Exception(_) => return Ok(()),
             },
+            message::Release(release) => {
+                let mut release = release?;
+                let (id, count) = (
+                    release.reborrow().get_id(),
+                    release.reborrow().get_reference_count(),
+                );
+                release.set_reference_count(self.without_surplus(id, count));
+                return Ok(());
+            }
             _ => return Ok(()),
         };
         for at in 0..table.len() {

@@ -15,7 +15,7 @@ pub(in crate::guard) type Sent = Rc<Builder<HeapAllocator>>;
 pub(super) type Passed = SmallVec<[u32; 4]>;
 
 /// Tells one use of an id from the next.
-pub(super) type Serial = u32;
+pub(in crate::guard) type Serial = u32;
 
 /// A call of the peer's.
 pub(super) struct Answer {
@@ -24,6 +24,8 @@ pub(super) struct Answer {
     /// What it waits for before it can begin.
     pub(super) on: On,
     pub(super) tail: Tail,
+    /// Does a message name what it will return?
+    pub(super) is_named: bool,
     /// How long its message was.
     pub(super) bytes: u64,
     /// Is it pipelined on, or passed on as what it will bring? Then it goes on after its `Finish`.
@@ -124,6 +126,8 @@ pub(super) struct Import {
     pub(super) serial: Serial,
     pub(super) references: u32,
     pub(super) is: Imported,
+    /// References that `capnp-rpc` counts, and the peer does not.
+    pub(super) surplus: u32,
     /// How many promises lead to each other before this one.
     pub(super) above: u8,
 }
@@ -163,6 +167,7 @@ impl Answer {
             stage,
             on,
             tail: Tail::No,
+            is_named: false,
             bytes,
             is_pipelined: false,
             results: None,

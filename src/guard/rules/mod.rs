@@ -9,15 +9,19 @@
 //! - [`returns`]: this side's calls.
 //! - [`caps`]: capabilities of either side, and their references.
 //! - [`resolves`]: promises, and what they lead to. No circle is closed here.
+//! - [`promised`]: what the peer's calls in flight will return, where it is passed on.
 //! - [`tails`]: calls whose results stay here.
 //! - [`odd`]: embargoes, and messages that no peer has to understand.
+//! - [`instead`]: messages that get through changed.
 //! - [`table`], [`entries`], [`pointers`], [`replies`]: what these are made of.
 
 mod calls;
 mod caps;
 mod entries;
+mod instead;
 mod odd;
 mod pointers;
+mod promised;
 mod replies;
 mod resolves;
 mod returns;
@@ -32,11 +36,12 @@ use capnp_rpc::rpc_capnp::message;
 
 use super::breach::Breach;
 use super::limits::GuardLimits;
-use entries::{Answer, Export, Import, Passed, Question, Serial};
+use entries::{Answer, Export, Import, Passed, Question};
+use promised::Promised;
 use resolves::Promises;
 use table::Table;
 
-pub(super) use entries::Sent;
+pub(super) use entries::{Sent, Serial};
 pub(super) use replies::{Injected, Reply};
 
 /// Why a connection can't go on.
@@ -72,6 +77,11 @@ pub(super) struct Ledger {
     exports: Table<Export>,
     imports: Table<Import>,
     promises: Promises,
+    promised_answers: Promised,
+    /// The length of the message that is judged, where it is known.
+    bytes: u64,
+    /// How many capabilities `capnp-rpc` counts more references to than the peer.
+    surplus: u64,
     embargoes: HashSet<u32>,
     /// How many of the answers have not returned, and the bytes of their calls.
     in_flight: usize,
@@ -109,6 +119,9 @@ impl Ledger {
             exports: Table::default(),
             imports: Table::default(),
             promises: Promises::default(),
+            promised_answers: Promised::default(),
+            bytes: 0,
+            surplus: 0,
             embargoes: HashSet::new(),
             in_flight: 0,
             bytes_in_flight: 0,
@@ -133,6 +146,7 @@ impl Ledger {
         message: message::Reader<'_>,
         bytes: u64,
     ) -> Result<Verdict, Cut> {
+        self.bytes = bytes;
         let verdict = self.judge(message, bytes);
         if !self.later.is_empty() {
             let mut later = std::mem::take(&mut self.later);
@@ -143,8 +157,8 @@ impl Ledger {
 
     fn judge(&mut self, message: message::Reader<'_>, bytes: u64) -> Result<Verdict, Cut> {
         match message.which() {
-            Ok(message::Call(call)) => self.call(call?, bytes),
-            Ok(message::Return(ret)) => self.returned(ret?),
+            Ok(message::Call(call)) => self.call(message, call?, bytes),
+            Ok(message::Return(ret)) => self.returned(message, ret?),
             Ok(message::Finish(finish)) => self.finish(finish?),
             Ok(message::Release(release)) => {
                 let release = release?;
@@ -209,12 +223,18 @@ impl Ledger {
 
     /// Has it anything to do with a message of this side's before it is sent?
     pub(super) fn minds(&self) -> bool {
-        self.promised > 0 || self.has_tails
+        self.promised > 0
+            || self.has_tails
+            || self.surplus > 0
+            || self.promised_answers.is_waiting()
     }
 
     /// Has it anything to say?
     pub(super) fn has_more(&self) -> bool {
-        !(self.inbox.is_empty() && self.replies.is_empty() && self.refused.is_empty())
+        !(self.inbox.is_empty()
+            && self.replies.is_empty()
+            && self.refused.is_empty()
+            && self.promised_answers.returning.is_empty())
     }
 
     fn serial(&mut self) -> Serial {
@@ -223,7 +243,7 @@ impl Ledger {
     }
 
     /// Counts what the connection survives.
-    fn refuse(&mut self, breach: Breach, text: impl Into<String>) {
+    pub(super) fn refuse(&mut self, breach: Breach, text: impl Into<String>) {
         let text = text.into();
         self.refused.push(Refused { breach, text });
     }

@@ -5,6 +5,7 @@ use capnp_rpc::IncomingMessage;
 use capnp_rpc::rpc_capnp::{exception, message, return_};
 
 use super::Ledger;
+use super::entries::Serial;
 use super::pointers::Cap;
 
 /// A message for the peer.
@@ -20,7 +21,11 @@ pub(in crate::guard) enum Reply {
 }
 
 /// A message that `capnp-rpc` gets as if the peer had sent it, or a copy of one that it did.
-pub(in crate::guard) struct Injected(Builder<HeapAllocator>);
+pub(in crate::guard) struct Injected {
+    message: Builder<HeapAllocator>,
+    /// Where it has the bootstrap object take a promise: of what call's results.
+    pub(in crate::guard) takes: Option<Serial>,
+}
 
 impl Reply {
     /// Writes it.
@@ -38,8 +43,8 @@ impl Reply {
                 release.set_id(id);
                 release.set_reference_count(count);
             }
-            Self::Unimplemented(Injected(copy)) => {
-                message.set_unimplemented(copy.get_root_as_reader()?)?;
+            Self::Unimplemented(copy) => {
+                message.set_unimplemented(copy.message.get_root_as_reader()?)?;
             }
         }
         Ok(())
@@ -50,19 +55,32 @@ impl Injected {
     pub(super) fn write(fill: impl FnOnce(message::Builder<'_>)) -> Self {
         let mut builder = Builder::new_default();
         fill(builder.init_root());
-        Self(builder)
+        Self::of(builder)
+    }
+
+    /// As one of those that have the bootstrap object take a promise.
+    pub(super) fn taking(self, call: Serial) -> Self {
+        let takes = Some(call);
+        Self { takes, ..self }
+    }
+
+    pub(super) fn of(message: Builder<HeapAllocator>) -> Self {
+        Self {
+            message,
+            takes: None,
+        }
     }
 
     pub(super) fn copy(original: message::Reader<'_>) -> capnp::Result<Self> {
         let mut builder = Builder::new_default();
         builder.set_root(original)?;
-        Ok(Self(builder))
+        Ok(Self::of(builder))
     }
 }
 
 impl IncomingMessage for Injected {
     fn get_body(&self) -> capnp::Result<capnp::any_pointer::Reader<'_>> {
-        self.0.get_root_as_reader()
+        self.message.get_root_as_reader()
     }
 }
 

@@ -1,6 +1,6 @@
 //! This side's calls.
 
-use capnp_rpc::rpc_capnp::{call, exception, message_target, payload, return_};
+use capnp_rpc::rpc_capnp::{call, exception, message, message_target, payload, return_};
 use smallvec::SmallVec;
 
 use super::calls::{Refusal, third_party};
@@ -59,7 +59,11 @@ impl Ledger {
     }
 
     /// The peer answers a call.
-    pub(super) fn returned(&mut self, ret: return_::Reader<'_>) -> Result<Verdict, Cut> {
+    pub(super) fn returned(
+        &mut self,
+        message: message::Reader<'_>,
+        ret: return_::Reader<'_>,
+    ) -> Result<Verdict, Cut> {
         let id = ret.get_answer_id();
         let Some(question) = self.questions.get_mut(id) else {
             return Err(Cut::new(
@@ -76,7 +80,7 @@ impl Ledger {
             Asked::Canceled => self.returned_late(id, ret),
             Asked::Waiting => {
                 question.stage = Asked::Returned;
-                self.returned_in_time(id, ret)
+                self.returned_in_time(id, message, ret)
             }
         }?;
         if ret.get_release_param_caps() {
@@ -105,9 +109,14 @@ impl Ledger {
         Ok(Verdict::Pass)
     }
 
-    fn returned_in_time(&mut self, id: u32, ret: return_::Reader<'_>) -> Result<Verdict, Cut> {
+    fn returned_in_time(
+        &mut self,
+        id: u32,
+        message: message::Reader<'_>,
+        ret: return_::Reader<'_>,
+    ) -> Result<Verdict, Cut> {
         let (breach, text) = match ret.which()? {
-            return_::Results(results) => return self.results(id, results?),
+            return_::Results(results) => return self.results(id, message, results?),
             return_::Exception(exception) => {
                 exception?;
                 self.came(id, None, &[]);
@@ -146,7 +155,12 @@ impl Ledger {
         Ok(Verdict::Withhold)
     }
 
-    fn results(&mut self, id: u32, payload: payload::Reader<'_>) -> Result<Verdict, Cut> {
+    fn results(
+        &mut self,
+        id: u32,
+        message: message::Reader<'_>,
+        payload: payload::Reader<'_>,
+    ) -> Result<Verdict, Cut> {
         let table = payload.get_cap_table()?;
         self.check_table(table)?;
         let caps = self.read_caps(table)?;
@@ -160,7 +174,7 @@ impl Ledger {
         }
         self.take_caps(&caps);
         self.came(id, Some(payload), &caps);
-        Ok(Verdict::Pass)
+        self.let_through(message, &caps)
     }
 
     /// Why results are not let through, if they aren't.

@@ -23,7 +23,7 @@ impl Ledger {
     /// Lets the call `id` run, which has just begun.
     pub(super) fn begin_tail(&mut self, id: u32) -> Result<(), Cut> {
         let own = own(id);
-        if self.answers.get(own).is_some() {
+        if self.answers.get(own).is_some() || self.promised_answers.is_own(own) {
             return Err(Cut::new(
                 Breach::QuestionInUse,
                 format!("a tail call has the id {id}, and a call that is not over has {own}"),
@@ -50,7 +50,10 @@ impl Ledger {
     /// Is a message of this side's for nobody?
     pub(in crate::guard) fn is_own(&self, message: message::Reader<'_>) -> bool {
         match message.which() {
-            Ok(message::Return(Ok(ret))) => self.is_own_call(ret.get_answer_id()),
+            Ok(message::Return(Ok(ret))) => {
+                let id = ret.get_answer_id();
+                self.is_own_call(id) || self.promised_answers.is_own(id)
+            }
             _ => false,
         }
     }
@@ -68,8 +71,14 @@ impl Ledger {
             return Ok(());
         };
         let id = ret?.get_answer_id();
+        if self.promise_taken(id) {
+            return Ok(());
+        }
         self.answers.remove(id);
         if let Some(answer) = self.answers.get_mut(own(id)) {
+            if answer.is_named {
+                self.promised_answers.returning.push(answer.serial);
+            }
             self.in_flight = self.in_flight.saturating_sub(1);
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(answer.bytes);
             answer.bytes = 0;
@@ -89,7 +98,7 @@ impl Ledger {
         }
     }
 
-    fn inject_finish(&mut self, own: u32) {
+    pub(super) fn inject_finish(&mut self, own: u32) {
         self.inbox.push_back(Injected::write(|message| {
             message.init_finish().set_question_id(own);
         }));

@@ -1,0 +1,130 @@
+//! Messages of which `capnp-rpc` gets a copy, with other capabilities in places of its table.
+//!
+//! `capnp` copies the pointers to capabilities one by one, and gives each an index of its own. So the table of a
+//! copy is in the order of its pointers: what two of them point to is there twice, and would be counted twice.
+
+use std::collections::HashMap;
+
+use capnp::any_pointer;
+use capnp::message::Builder;
+use capnp::private::capability::ClientHook;
+use capnp::traits::{Imbue, ImbueMut};
+use capnp_rpc::rpc_capnp::{message, payload, return_};
+
+use super::pointers::Cap;
+use super::replies::Injected;
+use super::{Cut, Ledger, Verdict};
+use crate::guard::breach::Breach;
+
+/// Bytes that a copy may have more than four times those that came: parts that are shared make it grow; and where
+/// the transport reads ahead, bytes count for the message before.
+const MAX_COPY: u64 = 16_384;
+
+type Hooks = Vec<Option<Box<dyn ClientHook>>>;
+
+impl Ledger {
+    /// Lets a message through: as it is, where it names nothing that calls in flight will return.
+    pub(super) fn let_through(
+        &mut self,
+        message: message::Reader<'_>,
+        caps: &[Cap],
+    ) -> Result<Verdict, Cut> {
+        let mut instead: Vec<(usize, Cap)> = Vec::new();
+        for (at, cap) in caps.iter().enumerate() {
+            if let Cap::ReceiverAnswer(id, path) = cap
+                && let Some(stands) = self.stand_in(*id, path)
+            {
+                instead.push((at, stands));
+            }
+        }
+        if instead.is_empty() {
+            return Ok(Verdict::Pass);
+        }
+        let mut all = caps.to_vec();
+        for (at, cap) in instead {
+            all[at] = cap;
+        }
+        let copy = self.copy(message, &all)?;
+        self.inbox.push_back(copy);
+        Ok(Verdict::Withhold)
+    }
+
+    fn copy(&mut self, original: message::Reader<'_>, caps: &[Cap]) -> Result<Injected, Cut> {
+        let words = original.total_size()?.word_count;
+        let max = 4 * self.bytes + MAX_COPY;
+        if self.bytes > 0 && words > max / 8 {
+            return Err(Cut::new(
+                Breach::Malformed,
+                format!("a message of {} bytes grows to {words} words", self.bytes),
+            ));
+        }
+        let hooks: Hooks = caps.iter().map(|_| Some(nothing())).collect();
+        let mut original = original;
+        original.imbue(&hooks);
+        let (mut table, mut copy) = (Hooks::new(), Builder::new_default());
+        let mut root: any_pointer::Builder<'_> = copy.get_root()?;
+        root.imbue_mut(&mut table);
+        root.set_as(original)?;
+        let message: message::Builder<'_> = copy.get_root()?;
+        match message.which()? {
+            message::Call(call) => self.write_table(call?.get_params()?, caps, &hooks, &table),
+            message::Return(ret) => {
+                if let return_::Results(results) = ret?.which()? {
+                    self.write_table(results?, caps, &hooks, &table);
+                }
+            }
+            _ => {}
+        }
+        Ok(Injected::of(copy))
+    }
+
+    /// The capabilities in the order of `table`, and after them those that nothing points to.
+    fn write_table(
+        &mut self,
+        payload: payload::Builder<'_>,
+        caps: &[Cap],
+        hooks: &Hooks,
+        table: &Hooks,
+    ) {
+        let address = |hook: &Option<Box<dyn ClientHook>>| hook.as_ref().map(|it| it.get_ptr());
+        let places: HashMap<_, usize> = hooks.iter().map(address).zip(0..).collect();
+        let mut is_there = vec![false; caps.len()];
+        let mut order = Vec::with_capacity(caps.len());
+        for hook in table {
+            // All are of `hooks`: the copy has made references to those.
+            let Some(at) = places.get(&address(hook)).copied() else {
+                continue;
+            };
+            if is_there[at] {
+                self.taken_again(&caps[at]);
+            }
+            is_there[at] = true;
+            order.push(at);
+        }
+        order.extend((0..caps.len()).filter(|at| !is_there[*at]));
+        let mut written = payload.init_cap_table(order.len() as u32);
+        for (place, at) in (0..).zip(order) {
+            caps[at].write(written.reborrow().get(place));
+        }
+    }
+
+    /// `capnp-rpc` counts a reference that the peer has not given.
+    fn taken_again(&mut self, cap: &Cap) {
+        if let Cap::Sender { id, .. } = cap
+            && let Some(import) = self.imports.get_mut(*id)
+        {
+            self.surplus += u64::from(import.surplus == 0);
+            import.surplus += 1;
+        }
+    }
+
+    /// How many of the references that `capnp-rpc` lets go of the peer has given.
+    pub(super) fn without_surplus(&self, id: u32, count: u32) -> u32 {
+        let surplus = self.imports.get(id).map_or(0, |import| import.surplus);
+        count.saturating_sub(surplus)
+    }
+}
+
+fn nothing() -> Box<dyn ClientHook> {
+    capnp_rpc::new_broken_cap(capnp::Error::failed(String::new())).hook
+}
