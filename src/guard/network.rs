@@ -35,6 +35,9 @@ use crate::error::Error;
 ///
 /// [`Connection`](super::Connection) is that, with what an `RpcSystem` leaves to its user at the end of a
 /// connection.
+///
+/// What a peer gives that a call of its own will return, in place of a capability, is only looked after behind
+/// a [`Connection`](super::Connection): a service that returns it makes `capnp-rpc` go round for ever.
 pub struct Guarded<N, V = VatId> {
     network: N,
     guard: Guard,

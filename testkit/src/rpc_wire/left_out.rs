@@ -7,5 +7,5 @@
 pub(super) const HANDS_ON_NO_PROMISE: bool = true;
 
 /// The peer never gives back what it was given, by name or as an answer: a call on a promise with itself among its
-/// parameters panics (`queued.rs:278`, `queued.rs:321`), and an answer that is made of itself goes round for ever.
+/// parameters panics (`queued.rs:278`, `queued.rs:321`).
 pub(super) const GIVES_NOTHING_BACK: bool = true;
