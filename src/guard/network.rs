@@ -64,6 +64,17 @@ impl<N, V> Guarded<N, V> {
     }
 }
 
+/// It goes with its `RpcSystem`: nothing counts any more, whoever still has a handle.
+impl<N, V> Drop for Guarded<N, V> {
+    fn drop(&mut self) {
+        let inner = &self.guard.inner;
+        let reason = Error::disconnected("the connection was cut on this side");
+        inner.ending.end(reason);
+        inner.queue.clear();
+        inner.close();
+    }
+}
+
 impl<N: VatNetwork<V>, V: 'static> VatNetwork<V> for Guarded<N, V> {
     fn connect(&mut self, host_id: V) -> Option<Box<dyn Connection<V>>> {
         let connection = self.network.connect(host_id)?;

@@ -1,10 +1,14 @@
 //! What several connections have together.
 
 use capnp::ErrorKind;
-use capspan::guard::{Breach, Budget, GuardLimits, GuardOptions};
-use capspan_testkit::link::narrow;
+use capnp::message::ReaderOptions;
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use capnp_rpc::{RpcSystem, twoparty};
+use capspan::guard::{Breach, Budget, GuardLimits, GuardOptions, Guarded};
+use capspan_testkit::link::{direct, narrow};
 use capspan_testkit::run::{run, until_idle};
-use capspan_testkit::wire_peer::{Cap, Message, finish, method, release};
+use capspan_testkit::wire_peer::{Cap, Message, Peer, Service, finish, method, release};
+use tokio::task::spawn_local;
 
 use super::setting::{Once, Scene, half_message, long_call};
 
@@ -231,5 +235,27 @@ fn answers_that_one_does_not_read() {
         assert!(text.ends_with("and the budget is used up"), "{text}");
         assert_eq!(budget.used_up(), None);
         assert_answered(&mut other, 1).await;
+    });
+}
+
+#[test]
+fn what_a_system_had_is_given_back_when_it_is_dropped() {
+    run(async {
+        let budget = Budget::new().calls(1);
+        let (client, server) = direct();
+        let options = ReaderOptions::default();
+        let network = twoparty::VatNetwork::new(server.0, server.1, Side::Server, options);
+        let guarded = Guarded::new(network, sharing(&budget));
+        let guard = guarded.guard();
+        let service = Service::new();
+        let system = RpcSystem::new(Box::new(guarded), Some(service.object()));
+        let system = spawn_local(system);
+        let mut peer = Peer::new(client);
+        peer.bootstrap().await;
+        assert_eq!(budget.used_up(), Some("calls"));
+        system.abort();
+        until_idle().await;
+        assert_eq!(budget.used_up(), None);
+        assert!(guard.ending().reason().is_some());
     });
 }
