@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use capnp::any_pointer;
-use capnp::capability::{Client, FromClientHook, Promise, Request};
+use capnp::capability::{Client, Promise, Request};
 use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 use capnp::{Error, MessageSize};
 
@@ -48,9 +48,8 @@ pub(super) fn until_the_end(guard: &Guard, object: Option<Client>) -> Client {
 
 impl OnEnd for Inner {
     fn connection_ended(&self, reason: &crate::Error) {
-        let reason: Error = reason.clone().into();
-        let none: Client = capnp_rpc::new_future_client(async move { Err(reason) });
-        let object = self.hook.replace(none.into_client_hook());
+        let nobody = capnp_rpc::new_broken_cap(reason.clone().into());
+        let object = self.hook.replace(nobody.hook);
         drop(object);
     }
 }
