@@ -2,8 +2,8 @@
 //! comes back to who made it.
 //!
 //! `capnp-rpc` accepts such a call and never runs it, unless something is pipelined on it. So something is:
-//! a call of the guard's own, on the root of its results, which fails when they are there. Its id is at the far
-//! end of those there are, and its `Return` goes nowhere. `capnp-rpc` never lets go of the place of such a call; so
+//! a call of the guard's own, on the root of its results, which fails when they are there. Its id is far
+//! from those that peers use, and its `Return` goes nowhere. `capnp-rpc` never lets go of the place of such a call; so
 //! it is never told of the peer's that it has returned, and stays among the unfinished ones.
 
 use capnp_rpc::rpc_capnp::message;
@@ -14,9 +14,9 @@ use super::{Cut, Ledger, Sent};
 use crate::guard::breach::Breach;
 
 /// Which id the guard's own call has for a peer's, and the other way round. Peers give the lowest ids that are
-/// free, C++ those from 2^31 on as well.
+/// free, C++ those from 2^31 on as well; the highest are those of calls that take promises (`promised.rs`).
 fn own(id: u32) -> u32 {
-    !id
+    (u32::MAX - super::promised::MAX_OWN).wrapping_sub(id)
 }
 
 impl Ledger {
