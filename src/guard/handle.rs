@@ -71,7 +71,7 @@ impl Guard {
             ending,
             arrived: Count::default(),
             queue: Queue::default(),
-            relay: Rc::default(),
+            relay: Relay::new(),
             cut: OnceCell::new(),
             share,
             counts: [const { Cell::new(0) }; Breach::ALL.len()],
@@ -141,9 +141,6 @@ impl Inner {
         self.pace.borrow_mut().message(bytes)?;
         ledger.full = self.share.as_ref().and_then(Share::used_up);
         let verdict = ledger.receive(message, bytes)?;
-        for call in ledger.finished_calls() {
-            self.relay.returns(call);
-        }
         self.pace
             .borrow_mut()
             .calls(ledger.begun(), ledger.canceled())?;

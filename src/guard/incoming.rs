@@ -73,9 +73,11 @@ impl<V: 'static> Inbox<V> {
             return Poll::Pending;
         }
         for _ in 0..AT_ONCE {
-            inner.relay.ask(None);
+            inner.relay.ask(false);
+            if inner.relay.has_any() {
+                self.settle(cx);
+            }
             if inner.ledger.borrow().has_more() {
-                self.settle();
                 self.reply();
                 inner.tell_refused();
             }
@@ -104,15 +106,12 @@ impl<V: 'static> Inbox<V> {
         Poll::Pending
     }
 
-    /// Calls have returned whose results the peer had named before.
-    fn settle(&self) {
+    /// Lets those go on that stand for promises, if these have resolved.
+    fn settle(&self, cx: &mut Context<'_>) {
         let inner = &self.guard.inner;
-        let returned = inner.ledger.borrow_mut().returned_calls();
-        for call in returned {
-            inner.relay.returned(call);
-        }
+        inner.relay.poll(cx);
         for _ in 0..inner.relay.circles() {
-            let text = "a capability that the peer gave is what a call returned it as";
+            let text = "a promise that the peer gave back has become itself";
             let mut ledger = inner.ledger.borrow_mut();
             ledger.refuse(Breach::ReturnCycle, text);
         }

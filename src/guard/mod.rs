@@ -22,6 +22,7 @@ mod ending;
 mod handle;
 mod incoming;
 mod limits;
+mod lost;
 mod network;
 mod observer;
 mod options;
@@ -29,6 +30,7 @@ mod outgoing;
 mod pace;
 mod relay;
 mod rules;
+mod stand_in;
 #[cfg(feature = "tracing")]
 mod tracing;
 

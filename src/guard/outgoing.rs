@@ -7,10 +7,12 @@ use std::task::Waker;
 
 use capnp::capability::Promise;
 use capnp::message::{Builder, HeapAllocator};
+use capnp::traits::ImbueMut;
 use capnp_rpc::OutgoingMessage;
 
 use super::breach::Breach;
 use super::handle::{Guard, Inner};
+use super::lost::{Lost, may_be_made_anew};
 use super::rules::{Cut, Sent};
 
 /// What is on its way to the peer, and has not been written yet, in bytes.
@@ -34,6 +36,8 @@ const MESSAGE_BYTES: u64 = 1024;
 pub(super) struct Outgoing {
     message: Box<dyn OutgoingMessage>,
     guard: Guard,
+    /// Capabilities in the places of those of a call that is made anew.
+    lost: Lost,
 }
 
 impl Queue {
@@ -99,7 +103,11 @@ impl Queue {
 
 impl Outgoing {
     pub(super) fn new(message: Box<dyn OutgoingMessage>, guard: Guard) -> Self {
-        Self { message, guard }
+        Self {
+            message,
+            guard,
+            lost: Lost::default(),
+        }
     }
 
     /// Sends it without a note: it is the guard's own.
@@ -111,7 +119,12 @@ impl Outgoing {
 
 impl OutgoingMessage for Outgoing {
     fn get_body(&mut self) -> capnp::Result<capnp::any_pointer::Builder<'_>> {
-        self.message.get_body()
+        let may_be_lost = may_be_made_anew(&*self.message)?;
+        let mut body = self.message.get_body()?;
+        if may_be_lost {
+            body.imbue_mut(self.lost.table());
+        }
+        Ok(body)
     }
 
     fn get_body_as_reader(&self) -> capnp::Result<capnp::any_pointer::Reader<'_>> {
@@ -119,12 +132,14 @@ impl OutgoingMessage for Outgoing {
     }
 
     fn send(self: Box<Self>) -> (Promise<(), capnp::Error>, Rc<Builder<HeapAllocator>>) {
-        let Self { mut message, guard } = *self;
+        let Self {
+            mut message, guard, ..
+        } = *self;
         let inner = &guard.inner;
         if inner.ledger.borrow().minds() && look_at(inner, &mut *message).unwrap_or(false) {
             let sent = Rc::new(message.take());
             let _unreadable = inner.ledger.borrow_mut().own_sent(&sent);
-            inner.relay.ask(None);
+            inner.relay.ask(false);
             inner.reader.take().into_iter().for_each(Waker::wake);
             return (Promise::ok(()), sent);
         }
@@ -197,9 +212,6 @@ fn note(inner: &Inner, sent: &Sent) -> capnp::Result<bool> {
     let (is_answer, has_more) = {
         let mut ledger = inner.ledger.borrow_mut();
         let is_answer = ledger.sent(sent)?;
-        for call in ledger.returning() {
-            inner.relay.returns(*call);
-        }
         (is_answer, ledger.has_more())
     };
     inner.account();

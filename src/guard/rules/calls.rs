@@ -108,7 +108,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn pipelined_on(&mut self, answer: u32) {
+    pub(super) fn pipelined_on(&mut self, answer: u32) {
         if let Some(answer) = self.answers.get_mut(answer) {
             answer.is_pipelined = true;
         }
@@ -276,9 +276,6 @@ impl Ledger {
                 let (serial, bytes) = (answer.serial, answer.bytes);
                 let (is_tail, is_pipelined) = (answer.tail != Tail::No, answer.is_pipelined);
                 answer.stage = Stage::Finished;
-                if answer.is_named {
-                    self.promised_answers.finished.push(serial);
-                }
                 if is_tail {
                     self.tail_finished(id);
                 } else {
@@ -355,9 +352,6 @@ impl Ledger {
             return Ok(());
         };
         let (serial, was, bytes) = (answer.serial, answer.stage, answer.bytes);
-        if answer.is_named {
-            self.promised_answers.returning.push(serial);
-        }
         let is_finished = matches!(was, Stage::Finished | Stage::Canceled);
         if !is_finished {
             answer.stage = Stage::Returned;

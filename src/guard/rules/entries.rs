@@ -15,7 +15,7 @@ pub(in crate::guard) type Sent = Rc<Builder<HeapAllocator>>;
 pub(super) type Passed = SmallVec<[u32; 4]>;
 
 /// Tells one use of an id from the next.
-pub(in crate::guard) type Serial = u32;
+pub(super) type Serial = u32;
 
 /// A call of the peer's.
 pub(super) struct Answer {
@@ -24,8 +24,6 @@ pub(super) struct Answer {
     /// What it waits for before it can begin.
     pub(super) on: On,
     pub(super) tail: Tail,
-    /// Does a message name what it will return?
-    pub(super) is_named: bool,
     /// How long its message was.
     pub(super) bytes: u64,
     /// Is it pipelined on, or passed on as what it will bring? Then it goes on after its `Finish`.
@@ -167,7 +165,6 @@ impl Answer {
             stage,
             on,
             tail: Tail::No,
-            is_named: false,
             bytes,
             is_pipelined: false,
             results: None,

@@ -23,7 +23,7 @@ const MAX_COPY: u64 = 16_384;
 type Hooks = Vec<Option<Box<dyn ClientHook>>>;
 
 impl Ledger {
-    /// Lets a message through: as it is, where it names nothing that calls in flight will return.
+    /// Lets a message through: as it is, where it gives back no promise of this side's.
     pub(super) fn let_through(
         &mut self,
         message: message::Reader<'_>,
@@ -31,9 +31,7 @@ impl Ledger {
     ) -> Result<Verdict, Cut> {
         let mut instead: Vec<(usize, Cap)> = Vec::new();
         for (at, cap) in caps.iter().enumerate() {
-            if let Cap::ReceiverAnswer(id, path) = cap
-                && let Some(stands) = self.stand_in(*id, path)
-            {
+            if let Some(stands) = self.stand_in(cap) {
                 instead.push((at, stands));
             }
         }

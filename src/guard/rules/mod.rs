@@ -9,7 +9,7 @@
 //! - [`returns`]: this side's calls.
 //! - [`caps`]: capabilities of either side, and their references.
 //! - [`resolves`]: promises, and what they lead to. No circle is closed here.
-//! - [`promised`]: what the peer's calls in flight will return, where it is passed on.
+//! - [`promised`]: promises of this side's, where the peer gives them back.
 //! - [`tails`]: calls whose results stay here.
 //! - [`odd`]: embargoes, and messages that no peer has to understand.
 //! - [`instead`]: messages that get through changed.
@@ -41,7 +41,8 @@ use promised::Promised;
 use resolves::Promises;
 use table::Table;
 
-pub(super) use entries::{Sent, Serial};
+pub(super) use entries::Sent;
+use entries::Serial;
 pub(super) use replies::{Injected, Reply};
 
 /// Why a connection can't go on.
@@ -231,10 +232,7 @@ impl Ledger {
 
     /// Has it anything to say?
     pub(super) fn has_more(&self) -> bool {
-        !(self.inbox.is_empty()
-            && self.replies.is_empty()
-            && self.refused.is_empty()
-            && self.promised_answers.returning.is_empty())
+        !(self.inbox.is_empty() && self.replies.is_empty() && self.refused.is_empty())
     }
 
     fn serial(&mut self) -> Serial {

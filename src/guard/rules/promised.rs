@@ -1,4 +1,4 @@
-//! What the peer's calls in flight will return, where the peer names it in a message: see `relay.rs` for why.
+//! Promises of this side's, where the peer gives them back: see `relay.rs` for why.
 //!
 //! `capnp-rpc` gets a call more, on the bootstrap object, which takes the promise; and then a copy of the
 //! message, in which what that call returns is in the promise's place. Both calls' ids are of the guard's own.
@@ -10,7 +10,7 @@ use capnp::traits::ImbueMut;
 use capnp_rpc::rpc_capnp::message;
 
 use super::Ledger;
-use super::entries::{Serial, Stage};
+use super::entries::{Exported, Imported, Leads, Place, Stage};
 use super::pointers::{Cap, Path};
 use super::replies::Injected;
 
@@ -27,10 +27,6 @@ pub(super) struct Promised {
     /// Calls that `capnp-rpc` has not answered.
     open: HashSet<u32>,
     used: u32,
-    /// Calls of the peer's that are about to return, and are named in messages.
-    pub(super) returning: Vec<Serial>,
-    /// Those that the peer finishes before.
-    pub(super) finished: Vec<Serial>,
 }
 
 impl Promised {
@@ -49,40 +45,53 @@ impl Ledger {
         self.promised_answers.is_there = true;
     }
 
-    /// Calls that return, of those that were named before.
-    pub(in crate::guard) fn returning(&self) -> &[Serial] {
-        &self.promised_answers.returning
-    }
-
-    /// Calls that are finished before they return, of those that were named.
-    pub(in crate::guard) fn finished_calls(&mut self) -> Vec<Serial> {
-        std::mem::take(&mut self.promised_answers.finished)
-    }
-
-    /// Those that have returned by now.
-    pub(in crate::guard) fn returned_calls(&mut self) -> Vec<Serial> {
-        std::mem::take(&mut self.promised_answers.returning)
-    }
-
-    /// What stands for what call `id` of the peer's will return there, if it is in flight: what the guard's own
-    /// call returns, which takes that.
-    pub(super) fn stand_in(&mut self, id: u32, path: &Path) -> Option<Cap> {
-        let answer = self.answers.get_mut(id)?;
-        if answer.stage != Stage::Running || !self.promised_answers.is_there {
+    /// What stands for `cap`, if that is a promise of this side's: what the guard's own call returns, which takes
+    /// that.
+    pub(super) fn stand_in(&mut self, cap: &Cap) -> Option<Cap> {
+        if !self.promised_answers.is_there || !self.is_promise_of_ours(cap) {
             return None;
         }
-        answer.is_named = true;
-        answer.is_pipelined = true;
-        let serial = answer.serial;
         let bootstrap = match self.promised_answers.bootstrap {
             Some(bootstrap) => bootstrap,
             None => self.ask_for_bootstrap(),
         };
+        if let Cap::ReceiverAnswer(id, _) = cap {
+            self.pipelined_on(*id);
+        }
         let own = self.own_id();
-        let promise = Cap::ReceiverAnswer(id, path.clone());
-        let takes = take(own, bootstrap, &promise).taking(serial);
-        self.inbox.push_back(takes);
+        self.inbox.push_back(take(own, bootstrap, cap).taking());
         Some(Cap::ReceiverAnswer(own, Path::new()))
+    }
+
+    /// Can it still become something else, as far as is known?
+    fn is_promise_of_ours(&self, cap: &Cap) -> bool {
+        match cap {
+            Cap::Receiver(id) => match self.exports.get(*id).map(|export| &export.leads) {
+                Some(Exported::Promise) => true,
+                Some(Exported::Resolved(leads)) => self.may_change(leads),
+                Some(Exported::Object) | None => false,
+            },
+            Cap::ReceiverAnswer(id, path) => match self.answers.get(*id) {
+                Some(answer) if answer.stage == Stage::Running => true,
+                Some(answer) if answer.stage == Stage::Returned => {
+                    self.may_change(&Self::result_leads(answer, path))
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// A promise of the peer's that has resolved may, too: `capnp-rpc` makes it one of its own, where calls of this
+    /// side's are to come back first.
+    fn may_change(&self, leads: &Leads) -> bool {
+        match leads {
+            Leads::End => false,
+            Leads::To(Place::Import(id, serial)) => !self.imports.get(*id).is_some_and(|import| {
+                import.serial == *serial && matches!(import.is, Imported::Object)
+            }),
+            Leads::To(_) => true,
+        }
     }
 
     fn ask_for_bootstrap(&mut self) -> u32 {
@@ -91,7 +100,7 @@ impl Ledger {
         let asks = Injected::write(|message| {
             message.init_bootstrap().set_question_id(own);
         });
-        self.inbox.push_back(asks.taking(0));
+        self.inbox.push_back(asks.taking());
         own
     }
 

@@ -5,7 +5,6 @@ use capnp_rpc::IncomingMessage;
 use capnp_rpc::rpc_capnp::{exception, message, return_};
 
 use super::Ledger;
-use super::entries::Serial;
 use super::pointers::Cap;
 
 /// A message for the peer.
@@ -23,8 +22,8 @@ pub(in crate::guard) enum Reply {
 /// A message that `capnp-rpc` gets as if the peer had sent it, or a copy of one that it did.
 pub(in crate::guard) struct Injected {
     message: Builder<HeapAllocator>,
-    /// Where it has the bootstrap object take a promise: of what call's results.
-    pub(in crate::guard) takes: Option<Serial>,
+    /// Does it have the bootstrap object take a promise?
+    pub(in crate::guard) takes: bool,
 }
 
 impl Reply {
@@ -59,15 +58,17 @@ impl Injected {
     }
 
     /// As one of those that have the bootstrap object take a promise.
-    pub(super) fn taking(self, call: Serial) -> Self {
-        let takes = Some(call);
-        Self { takes, ..self }
+    pub(super) fn taking(self) -> Self {
+        Self {
+            takes: true,
+            ..self
+        }
     }
 
     pub(super) fn of(message: Builder<HeapAllocator>) -> Self {
         Self {
             message,
-            takes: None,
+            takes: false,
         }
     }
 

@@ -376,7 +376,7 @@ impl Ledger {
         }
     }
 
-    fn result_leads(answer: &Answer, path: &[u16]) -> Leads {
+    pub(super) fn result_leads(answer: &Answer, path: &[u16]) -> Leads {
         let result = answer.results.as_ref().and_then(|sent| result(sent, path));
         let leads = result.and_then(|(index, _)| answer.leads.get(index as usize));
         leads.cloned().unwrap_or(Leads::End)

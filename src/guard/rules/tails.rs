@@ -76,9 +76,6 @@ impl Ledger {
         }
         self.answers.remove(id);
         if let Some(answer) = self.answers.get_mut(own(id)) {
-            if answer.is_named {
-                self.promised_answers.returning.push(answer.serial);
-            }
             self.in_flight = self.in_flight.saturating_sub(1);
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(answer.bytes);
             answer.bytes = 0;

@@ -47,7 +47,7 @@ type Answer = Promise<Response<any_pointer::Owned>, Error>;
 /// Calls it with these; the answer, and what its first pointer will lead to.
 pub(super) fn send(to: &dyn ClientHook, given: Vec<Hook>) -> (Answer, Hook) {
     let mut request = followed(to.add_ref()).new_call(INTERFACE, 0, None);
-    put(request.get(), given);
+    put(request.get(), fit_for(to, given));
     let sent = request.send();
     let next = sent.pipeline.get_pointer_field(0).as_cap();
     (sent.promise, next)
@@ -55,8 +55,21 @@ pub(super) fn send(to: &dyn ClientHook, given: Vec<Hook>) -> (Answer, Hook) {
 
 pub(super) fn stream(to: &dyn ClientHook, given: Vec<Hook>) -> Promise<(), Error> {
     let mut request = followed(to.add_ref()).new_call(INTERFACE, 0, None);
-    put(request.get(), given);
+    put(request.get(), fit_for(to, given));
     request.hook.send_streaming()
+}
+
+/// Who calls a promise of its own process's with that promise in it can't blame its peer.
+fn fit_for(to: &dyn ClientHook, mut given: Vec<Hook>) -> Vec<Hook> {
+    if is_own_promise(to) {
+        given.retain(|given| !is_own_promise(&**given));
+    }
+    given
+}
+
+fn is_own_promise(hook: &dyn ClientHook) -> bool {
+    let hook = followed(hook.add_ref());
+    hook.get_brand() == 0 && hook.when_more_resolved().is_some()
 }
 
 /// What the first two pointers lead to.

@@ -8,7 +8,6 @@
 mod action;
 mod faults;
 mod hooks;
-mod left_out;
 mod messages;
 mod peer;
 mod pipe;

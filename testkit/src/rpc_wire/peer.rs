@@ -4,7 +4,6 @@
 use capnp_rpc::rpc_capnp::exception;
 
 use super::action::Action;
-use super::left_out::GIVES_NOTHING_BACK;
 use super::messages::{Content, message, write_cap, write_payload, write_target};
 use super::script::{Draw, Kind, Step};
 use super::service::INTERFACE;
@@ -13,6 +12,8 @@ use super::tables::{Descriptor, Export, Op, Question, Tables, Target};
 /// A peer that speaks by itself.
 #[derive(Default)]
 pub(super) struct Peer {
+    /// Does it give back what it was given?
+    pub(super) gives_back: bool,
     pub(super) tables: Tables,
     /// What it has sent last.
     pub(super) last: Vec<u8>,
@@ -20,6 +21,7 @@ pub(super) struct Peer {
 
 /// One step's decisions.
 pub(super) struct Turn<'a> {
+    pub(super) gives_back: bool,
     pub(super) tables: &'a mut Tables,
     pub(super) draw: Draw,
     pub(super) is_loose: bool,
@@ -29,6 +31,7 @@ impl Peer {
     /// What it sends in this step, if there is anything that it can.
     pub(super) fn say(&mut self, step: &Step) -> Option<Vec<u8>> {
         let mut turn = Turn {
+            gives_back: self.gives_back,
             tables: &mut self.tables,
             draw: step.draw,
             is_loose: step.is_loose,
@@ -164,7 +167,21 @@ impl Turn<'_> {
     fn finish(&mut self) -> Option<Vec<u8>> {
         let open = self.tables.questions.iter();
         let open = open.filter(|(_, question)| !question.is_finished);
-        let open: Vec<u32> = open.map(|(id, _)| *id).collect();
+        // What a promise has resolved to is held for as long as that is.
+        let is_named = |id: u32| {
+            let resolutions = self
+                .tables
+                .exports
+                .values()
+                .map(|export| &export.resolution);
+            resolutions
+                .flatten()
+                .any(|to| matches!(to, Target::Answer(named, _) if *named == id))
+        };
+        let open: Vec<u32> = open
+            .map(|(id, _)| *id)
+            .filter(|id| !is_named(*id))
+            .collect();
         let id = match self.is_loose {
             true => self.draw.any_id(),
             false => self.draw.among(open)?,
@@ -351,9 +368,7 @@ impl Turn<'_> {
     /// anything that could lead back to it.
     fn cap(&mut self, resolves: Option<usize>, is_new: bool) -> Descriptor {
         match self.any_cap(resolves, is_new) {
-            Descriptor::ReceiverHosted(_) | Descriptor::ReceiverAnswer(..)
-                if GIVES_NOTHING_BACK =>
-            {
+            Descriptor::ReceiverHosted(_) | Descriptor::ReceiverAnswer(..) if !self.gives_back => {
                 self.new_export(false)
             }
             cap => cap,
@@ -407,7 +422,10 @@ impl Turn<'_> {
                 let known = self.tables.questions.iter();
                 let known = known.filter(|(_, question)| !question.is_finished);
                 // An answer that is not there yet may be made of what it is given to.
-                let is_safe = |question: &Question| question.is_fresh || question.is_returned;
+                // One that is there may be made of what the promise was given to.
+                let is_safe = |question: &Question| {
+                    question.is_fresh || strict.is_none() && question.is_returned
+                };
                 let known = known.filter(|(_, question)| self.is_loose || is_safe(question));
                 let known: Vec<_> = known.map(|(id, q)| (*id, q.is_bootstrap)).collect();
                 match self.draw.among(known) {

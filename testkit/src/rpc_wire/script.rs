@@ -21,6 +21,9 @@ pub(super) struct Setup {
     pub(super) serves: bool,
     /// How often the peer breaks rules.
     pub(super) faults: Faults,
+    /// The peer gives back what it was given, by name or as an answer. A correct one may then close a circle, which
+    /// it can't know.
+    pub(super) gives_back: bool,
     /// How it ends.
     pub(super) ending: Ending,
 }
@@ -113,6 +116,7 @@ impl Script {
                 2 => Ending::Abort,
                 _ => Ending::Dropped,
             },
+            gives_back: setup >> 5 & 3 != 0,
         };
         let steps = steps.chunks_exact(STEP).take(STEPS);
         let steps = steps.map(|bytes| Step::decode(bytes, setup.faults));

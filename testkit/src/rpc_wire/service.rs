@@ -17,7 +17,6 @@ use futures::future::LocalBoxFuture;
 
 use super::action::Action;
 use super::hooks::{Hook, becomes, caps, followed, given, put, send, settled, stream};
-use super::left_out::HANDS_ON_NO_PROMISE;
 use crate::membrane::raw;
 
 /// The interface that all objects have. None looks at it.
@@ -112,6 +111,19 @@ impl Service {
         self.wakes.take().into_iter().for_each(Waker::wake);
     }
 
+    /// A service whose own objects were given back to it keeps itself, until it lets go of them.
+    pub(super) fn let_go_of_its_own(&self) {
+        let is_others = |hook: &Hook| followed(hook.clone()).get_brand() != 0;
+        let (kept, responses) = (self.kept.take(), self.responses.take());
+        let (kept, own): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_others);
+        let (responses, with_own): (Vec<_>, Vec<_>) = responses
+            .into_iter()
+            .partition(|response| caps(response).iter().all(is_others));
+        self.kept.replace(kept);
+        self.responses.replace(responses);
+        drop((own, with_own, self.tasks.take()));
+    }
+
     fn answer(
         service: &Rc<Self>,
         method: u16,
@@ -121,7 +133,7 @@ impl Service {
         let action = Action::ALL[usize::from(method) % Action::ALL.len()];
         let given = given(&*params);
         match action {
-            Action::Forward if !HANDS_ON_NO_PROMISE => match given.first() {
+            Action::Forward => match given.first() {
                 Some(to) => followed(to.clone()).call(INTERFACE, 0, params, results),
                 None => Promise::ok(()),
             },
@@ -134,14 +146,10 @@ impl Service {
                 })
             }
             _ => {
-                let (acts, service) = (service.act(action, given), Rc::downgrade(service));
+                let acts = service.act(action, given);
                 Promise::from_future(async move {
-                    let mut gives = acts.await?;
+                    let gives = acts.await?;
                     drop(params);
-                    match service.upgrade() {
-                        Some(service) => gives = service.all_handed_on(gives),
-                        None => gives.clear(),
-                    }
                     put(results.get()?, gives);
                     Ok(())
                 })
@@ -326,26 +334,10 @@ impl Service {
         self.promised.borrow().contains(&hook.get_ptr())
     }
 
-    fn all_handed_on(&self, hooks: Vec<Hook>) -> Vec<Hook> {
-        hooks.into_iter().map(|hook| self.handed_on(hook)).collect()
-    }
-
-    /// As it can be made part of something of ours.
-    fn handed_on(&self, hook: Hook) -> Hook {
-        let hook = followed(hook);
-        let is_open = hook.when_more_resolved().is_some() && !self.has_promised(&hook);
-        if HANDS_ON_NO_PROMISE && is_open {
-            return self.object();
-        }
-        hook
-    }
-
     /// A service that makes a promise of its own become itself can't blame its peer. So it looks first.
     fn fulfil(&self, with: Option<Hook>) {
         let is_own = |hook: &Hook| self.has_promised(&followed(hook.clone()));
-        let with = with
-            .filter(|with| !is_own(with))
-            .map(|hook| self.handed_on(hook));
+        let with = with.filter(|with| !is_own(with));
         let promise = self.promises.borrow_mut().pop_front();
         let with = with.unwrap_or_else(|| self.object());
         promise.map(|promise| promise.send(Ok(Client::new(with))).is_ok());

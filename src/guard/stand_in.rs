@@ -1,0 +1,456 @@
+//! A hook that stands for a promise of this side's: see `relay.rs` for why.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+
+use capnp::any_pointer;
+use capnp::capability::{Client, Promise, Request};
+use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
+use capnp::{Error, MessageSize};
+use futures::FutureExt;
+use futures::channel::oneshot;
+
+use super::relay::Relay;
+
+pub(super) type Hook = Box<dyn ClientHook>;
+
+/// As many as may lead to each other.
+const MAX_HOPS: usize = 64;
+
+/// From so many on, those who do not wait any more are looked for.
+const MANY: usize = 64;
+
+/// Does it, or what it has become, wait to become something else?
+pub(super) fn is_promise(hook: &dyn ClientHook) -> bool {
+    let mut at = hook.add_ref();
+    for _ in 0..MAX_HOPS {
+        if at.get_brand() == brand() {
+            return false;
+        }
+        match at.get_resolved() {
+            Some(next) => at = next,
+            None => return at.when_more_resolved().is_some(),
+        }
+    }
+    true
+}
+
+/// What stands for `promise`, and what lets it go on.
+pub(super) fn stand_in(promise: Hook, relay: Weak<Relay>) -> (Hook, Watch) {
+    let (is_there, is_gone) = oneshot::channel();
+    let standing = Rc::new(Standing {
+        hook: RefCell::new(promise.add_ref()),
+        state: Cell::new(State::Waits),
+        way: RefCell::new(Some(Way::from(promise))),
+        calls: RefCell::default(),
+        next_call: Cell::default(),
+        is_calling: Cell::default(),
+        waiters: RefCell::default(),
+        relay,
+        _is_there: is_there,
+    });
+    let watch = Watch {
+        standing: Rc::downgrade(&standing),
+        is_gone,
+    };
+    let bare = StandIn {
+        standing: standing.clone(),
+        face: None,
+    };
+    let face = capnp_rpc::new_future_client(async move { Ok(Client::new(Box::new(bare))) });
+    let face = Some(face);
+    (Box::new(StandIn { standing, face }), watch)
+}
+
+/// Stands for a promise.
+struct StandIn {
+    standing: Rc<Standing>,
+    /// What makes requests, for `capnp-rpc` lets nobody else make those that are for this process: a promise of it.
+    /// That itself needs none.
+    face: Option<Client>,
+}
+
+/// What all that stand for one promise have in common.
+pub(super) struct Standing {
+    /// The promise, or what it has become.
+    hook: RefCell<Hook>,
+    state: Cell<State>,
+    /// The way to its end. It is not there while somebody goes on it, nor afterwards.
+    way: RefCell<Option<Way>>,
+    /// Calls that have not been made, by their number.
+    calls: RefCell<BTreeMap<u64, Call>>,
+    next_call: Cell<u64>,
+    /// Is one being made?
+    is_calling: Cell<bool>,
+    waiters: RefCell<Vec<oneshot::Sender<()>>>,
+    relay: Weak<Relay>,
+    _is_there: oneshot::Sender<()>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Calls wait.
+    Waits,
+    /// It has become something that is not of this process, as far as `capnp-rpc` knows, and not settled: calls
+    /// are passed on.
+    PassesOn,
+    /// It is what it has become.
+    Settled,
+}
+
+struct Call {
+    interface_id: u64,
+    method_id: u16,
+    params: Box<dyn ParamsHook>,
+    results: Box<dyn ResultsHook>,
+    begun: oneshot::Sender<Promise<(), Error>>,
+}
+
+/// What is left of one that nobody has any more.
+pub(super) struct Parts {
+    _hook: Hook,
+    _way: Option<Way>,
+    _calls: BTreeMap<u64, Call>,
+}
+
+/// From a promise to its end.
+struct Way {
+    at: Hook,
+    more: Option<Promise<Hook, Error>>,
+    hops: usize,
+}
+
+impl From<Hook> for Way {
+    fn from(at: Hook) -> Self {
+        Self {
+            at,
+            more: None,
+            hops: 0,
+        }
+    }
+}
+
+impl Way {
+    fn go(&mut self, next: Hook) {
+        self.at = next;
+        self.more = None;
+        self.hops += 1;
+    }
+
+    /// Goes on. It ends at what is none of `capnp-rpc`'s promises.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Hook, Error>> {
+        while self.hops <= MAX_HOPS {
+            if self.at.get_brand() == brand() {
+                return Poll::Ready(Ok(self.at.add_ref()));
+            }
+            if let Some(next) = self.at.get_resolved() {
+                self.go(next);
+                continue;
+            }
+            if self.more.is_none() {
+                self.more = self.at.when_more_resolved();
+            }
+            let Some(more) = &mut self.more else {
+                return Poll::Ready(Ok(self.at.add_ref()));
+            };
+            let polled = more.poll_unpin(cx);
+            // A promise that is fulfilled before its call returns says so only when that does.
+            match (polled, self.at.get_resolved()) {
+                (_, Some(next)) | (Poll::Ready(Ok(next)), None) => self.go(next),
+                (Poll::Ready(Err(error)), None) => return Poll::Ready(Err(error)),
+                (Poll::Pending, None) => return Poll::Pending,
+            }
+        }
+        let text = format!("a promise leads over more than {MAX_HOPS} others");
+        Poll::Ready(Err(Error::failed(text)))
+    }
+}
+
+/// Lets one go on when its promise resolves. It ends with that, or when nobody has it any more.
+pub(super) struct Watch {
+    standing: Weak<Standing>,
+    is_gone: oneshot::Receiver<()>,
+}
+
+impl Watch {
+    pub(super) fn standing(&self) -> Option<Rc<Standing>> {
+        self.standing.upgrade()
+    }
+}
+
+impl Future for Watch {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_gone.poll_unpin(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match self.standing() {
+            Some(standing) => standing.go_on(cx),
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Standing {
+    fn hook(&self) -> Hook {
+        self.hook.borrow().add_ref()
+    }
+
+    /// Goes as far as the promise has become something.
+    fn go_on(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(mut way) = self.way.take() else {
+            return Poll::Ready(());
+        };
+        let hops = way.hops;
+        let polled = way.poll(cx);
+        if self.state.get() == State::Settled {
+            return Poll::Ready(());
+        }
+        let Poll::Ready(end) = polled else {
+            let state = match way.at.get_brand() {
+                0 => State::Waits,
+                _ => State::PassesOn,
+            };
+            let at = (way.hops > hops).then(|| way.at.add_ref());
+            self.way.replace(Some(way));
+            self.becomes(at, state);
+            return Poll::Pending;
+        };
+        match end {
+            Ok(end) if self.is_at_the_end_of(end.add_ref()) => self.break_circle(),
+            Ok(end) => self.settle(end),
+            Err(error) => self.settle(broken(error)),
+        }
+        Poll::Ready(())
+    }
+
+    /// A way that is too long counts as one that leads back.
+    fn is_at_the_end_of(&self, mut way: Hook) -> bool {
+        for _ in 0..MAX_HOPS {
+            if way.get_brand() == brand() && way.get_ptr() == self.address() {
+                return true;
+            }
+            match way.get_resolved() {
+                Some(next) => way = next,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn break_circle(&self) {
+        if let Some(relay) = self.relay.upgrade() {
+            relay.found_circle();
+        }
+        let text = "a capability is what it was to become, which is the capability itself";
+        self.settle(broken(Error::failed(text.to_owned())));
+    }
+
+    /// It is `end` from now on.
+    pub(super) fn settle(&self, end: Hook) {
+        drop(self.way.take());
+        self.becomes(Some(end), State::Settled);
+        for waiter in self.waiters.take() {
+            let _nobody_waits = waiter.send(());
+        }
+    }
+
+    fn becomes(&self, hook: Option<Hook>, state: State) {
+        self.state.set(state);
+        if let Some(hook) = hook {
+            let before = self.hook.replace(hook);
+            drop(before);
+        }
+        self.pass_on();
+    }
+
+    /// Makes the calls that wait, in their order, if there is something to make them on.
+    fn pass_on(&self) {
+        if self.state.get() == State::Waits || self.is_calling.get() {
+            return;
+        }
+        loop {
+            let next = self.calls.borrow_mut().pop_first();
+            let Some((_, call)) = next else {
+                return;
+            };
+            let Call {
+                interface_id,
+                method_id,
+                params,
+                results,
+                begun,
+            } = call;
+            self.is_calling.set(true);
+            let promise = self.hook().call(interface_id, method_id, params, results);
+            self.is_calling.set(false);
+            let _it_was_canceled = begun.send(promise);
+        }
+    }
+
+    /// Takes a call that waits. Dropping what is given out takes it away again.
+    fn push(
+        self: &Rc<Self>,
+        interface_id: u64,
+        method_id: u16,
+        params: Box<dyn ParamsHook>,
+        results: Box<dyn ResultsHook>,
+    ) -> (Waits, oneshot::Receiver<Promise<(), Error>>) {
+        let (begun, begins) = oneshot::channel();
+        let number = self.next_call.get();
+        self.next_call.set(number + 1);
+        let call = Call {
+            interface_id,
+            method_id,
+            params,
+            results,
+            begun,
+        };
+        self.calls.borrow_mut().insert(number, call);
+        let standing = self.clone();
+        (Waits { standing, number }, begins)
+    }
+
+    fn wait(&self, waiter: oneshot::Sender<()>) {
+        let mut waiters = self.waiters.borrow_mut();
+        if waiters.len() >= MANY && waiters.len().is_power_of_two() {
+            waiters.retain(|waiter| !waiter.is_canceled());
+        }
+        waiters.push(waiter);
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+/// A call that waits.
+struct Waits {
+    standing: Rc<Standing>,
+    number: u64,
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let canceled = self.standing.calls.borrow_mut().remove(&self.number);
+        drop(canceled);
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        if let Some(relay) = self.relay.upgrade() {
+            let nothing = broken(Error::failed(String::new()));
+            relay.take_apart(Parts {
+                _hook: self.hook.replace(nothing),
+                _way: self.way.take(),
+                _calls: self.calls.take(),
+            });
+        }
+    }
+}
+
+fn broken(error: Error) -> Hook {
+    capnp_rpc::new_broken_cap(error).hook
+}
+
+/// What all of them have, and no other hook.
+fn brand() -> usize {
+    static BRAND: u8 = 0;
+    (&raw const BRAND).addr()
+}
+
+impl ClientHook for StandIn {
+    fn add_ref(&self) -> Hook {
+        let (standing, face) = (self.standing.clone(), self.face.clone());
+        Box::new(Self { standing, face })
+    }
+
+    fn new_call(
+        &self,
+        interface_id: u64,
+        method_id: u16,
+        size_hint: Option<MessageSize>,
+    ) -> Request<any_pointer::Owned, any_pointer::Owned> {
+        if self.standing.state.get() == State::Settled {
+            let hook = self.standing.hook();
+            return hook.new_call(interface_id, method_id, size_hint);
+        }
+        match &self.face {
+            Some(face) => face.hook.new_call(interface_id, method_id, size_hint),
+            None => {
+                let myself = self.add_ref();
+                let face: Client =
+                    capnp_rpc::new_future_client(async move { Ok(Client::new(myself)) });
+                face.hook.new_call(interface_id, method_id, size_hint)
+            }
+        }
+    }
+
+    fn call(
+        &self,
+        interface_id: u64,
+        method_id: u16,
+        params: Box<dyn ParamsHook>,
+        results: Box<dyn ResultsHook>,
+    ) -> Promise<(), Error> {
+        let standing = &self.standing;
+        if standing.is_calling.get() {
+            // It has come back while it was passed on. That ends here.
+            standing.break_circle();
+        }
+        if standing.state.get() == State::Settled && standing.calls.borrow().is_empty() {
+            let hook = standing.hook();
+            return hook.call(interface_id, method_id, params, results);
+        }
+        let (waits, begins) = standing.push(interface_id, method_id, params, results);
+        Promise::from_future(async move {
+            // Not before it is polled: then `capnp-rpc` is done with the promise.
+            waits.standing.pass_on();
+            let over = |_| Error::disconnected("the connection is over".to_owned());
+            begins.await.map_err(over)?.await
+        })
+    }
+
+    fn get_brand(&self) -> usize {
+        brand()
+    }
+
+    fn get_ptr(&self) -> usize {
+        self.standing.address()
+    }
+
+    fn get_resolved(&self) -> Option<Hook> {
+        let is_settled = self.standing.state.get() == State::Settled;
+        is_settled.then(|| self.standing.hook())
+    }
+
+    fn when_more_resolved(&self) -> Option<Promise<Hook, Error>> {
+        if let Some(resolved) = self.get_resolved() {
+            return Some(Promise::ok(resolved));
+        }
+        let (waiter, settles) = oneshot::channel();
+        let standing = self.standing.clone();
+        standing.wait(waiter);
+        Some(Promise::from_future(async move {
+            let over = |_| Error::disconnected("the connection is over".to_owned());
+            settles.await.map_err(over)?;
+            Ok(standing.hook())
+        }))
+    }
+
+    fn when_resolved(&self) -> Promise<(), Error> {
+        let more = self.when_more_resolved();
+        Promise::from_future(async move {
+            match more {
+                Some(more) => more.await?.when_resolved().await,
+                None => Ok(()),
+            }
+        })
+    }
+}
