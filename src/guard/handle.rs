@@ -128,11 +128,27 @@ impl Guard {
 
 impl Inner {
     /// Judges a message that has come.
-    pub(super) fn judge(&self, incoming: &dyn IncomingMessage) -> Result<Verdict, Error> {
-        let bytes = self.arrived.message();
+    pub(super) fn judge(
+        &self,
+        incoming: &dyn IncomingMessage,
+        bytes: u64,
+    ) -> Result<Verdict, Error> {
         let judged = self.try_judge(incoming, bytes);
         self.account();
         judged.map_err(|cut| self.cut(cut))
+    }
+
+    /// A message is judged now that was held until `next` came.
+    pub(super) fn follows(
+        &self,
+        held: &dyn IncomingMessage,
+        next: &dyn IncomingMessage,
+    ) -> Result<(), Error> {
+        let follows = || {
+            let (held, next) = (held.get_body()?.get_as()?, next.get_body()?.get_as()?);
+            self.ledger.borrow_mut().follows(held, next)
+        };
+        follows().map_err(|cut| self.cut(cut))
     }
 
     fn try_judge(&self, incoming: &dyn IncomingMessage, bytes: u64) -> Result<Verdict, Cut> {

@@ -19,12 +19,19 @@ use crate::error::Error;
 
 type Received = Option<Box<dyn IncomingMessage>>;
 
+/// A message that has come, and its length, where that is known.
+type Arrived = (Box<dyn IncomingMessage>, u64);
+
 /// The peer's messages.
 pub(super) struct Inbox<V> {
     pub(super) guard: Guard,
     pub(super) connection: RefCell<Box<dyn Connection<V>>>,
     /// The message that is being read. It outlives those who ask for one and get another.
     reading: RefCell<Option<Promise<Received, capnp::Error>>>,
+    /// One that is judged with the next.
+    held: RefCell<Option<Arrived>>,
+    /// One that has come, and is judged before others are read.
+    next: RefCell<Option<Arrived>>,
     clock: RefCell<Clock>,
     is_closed: Cell<bool>,
 }
@@ -51,6 +58,8 @@ impl<V: 'static> Inbox<V> {
             guard,
             connection: RefCell::new(connection),
             reading: RefCell::default(),
+            held: RefCell::default(),
+            next: RefCell::default(),
             clock: RefCell::default(),
             is_closed: Cell::default(),
         }
@@ -89,16 +98,24 @@ impl<V: 'static> Inbox<V> {
                 inner.relay.ask(injected.takes);
                 return Poll::Ready(Ok(Some(Box::new(injected))));
             }
-            let Poll::Ready(read) = self.read(cx) else {
-                keep(&inner.reader, cx.waker());
-                return self.wait(cx);
-            };
-            match self.arrived(read) {
-                Ok(Some((message, Verdict::Pass | Verdict::Abort))) => {
-                    return Poll::Ready(Ok(Some(message)));
+            let next = self.next.take();
+            let arrived = match next {
+                Some(arrived) => arrived,
+                None => {
+                    let Poll::Ready(read) = self.read(cx) else {
+                        keep(&inner.reader, cx.waker());
+                        return self.wait(cx);
+                    };
+                    match self.arrived(read) {
+                        Ok(Some(arrived)) => arrived,
+                        Ok(None) => return Poll::Ready(Ok(None)),
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
                 }
-                Ok(Some((_, Verdict::Withhold))) => {}
-                Ok(None) => return Poll::Ready(Ok(None)),
+            };
+            match self.judge(arrived) {
+                Ok(Some(message)) => return Poll::Ready(Ok(Some(message))),
+                Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -128,22 +145,13 @@ impl<V: 'static> Inbox<V> {
         read
     }
 
-    /// Judges what has come, and notes an end.
-    fn arrived(
-        &self,
-        read: capnp::Result<Received>,
-    ) -> capnp::Result<Option<(Box<dyn IncomingMessage>, Verdict)>> {
+    /// Notes a message, or an end.
+    fn arrived(&self, read: capnp::Result<Received>) -> capnp::Result<Option<Arrived>> {
         let inner = &self.guard.inner;
         match read {
             Ok(Some(message)) => {
                 self.clock.borrow_mut().message();
-                let verdict = inner.judge(&*message)?;
-                if verdict == Verdict::Abort
-                    && let Some(reason) = abort(&*message)
-                {
-                    inner.ending.end(reason);
-                }
-                Ok(Some((message, verdict)))
+                Ok(Some((message, inner.arrived.message())))
             }
             Ok(None) => {
                 let reason = Error::disconnected("the peer closed the connection");
@@ -160,6 +168,34 @@ impl<V: 'static> Inbox<V> {
                 Err(error)
             }
         }
+    }
+
+    /// Judges a message. Gives the one that `capnp-rpc` gets next, if there is any.
+    fn judge(&self, arrived: Arrived) -> capnp::Result<Received> {
+        let inner = &self.guard.inner;
+        let (message, bytes) = match self.held.take() {
+            None => arrived,
+            Some(held) => {
+                inner.follows(&*held.0, &*arrived.0)?;
+                self.next.replace(Some(arrived));
+                held
+            }
+        };
+        let verdict = inner.judge(&*message, bytes)?;
+        match verdict {
+            Verdict::Pass => return Ok(Some(message)),
+            Verdict::Abort => {
+                if let Some(reason) = abort(&*message) {
+                    inner.ending.end(reason);
+                }
+                return Ok(Some(message));
+            }
+            Verdict::Withhold => {}
+            Verdict::Hold => {
+                self.held.replace(Some((message, bytes)));
+            }
+        }
+        Ok(None)
     }
 
     /// Sends what the guard has to say.

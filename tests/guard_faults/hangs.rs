@@ -2,7 +2,7 @@
 
 use capspan_testkit::membrane::idle;
 use capspan_testkit::wire_peer::{
-    Cap, Outcome, Return, Target, call, echo, finish, method, returns,
+    Cap, Outcome, Return, Target, call, echo, finish, method, release, returns,
 };
 use futures::FutureExt;
 
@@ -62,6 +62,8 @@ fault!(
         let (mut peer, service) = stage.serve().await;
         peer.say(call(1, BOOTSTRAP, method::MAKE).to_yourself())
             .await;
+        // What may come next is a `Return` that takes its results.
+        peer.say(release(0, 0)).await;
         idle().await;
         // Refused, or run.
         let is_answered = !peer.rest().await.is_empty();

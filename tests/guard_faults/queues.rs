@@ -1,7 +1,9 @@
 //! Calls that wait in queues: for a promise, or for an answer.
 
 use capspan_testkit::membrane::idle;
-use capspan_testkit::wire_peer::{Cap, Message, Peer, Target, call, echo, finish, method, resolve};
+use capspan_testkit::wire_peer::{
+    Cap, Message, Outcome, Peer, Target, call, echo, finish, method, resolve,
+};
 
 use crate::harness::{Shows, Stage, fault};
 
@@ -35,10 +37,36 @@ fault!(
     }
 );
 
+// The same without a membrane: the call gets there, and the capability is a broken one.
+fault!(
+    a_call_whose_capability_is_lost_on_a_promise_that_came_home,
+    Shows::Panic("rpc.rs"),
+    async |stage| {
+        let (mut peer, _) = stage.serve().await;
+        peer.say(call(1, BOOTSTRAP, method::STORE).with([Cap::Promise(1)]))
+            .await;
+        peer.returned(1).await;
+        peer.say(resolve(1, Cap::Yours(0))).await;
+        peer.say(call(2, BOOTSTRAP, method::PASS).with([Cap::Hosted(5)]))
+            .await;
+        let returned = peer.returned(2).await;
+        let [Cap::Hosted(lost)] = returned.caps()[..] else {
+            panic!("no capability: {returned:?}");
+        };
+        peer.say(call(3, Target::Cap(lost), method::ECHO)).await;
+        let Outcome::Exception(why) = peer.returned(3).await.outcome else {
+            panic!("it is not broken");
+        };
+        assert!(why.reason.contains("lost"), "{why:?}");
+        peer.say(call(4, BOOTSTRAP, method::DROP)).await;
+        peer.returned(4).await;
+    }
+);
+
 // The same for an application that has begun its request before the promise came home.
 fault!(
     a_request_that_was_begun_before_its_promise_came_home,
-    Shows::Panic("rpc.rs"), behind membrane,
+    Shows::Panic("rpc.rs"),
     async |stage| {
         let (mut peer, theirs) = stage.connect().await;
         let service = stage.service();
@@ -61,7 +89,7 @@ fault!(
 
 fault!(
     a_canceled_call_that_holds_another_one_in_the_same_queue,
-    Shows::Panic("sender_queue.rs"), behind membrane,
+    Shows::Panic("sender_queue.rs"),
     async |stage| {
         let (mut peer, promise) = promised(stage).await;
         let promise = Target::Cap(promise);
@@ -80,7 +108,6 @@ fault!(
 fault!(
     a_call_on_a_promise_with_that_promise_in_it,
     Shows::Panic("queued.rs"),
-    stays,
     async |stage| {
         let (mut peer, promise) = promised(stage).await;
         peer.say(call(2, Target::Cap(promise), method::ECHO).with([Cap::Yours(promise)]))
@@ -96,7 +123,6 @@ fault!(
 fault!(
     a_promise_that_is_fulfilled_with_itself,
     Shows::Panic("queued.rs"),
-    stays,
     async |stage| {
         let (mut peer, promise) = promised(stage).await;
         peer.say(call(2, Target::Cap(promise), method::ECHO)).await;
@@ -109,7 +135,7 @@ fault!(
 
 fault!(
     a_promise_that_is_fulfilled_with_itself_and_not_called,
-    Shows::Spin, behind membrane,
+    Shows::Spin,
     async |stage| {
         let (mut peer, promise) = promised(stage).await;
         peer.say(call(3, BOOTSTRAP, method::FULFIL).with([Cap::Yours(promise)]))

@@ -3,9 +3,10 @@
 use capnp_rpc::rpc_capnp::{call, exception, finish, message, message_target, return_};
 
 use super::caps::Descriptors;
-use super::entries::{Answer, Exported, Mention, On, Sent, Stage, Tail};
+use super::entries::{Answer, Exported, Mention, On, Sent, Stage};
 use super::pointers::{Cap, steps};
 use super::replies::Reply;
+use super::tails::Follows;
 use super::{Cut, Ledger, Verdict};
 use crate::guard::breach::Breach;
 
@@ -18,6 +19,8 @@ struct Asked<'a> {
     caps: &'a [Cap],
     /// It has no use for an error: a later message asks for its results.
     is_tail: bool,
+    /// It is for what this side has given up: nobody is to blame.
+    is_late: bool,
 }
 
 impl Ledger {
@@ -39,9 +42,12 @@ impl Ledger {
         bytes: u64,
     ) -> Result<Verdict, Cut> {
         let id = call.get_question_id();
+        let is_tail = is_tail(call)?;
+        if is_tail && self.follows == Follows::Unknown {
+            return Ok(Verdict::Hold);
+        }
         self.check_unused(id)?;
         let (mut on, mut refusal) = self.target(call)?;
-        let is_tail = is_tail(call)?;
         let table: Descriptors<'_> = call.get_params()?.get_cap_table()?;
         refusal = refusal
             .or(to_a_third_party(call)?)
@@ -59,6 +65,7 @@ impl Ledger {
             id,
             caps: &caps,
             is_tail,
+            is_late: self.is_late(call)?,
         };
         if let Some(refusal) = refusal {
             return self.refuse_call(asked, refusal);
@@ -72,6 +79,16 @@ impl Ledger {
         if self.depth(on) > self.limits.pipeline_depth {
             return self.refuse_call(asked, self.too_deep());
         }
+        if is_tail && let Err(refusal) = self.tail(id) {
+            return match refusal {
+                Some(refusal) => self.refuse_call(asked, refusal),
+                None => {
+                    let is_late = true;
+                    let asked = Asked { is_late, ..asked };
+                    Ok(self.do_not_begin(asked, Reply::Elsewhere(id)))
+                }
+            };
+        }
         self.take_caps(&caps);
         for cap in &caps {
             if let Cap::ReceiverAnswer(answer, _) = cap {
@@ -80,8 +97,8 @@ impl Ledger {
         }
         self.pipelined_on_target(call)?;
         self.begin(id, on, bytes);
-        if is_tail {
-            self.begin_tail(id)?;
+        if let (true, Some(answer)) = (is_tail, self.answers.get_mut(id)) {
+            answer.is_tail = true;
         }
         self.let_through(message, &caps)
     }
@@ -165,7 +182,16 @@ impl Ledger {
     /// Was call `id` of the peer's refused?
     pub(super) fn is_refused(&self, id: u32) -> bool {
         let answer = self.answers.get(id);
-        answer.is_some_and(|answer| answer.stage == Stage::Refused)
+        answer.is_some_and(|answer| matches!(answer.stage, Stage::Refused | Stage::GivenUp))
+    }
+
+    /// Is it a call on what this side has given up?
+    fn is_late(&self, call: call::Reader<'_>) -> Result<bool, Cut> {
+        let message_target::PromisedAnswer(answer) = call.get_target()?.which()? else {
+            return Ok(false);
+        };
+        let answer = self.answers.get(answer?.get_question_id());
+        Ok(answer.is_some_and(|answer| answer.stage == Stage::GivenUp))
     }
 
     fn waits_on(&self, cap: &Cap) -> On {
@@ -253,31 +279,45 @@ impl Ledger {
         asked: Asked<'_>,
         (breach, kind, text): Refusal,
     ) -> Result<Verdict, Cut> {
-        let answer = Answer::new(self.serial(), Stage::Refused, On::Nothing, 0);
-        self.answers.insert(asked.id, answer);
-        self.replies.push_back(match asked.is_tail {
+        let reply = match asked.is_tail {
             true => Reply::Elsewhere(asked.id),
             false => Reply::Return(asked.id, kind, text.clone()),
-        });
+        };
+        if !asked.is_late {
+            self.refuse(breach, text);
+        }
+        Ok(self.do_not_begin(asked, reply))
+    }
+
+    fn do_not_begin(&mut self, asked: Asked<'_>, reply: Reply) -> Verdict {
+        let stage = match asked.is_late {
+            true => Stage::GivenUp,
+            false => Stage::Refused,
+        };
+        let answer = Answer::new(self.serial(), stage, On::Nothing, 0);
+        self.answers.insert(asked.id, answer);
+        self.replies.push_back(reply);
         self.turn_away(asked.caps);
-        self.refuse(breach, text);
-        Ok(Verdict::Withhold)
+        self.follows = Follows::Unknown;
+        Verdict::Withhold
     }
 
     /// The peer has done with a call.
     pub(super) fn finish(&mut self, finish: finish::Reader<'_>) -> Result<Verdict, Cut> {
         let id = finish.get_question_id();
         let answer = self.answers.get_mut(id);
-        let Some(answer) = answer.filter(|answer| answer.tail != Tail::Own) else {
+        let Some(answer) = answer else {
             return self.stray_finish(id);
         };
         match answer.stage {
             Stage::Running => {
                 let (serial, bytes) = (answer.serial, answer.bytes);
-                let (is_tail, is_pipelined) = (answer.tail != Tail::No, answer.is_pipelined);
+                let (is_tail, is_pipelined) = (answer.is_tail, answer.is_pipelined);
                 answer.stage = Stage::Finished;
                 if is_tail {
-                    self.tail_finished(id);
+                    if let Some(own) = answer.runs.take() {
+                        self.inject_finish(own);
+                    }
                 } else {
                     if !is_pipelined {
                         answer.stage = Stage::Canceled;
@@ -302,7 +342,7 @@ impl Ledger {
                 self.answer_gone(id, serial);
                 Ok(Verdict::Pass)
             }
-            Stage::Refused => {
+            Stage::Refused | Stage::GivenUp => {
                 self.answers.remove(id);
                 Ok(Verdict::Withhold)
             }
@@ -340,7 +380,7 @@ impl Ledger {
     }
 
     /// A call is no more in flight.
-    fn over(&mut self, bytes: u64) {
+    pub(super) fn over(&mut self, bytes: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes);
     }
@@ -389,6 +429,7 @@ impl Asked<'_> {
             id,
             caps: &[],
             is_tail: false,
+            is_late: false,
         }
     }
 }

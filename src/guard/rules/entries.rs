@@ -23,7 +23,10 @@ pub(super) struct Answer {
     pub(super) stage: Stage,
     /// What it waits for before it can begin.
     pub(super) on: On,
-    pub(super) tail: Tail,
+    /// Do its results stay here, as those of a call of ours?
+    pub(super) is_tail: bool,
+    /// The guard's own call that lets it run.
+    pub(super) runs: Option<u32>,
     /// How long its message was.
     pub(super) bytes: u64,
     /// Is it pipelined on, or passed on as what it will bring? Then it goes on after its `Finish`.
@@ -47,6 +50,8 @@ pub(super) enum Stage {
     Returned,
     /// The guard has answered it, and the peer has not finished it.
     Refused,
+    /// The same: it was for what this side has given up.
+    GivenUp,
 }
 
 /// What a call, or a promise, waits for.
@@ -57,23 +62,13 @@ pub(super) enum On {
     Export(u32, Serial),
 }
 
-/// Do its results stay here?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tail {
-    No,
-    /// For a `Return` to come.
-    Kept,
-    /// One has taken them.
-    Taken,
-    /// It is the guard's own, which lets such a call run.
-    Own,
-}
-
 /// A call of this side's.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) serial: Serial,
     pub(super) stage: Asked,
+    /// Which call of the peer's gives its results.
+    pub(super) taken: Option<u32>,
     /// Capabilities of this side's that it took along.
     pub(super) params: Passed,
     /// What was pipelined on it, or passed on as what it will bring.
@@ -164,7 +159,8 @@ impl Answer {
             serial,
             stage,
             on,
-            tail: Tail::No,
+            is_tail: false,
+            runs: None,
             bytes,
             is_pipelined: false,
             results: None,
@@ -183,6 +179,7 @@ impl Question {
         Self {
             serial,
             stage: Asked::Waiting,
+            taken: None,
             params,
             pipelined: SmallVec::new(),
             mentions: Vec::new(),

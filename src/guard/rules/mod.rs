@@ -40,6 +40,7 @@ use entries::{Answer, Export, Import, Passed, Question};
 use promised::Promised;
 use resolves::Promises;
 use table::Table;
+use tails::Follows;
 
 pub(super) use entries::Sent;
 use entries::Serial;
@@ -61,6 +62,8 @@ pub(super) enum Verdict {
     Abort,
     /// `capnp-rpc` does not, or gets what is in the inbox.
     Withhold,
+    /// It is to be judged again when the next one is there.
+    Hold,
 }
 
 /// What the guard did where it did not let a message through and the connection goes on.
@@ -97,16 +100,15 @@ pub(super) struct Ledger {
     /// What is used up of a budget that is shared with others.
     pub(super) full: Option<&'static str>,
     next_serial: Serial,
-    /// Were there calls whose results stay here?
-    has_tails: bool,
+    /// What follows the call that is judged, if its results stay here; and of which call they do, for the next.
+    follows: Follows,
+    kept: Option<u32>,
     /// How many promises of this side's the peer holds that it has not been told the end of.
     promised: usize,
     /// For the peer.
     pub(super) replies: VecDeque<Reply>,
     /// For `capnp-rpc`, before anything else from the peer.
     pub(super) inbox: VecDeque<Injected>,
-    /// The same, after the message that is judged.
-    later: VecDeque<Injected>,
     /// For who counts.
     pub(super) refused: Vec<Refused>,
 }
@@ -132,11 +134,11 @@ impl Ledger {
             canceled: 0,
             full: None,
             next_serial: 0,
-            has_tails: false,
+            follows: Follows::default(),
+            kept: None,
             promised: 0,
             replies: VecDeque::new(),
             inbox: VecDeque::new(),
-            later: VecDeque::new(),
             refused: Vec::new(),
         }
     }
@@ -148,15 +150,6 @@ impl Ledger {
         bytes: u64,
     ) -> Result<Verdict, Cut> {
         self.bytes = bytes;
-        let verdict = self.judge(message, bytes);
-        if !self.later.is_empty() {
-            let mut later = std::mem::take(&mut self.later);
-            self.inbox.append(&mut later);
-        }
-        verdict
-    }
-
-    fn judge(&mut self, message: message::Reader<'_>, bytes: u64) -> Result<Verdict, Cut> {
         match message.which() {
             Ok(message::Call(call)) => self.call(message, call?, bytes),
             Ok(message::Return(ret)) => self.returned(message, ret?),
@@ -224,10 +217,7 @@ impl Ledger {
 
     /// Has it anything to do with a message of this side's before it is sent?
     pub(super) fn minds(&self) -> bool {
-        self.promised > 0
-            || self.has_tails
-            || self.surplus > 0
-            || self.promised_answers.is_waiting()
+        self.promised > 0 || self.surplus > 0 || self.promised_answers.is_waiting()
     }
 
     /// Has it anything to say?

@@ -10,7 +10,7 @@ use capnp::traits::ImbueMut;
 use capnp_rpc::rpc_capnp::message;
 
 use super::Ledger;
-use super::entries::{Exported, Imported, Leads, Place, Stage};
+use super::entries::{Exported, Imported, Leads, Place, Sent, Stage};
 use super::pointers::{Cap, Path};
 use super::replies::Injected;
 
@@ -104,7 +104,7 @@ impl Ledger {
         own
     }
 
-    fn own_id(&mut self) -> u32 {
+    pub(super) fn own_id(&mut self) -> u32 {
         loop {
             let id = u32::MAX - self.promised_answers.used % MAX_OWN;
             self.promised_answers.used = self.promised_answers.used.wrapping_add(1);
@@ -115,15 +115,31 @@ impl Ledger {
         }
     }
 
-    /// Was that the answer to a call that takes a promise?
-    pub(super) fn promise_taken(&mut self, id: u32) -> bool {
-        if !self.promised_answers.open.remove(&id) {
-            return self.promised_answers.bootstrap == Some(id);
+    /// Is a message of this side's for nobody?
+    pub(in crate::guard) fn is_own(&self, message: message::Reader<'_>) -> bool {
+        match message.which() {
+            Ok(message::Return(Ok(ret))) => self.promised_answers.is_own(ret.get_answer_id()),
+            _ => false,
         }
-        if self.promised_answers.bootstrap != Some(id) {
+    }
+
+    /// Such a message answers a call of the guard's own.
+    pub(in crate::guard) fn own_sent(&mut self, sent: &Sent) -> capnp::Result<()> {
+        let message: message::Reader<'_> = sent.get_root_as_reader()?;
+        let message::Return(ret) = message.which()? else {
+            return Ok(());
+        };
+        let id = ret?.get_answer_id();
+        if self.promised_answers.open.remove(&id) && self.promised_answers.bootstrap != Some(id) {
             self.inject_finish(id);
         }
-        true
+        Ok(())
+    }
+
+    pub(super) fn inject_finish(&mut self, own: u32) {
+        self.inbox.push_back(Injected::write(|message| {
+            message.init_finish().set_question_id(own);
+        }));
     }
 }
 

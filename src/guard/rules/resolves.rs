@@ -349,7 +349,7 @@ impl Ledger {
                     Stage::Running => Err(End::Waits(place)),
                     Stage::Returned => Ok(Self::result_leads(answer, path)),
                     Stage::Finished | Stage::Canceled => Err(End::Lost),
-                    Stage::Refused => Ok(Leads::End),
+                    Stage::Refused | Stage::GivenUp => Ok(Leads::End),
                 },
                 _ => Err(End::Lost),
             },

@@ -54,7 +54,15 @@ impl Ledger {
             Some(question) if question.stage == Asked::Waiting => {
                 question.stage = Asked::Canceled;
             }
-            _ => drop(self.questions.remove(id)),
+            _ => {
+                let taken = self
+                    .questions
+                    .remove(id)
+                    .and_then(|question| question.taken);
+                if let Some(taken) = taken {
+                    self.tail_over(taken);
+                }
+            }
         }
     }
 
@@ -141,7 +149,7 @@ impl Ledger {
                     self.fail(id, exception::Type::Overloaded, text);
                     return Ok(Verdict::Withhold);
                 }
-                self.take_tail(other)?;
+                self.take_tail(id, other)?;
                 return Ok(Verdict::Pass);
             }
             return_::AcceptFromThirdParty(_) => (

@@ -1,43 +1,85 @@
 //! Calls whose results stay here, for a `Return` of the peer's that takes them: what C++ makes of a call that
 //! comes back to who made it.
 //!
-//! `capnp-rpc` accepts such a call and never runs it, unless something is pipelined on it. So something is:
-//! a call of the guard's own, on the root of its results, which fails when they are there. Its id is far
-//! from those that peers use, and its `Return` goes nowhere. `capnp-rpc` never lets go of the place of such a call; so
-//! it is never told of the peer's that it has returned, and stays among the unfinished ones.
+//! `capnp-rpc` accepts such a call, never runs it unless something is pipelined on it, and keeps its results for ever
+//! if they are not taken. All senders say both at once, the call and the `Return`. So the call is held until the next
+//! message: with the `Return` it is let through, and a call of the guard's own is pipelined on the root of its
+//! results, which fails when they are there; without it is refused. `capnp-rpc` never lets go of the place of such a
+//! call; so the peer is never told that it has returned, and it stays among the unfinished ones.
 
-use capnp_rpc::rpc_capnp::message;
+use capnp_rpc::rpc_capnp::{exception, message, return_};
 
-use super::entries::{Answer, On, Stage, Tail};
+use super::calls::Refusal;
+use super::entries::Asked;
 use super::replies::Injected;
-use super::{Cut, Ledger, Sent};
+use super::{Cut, Ledger};
 use crate::guard::breach::Breach;
 
-/// Which id the guard's own call has for a peer's, and the other way round. Peers give the lowest ids that are
-/// free, C++ those from 2^31 on as well; the highest are those of calls that take promises (`promised.rs`).
-fn own(id: u32) -> u32 {
-    (u32::MAX - super::promised::MAX_OWN).wrapping_sub(id)
+/// What follows a call whose results stay here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// That is not known yet.
+    #[default]
+    Unknown,
+    /// A `Return` that takes them.
+    Return,
+    /// The same, for a call that this side has given up.
+    Late,
+    SomethingElse,
 }
 
 impl Ledger {
-    /// Lets the call `id` run, which has just begun.
-    pub(super) fn begin_tail(&mut self, id: u32) -> Result<(), Cut> {
-        let own = own(id);
-        if self.answers.get(own).is_some() || self.promised_answers.is_own(own) {
+    /// The call `held`, which is judged next, was held until `next` came.
+    pub(in crate::guard) fn follows(
+        &mut self,
+        held: message::Reader<'_>,
+        next: message::Reader<'_>,
+    ) -> Result<(), Cut> {
+        self.follows = match takes(held, next)? {
+            None => Follows::SomethingElse,
+            Some(question) => match self.questions.get(question) {
+                Some(question) if question.stage == Asked::Canceled => Follows::Late,
+                _ => Follows::Return,
+            },
+        };
+        Ok(())
+    }
+
+    /// Why the call is not begun, if it isn't. It is `None` for one that nobody waits for.
+    pub(super) fn tail(&mut self, id: u32) -> Result<(), Option<Refusal>> {
+        match std::mem::take(&mut self.follows) {
+            Follows::Return => {
+                self.kept = Some(id);
+                Ok(())
+            }
+            Follows::Late => Err(None),
+            _ => {
+                let text = "its results are to stay here, and nothing takes them".to_owned();
+                Err(Some((
+                    Breach::TailCall,
+                    exception::Type::Unimplemented,
+                    text,
+                )))
+            }
+        }
+    }
+
+    /// Call `id` of the peer's gives its results as those of call `question` of ours.
+    pub(super) fn take_tail(&mut self, question: u32, id: u32) -> Result<(), Cut> {
+        if self.kept.take() != Some(id) {
             return Err(Cut::new(
-                Breach::QuestionInUse,
-                format!("a tail call has the id {id}, and a call that is not over has {own}"),
+                Breach::ReturnKind,
+                format!("the peer answers by the results of call {id}, which were not kept"),
             ));
         }
-        self.has_tails = true;
-        let serial = self.serial();
-        if let Some(answer) = self.answers.get_mut(id) {
-            answer.tail = Tail::Kept;
+        if let Some(question) = self.questions.get_mut(question) {
+            question.taken = Some(id);
         }
-        let mut answer = Answer::new(serial, Stage::Running, On::Nothing, 0);
-        answer.tail = Tail::Own;
-        self.answers.insert(own, answer);
-        self.later.push_back(Injected::write(|message| {
+        let own = self.own_id();
+        if let Some(answer) = self.answers.get_mut(id) {
+            answer.runs = Some(own);
+        }
+        self.inbox.push_back(Injected::write(|message| {
             let mut call = message.init_call();
             call.set_question_id(own);
             let target = call.reborrow().init_target();
@@ -47,71 +89,23 @@ impl Ledger {
         Ok(())
     }
 
-    /// Is a message of this side's for nobody?
-    pub(in crate::guard) fn is_own(&self, message: message::Reader<'_>) -> bool {
-        match message.which() {
-            Ok(message::Return(Ok(ret))) => {
-                let id = ret.get_answer_id();
-                self.is_own_call(id) || self.promised_answers.is_own(id)
-            }
-            _ => false,
+    /// The call of ours is over whose results are those of call `id` of the peer's.
+    pub(super) fn tail_over(&mut self, id: u32) {
+        if let Some(answer) = self.answers.get_mut(id) {
+            let bytes = std::mem::take(&mut answer.bytes);
+            self.over(bytes);
         }
     }
+}
 
-    /// Is `id` that of a call of the guard's own?
-    pub(super) fn is_own_call(&self, id: u32) -> bool {
-        let answer = self.answers.get(id);
-        self.has_tails && answer.is_some_and(|answer| answer.tail == Tail::Own)
-    }
-
-    /// What that message says: the results of a tail call are there.
-    pub(in crate::guard) fn own_sent(&mut self, sent: &Sent) -> capnp::Result<()> {
-        let message: message::Reader<'_> = sent.get_root_as_reader()?;
-        let message::Return(ret) = message.which()? else {
-            return Ok(());
-        };
-        let id = ret?.get_answer_id();
-        if self.promise_taken(id) {
-            return Ok(());
-        }
-        self.answers.remove(id);
-        if let Some(answer) = self.answers.get_mut(own(id)) {
-            self.in_flight = self.in_flight.saturating_sub(1);
-            self.bytes_in_flight = self.bytes_in_flight.saturating_sub(answer.bytes);
-            answer.bytes = 0;
-        }
-        self.inject_finish(id);
-        Ok(())
-    }
-
-    /// The peer has done with the tail call `id`.
-    pub(super) fn tail_finished(&mut self, id: u32) {
-        let own = own(id);
-        if let Some(answer) = self.answers.get_mut(own)
-            && answer.stage == Stage::Running
-        {
-            answer.stage = Stage::Finished;
-            self.inject_finish(own);
-        }
-    }
-
-    pub(super) fn inject_finish(&mut self, own: u32) {
-        self.inbox.push_back(Injected::write(|message| {
-            message.init_finish().set_question_id(own);
-        }));
-    }
-
-    /// Call `id` of the peer's is to give its results as those of a call of ours: once.
-    pub(super) fn take_tail(&mut self, id: u32) -> Result<(), Cut> {
-        match self.answers.get_mut(id) {
-            Some(answer) if answer.tail == Tail::Kept => {
-                answer.tail = Tail::Taken;
-                Ok(())
-            }
-            _ => Err(Cut::new(
-                Breach::ReturnKind,
-                format!("the peer answers by the results of call {id}, which were not kept"),
-            )),
-        }
-    }
+/// Which call of ours `next` answers, by the results of call `held` of the peer's.
+fn takes(held: message::Reader<'_>, next: message::Reader<'_>) -> Result<Option<u32>, Cut> {
+    let (Ok(message::Call(call)), Ok(message::Return(ret))) = (held.which(), next.which()) else {
+        return Ok(None);
+    };
+    let (id, ret) = (call?.get_question_id(), ret?);
+    Ok(match ret.which()? {
+        return_::TakeFromOtherQuestion(taken) if taken == id => Some(ret.get_answer_id()),
+        _ => None,
+    })
 }

@@ -76,15 +76,23 @@ impl Turn<'_> {
         let action = Action::ALL[self.draw.below(Action::ALL.len())];
         let id = self.new_question();
         let (content, caps) = self.payload(false);
-        let is_kept = self.is_loose && self.draw.once_in(4);
+        // One that stays: as all peers do it, with the answer that takes its results.
+        let answers = self.tables.answers.iter();
+        let open = answers.filter(|(_, answer)| !answer.is_returned && !answer.is_bootstrap);
+        let open: Vec<u32> = open.map(|(id, _)| *id).collect();
+        let takes = match !self.is_loose && self.draw.once_in(6) {
+            true => self.draw.among(open),
+            false => None,
+        };
+        let is_kept = takes.is_some() || self.is_loose && self.draw.once_in(4);
         let is_third = self.is_loose && self.draw.once_in(4);
         let question = Question {
             is_fresh: action.is_fresh(),
-            is_kept,
+            is_kept: is_kept && takes.is_none(),
             ..Question::default()
         };
         self.tables.questions.entry(id).or_insert(question);
-        Some(message(|root| {
+        let mut said = message(|root| {
             let mut call = root.init_call();
             call.set_question_id(id);
             call.set_interface_id(INTERFACE);
@@ -97,7 +105,27 @@ impl Turn<'_> {
                 _ => to.set_caller(()),
             }
             write_payload(call.init_params(), content, &caps);
-        }))
+        });
+        if let Some(answer) = takes {
+            said.extend(self.takes(answer, id));
+        }
+        Some(said)
+    }
+
+    /// Answers by the results of question `id`.
+    fn takes(&mut self, answer: u32, id: u32) -> Vec<u8> {
+        if let Some(answer) = self.tables.answers.get_mut(&answer) {
+            answer.is_returned = true;
+            let params = std::mem::take(&mut answer.params);
+            self.tables.unbind(params, false);
+        }
+        self.tables.forget_answer(answer);
+        message(|root| {
+            let mut returned = root.init_return();
+            returned.set_answer_id(answer);
+            returned.set_release_param_caps(false);
+            returned.set_take_from_other_question(id);
+        })
     }
 
     fn returns(&mut self) -> Option<Vec<u8>> {
