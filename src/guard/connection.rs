@@ -6,10 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use capnp::capability::{Client, FromClientHook};
-use capnp::message::ReaderOptions;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::twoparty::VatId;
-use capnp_rpc::{Disconnector, RpcSystem, twoparty};
+use capnp_rpc::{Disconnector, RpcSystem, VatNetwork, twoparty};
 use futures::{AsyncRead, AsyncWrite};
 
 use super::bootstrap;
@@ -17,6 +16,7 @@ use super::ending::Ending;
 use super::handle::Guard;
 use super::network::Guarded;
 use super::options::GuardOptions;
+use super::stream::Stream;
 use crate::error::Error;
 
 /// One guarded connection to a peer, of whose end all are told who have part in it.
@@ -106,10 +106,8 @@ impl Connection {
         W: AsyncWrite + Unpin + 'static,
     {
         let guard = Guard::new(options, Ending::default());
-        let reader = guard.counting_reader(reader);
-        let writer = guard.counting_writer(writer);
-        let network = twoparty::VatNetwork::new(reader, writer, side, ReaderOptions::default());
-        Self::behind(network, guard, bootstrap)
+        let network = Stream::new(reader, writer, side, guard.clone());
+        Self::behind(Box::new(network), guard, bootstrap)
     }
 
     /// A connection over any two-party network. Bytes that come are not counted.
@@ -122,20 +120,17 @@ impl Connection {
         R: AsyncRead + Unpin + 'static,
     {
         let guard = Guard::new(options.into(), Ending::default());
-        Self::behind(network, guard, bootstrap)
+        let network = Guarded::behind(network, guard.clone());
+        Self::behind(Box::new(network), guard, bootstrap)
     }
 
-    fn behind<R>(
-        network: twoparty::VatNetwork<R>,
+    fn behind(
+        network: Box<dyn VatNetwork<VatId>>,
         guard: Guard,
         make: impl FnOnce(&Ending) -> Option<Client>,
-    ) -> (Self, ConnectionDriver)
-    where
-        R: AsyncRead + Unpin + 'static,
-    {
+    ) -> (Self, ConnectionDriver) {
         let ending = guard.ending().clone();
         let bootstrap = Some(bootstrap::until_the_end(&guard, make(&ending)));
-        let network = Box::new(Guarded::behind(network, guard.clone()));
         let mut system = RpcSystem::new(network, bootstrap);
         let disconnector = system.get_disconnector();
         // Asked for here, where the connection is sure to be alive: later it would panic.

@@ -16,7 +16,7 @@ use super::options::GuardOptions;
 use super::outgoing::Queue;
 use super::pace::Pace;
 use super::relay::Relay;
-use super::rules::{Cut, Ledger, Refused, Verdict};
+use super::rules::{Cut, Injected, Ledger, Refused, Verdict};
 use crate::error::Error;
 
 /// A guarded connection, to be asked what its peer has and what it was refused. Clones are handles to the
@@ -161,6 +161,13 @@ impl Inner {
             .borrow_mut()
             .calls(ledger.begun(), ledger.canceled())?;
         Ok(verdict)
+    }
+
+    /// What `capnp-rpc` gets before anything that comes.
+    pub(super) fn injected(&self) -> Option<Injected> {
+        let injected = self.ledger.borrow_mut().inbox.pop_front()?;
+        self.relay.ask(injected.takes);
+        Some(injected)
     }
 
     /// Tells of what was refused, now that nothing is borrowed.

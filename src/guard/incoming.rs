@@ -1,23 +1,20 @@
 //! Messages from the peer: each is judged before `capnp-rpc` gets it.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use capnp::capability::Promise;
+use capnp_rpc::IncomingMessage;
 use capnp_rpc::rpc_capnp::message;
-use capnp_rpc::{Connection, IncomingMessage};
 use futures::future::LocalBoxFuture;
 
 use super::breach::Breach;
 use super::handle::Guard;
 use super::outgoing::Outgoing;
 use super::rules::{Cut, Verdict};
+use super::source::{Received, Source};
+use super::waker::keep;
 use crate::error::Error;
-
-type Received = Option<Box<dyn IncomingMessage>>;
 
 /// A message that has come, and its length, where that is known.
 type Arrived = (Box<dyn IncomingMessage>, u64);
@@ -25,9 +22,7 @@ type Arrived = (Box<dyn IncomingMessage>, u64);
 /// The peer's messages.
 pub(super) struct Inbox<V> {
     pub(super) guard: Guard,
-    pub(super) connection: RefCell<Box<dyn Connection<V>>>,
-    /// The message that is being read. It outlives those who ask for one and get another.
-    reading: RefCell<Option<Promise<Received, capnp::Error>>>,
+    pub(super) source: RefCell<Box<dyn Source<V>>>,
     /// One that is judged with the next.
     held: RefCell<Option<Arrived>>,
     /// One that has come, and is judged before others are read.
@@ -53,11 +48,10 @@ const AT_ONCE: usize = 4;
 const MAX_REASON_BYTES: usize = 4096;
 
 impl<V: 'static> Inbox<V> {
-    pub(super) fn new(guard: Guard, connection: Box<dyn Connection<V>>) -> Self {
+    pub(super) fn new(guard: Guard, source: Box<dyn Source<V>>) -> Self {
         Self {
             guard,
-            connection: RefCell::new(connection),
-            reading: RefCell::default(),
+            source: RefCell::new(source),
             held: RefCell::default(),
             next: RefCell::default(),
             clock: RefCell::default(),
@@ -69,11 +63,10 @@ impl<V: 'static> Inbox<V> {
     /// a capability of the connection.
     pub(super) fn close(&self) {
         self.is_closed.set(true);
-        let reading = self.reading.take();
-        // What reads has the stream; between two messages that is the connection, which hands it out.
-        let reading =
-            reading.unwrap_or_else(|| self.connection.borrow_mut().receive_incoming_message());
-        drop(reading);
+        // Who is reading lets go of it then.
+        if let Ok(mut source) = self.source.try_borrow_mut() {
+            source.stop();
+        }
     }
 
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>> {
@@ -93,9 +86,7 @@ impl<V: 'static> Inbox<V> {
             if let Some(reason) = inner.why() {
                 return Poll::Ready(Err(reason.clone().into()));
             }
-            let injected = inner.ledger.borrow_mut().inbox.pop_front();
-            if let Some(injected) = injected {
-                inner.relay.ask(injected.takes);
+            if let Some(injected) = inner.injected() {
                 return Poll::Ready(Ok(Some(Box::new(injected))));
             }
             let next = self.next.take();
@@ -135,12 +126,10 @@ impl<V: 'static> Inbox<V> {
     }
 
     fn read(&self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>> {
-        let reading = self.reading.take();
-        let mut reading =
-            reading.unwrap_or_else(|| self.connection.borrow_mut().receive_incoming_message());
-        let read = Pin::new(&mut reading).poll(cx);
-        if read.is_pending() && !self.is_closed.get() {
-            self.reading.replace(Some(reading));
+        let mut source = self.source.borrow_mut();
+        let read = source.poll_read(cx);
+        if self.is_closed.get() {
+            source.stop();
         }
         read
     }
@@ -204,7 +193,7 @@ impl<V: 'static> Inbox<V> {
             let Some(reply) = self.guard.inner.ledger.borrow_mut().replies.pop_front() else {
                 return;
             };
-            let message = self.connection.borrow_mut().new_outgoing_message(32);
+            let message = self.source.borrow_mut().draft(32);
             let mut message = Outgoing::new(message, self.guard.clone());
             if write(&mut message, reply).is_ok() {
                 message.send_unnoted();
@@ -260,16 +249,6 @@ fn write(message: &mut Outgoing, reply: super::rules::Reply) -> capnp::Result<()
     use capnp_rpc::OutgoingMessage;
     let body: message::Builder<'_> = message.get_body()?.init_as();
     reply.write(body)
-}
-
-/// Keeps a waker, if it is another one.
-pub(super) fn keep(place: &RefCell<Option<Waker>>, waker: &Waker) {
-    let mut place = place.borrow_mut();
-    if !place.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-        let old = place.replace(waker.clone());
-        drop(place);
-        drop(old);
-    }
 }
 
 /// Why the peer gives up, if that is what a message says.

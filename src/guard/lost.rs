@@ -11,7 +11,6 @@ use capnp::any_pointer;
 use capnp::capability::{Promise, Request};
 use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 use capnp::{Error, MessageSize};
-use capnp_rpc::OutgoingMessage;
 use capnp_rpc::rpc_capnp::{call, message, message_target};
 
 type Hook = Box<dyn ClientHook>;
@@ -32,8 +31,8 @@ thread_local! {
 
 /// May `message` be a call that is made anew? Its target has been asked for, and is what none that was set is,
 /// but for one: the first capability that the peer has passed.
-pub(super) fn may_be_made_anew(message: &dyn OutgoingMessage) -> capnp::Result<bool> {
-    let message: message::Reader<'_> = message.get_body_as_reader()?.get_as()?;
+pub(super) fn may_be_made_anew(message: any_pointer::Reader<'_>) -> capnp::Result<bool> {
+    let message: message::Reader<'_> = message.get_as()?;
     let Ok(message::Call(Ok(call))) = message.which() else {
         return Ok(false);
     };

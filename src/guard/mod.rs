@@ -28,11 +28,16 @@ mod observer;
 mod options;
 mod outgoing;
 mod pace;
+mod reading;
 mod relay;
 mod rules;
+mod source;
 mod stand_in;
+mod stream;
 #[cfg(feature = "tracing")]
 mod tracing;
+mod waker;
+mod writing;
 
 #[cfg(feature = "tracing")]
 pub use self::tracing::TracingObserver;

@@ -4,17 +4,19 @@ use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use capnp::capability::Promise;
 use capnp_rpc::twoparty::VatId;
-use capnp_rpc::{Connection, FlowController, IncomingMessage, OutgoingMessage, VatNetwork};
+use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
 
 use super::ending::Ending;
 use super::handle::Guard;
-use super::incoming::{Inbox, keep, lost};
+use super::incoming::{Inbox, lost};
 use super::options::GuardOptions;
 use super::outgoing::Outgoing;
+use super::source::{Any, NewStream, Source};
+use super::waker::keep;
 use crate::error::Error;
 
 /// A network of two parties behind a guard: for any [`RpcSystem`](capnp_rpc::RpcSystem).
@@ -64,55 +66,75 @@ impl<N, V> Guarded<N, V> {
     }
 }
 
-/// It goes with its `RpcSystem`: nothing counts any more, whoever still has a handle.
+/// It goes with its `RpcSystem`.
 impl<N, V> Drop for Guarded<N, V> {
     fn drop(&mut self) {
-        let inner = &self.guard.inner;
-        let reason = Error::disconnected("the connection was cut on this side");
-        inner.ending.end(reason);
-        inner.queue.clear();
-        inner.close();
+        gone(&self.guard);
     }
 }
 
 impl<N: VatNetwork<V>, V: 'static> VatNetwork<V> for Guarded<N, V> {
     fn connect(&mut self, host_id: V) -> Option<Box<dyn Connection<V>>> {
         let connection = self.network.connect(host_id)?;
-        Some(guarded(self.guard.clone(), connection))
+        let source = Box::new(Any::new(connection));
+        Some(guarded(self.guard.clone(), source))
     }
 
     fn accept(&mut self) -> Promise<Box<dyn Connection<V>>, capnp::Error> {
         let accepted = self.network.accept();
         let guard = self.guard.clone();
-        Promise::from_future(async move { Ok(guarded(guard, accepted.await?)) })
+        Promise::from_future(async move {
+            let source = Box::new(Any::new(accepted.await?));
+            Ok(guarded(guard, source))
+        })
     }
 
     fn drive_until_shutdown(&mut self) -> Promise<(), capnp::Error> {
         let mut shutdown = self.network.drive_until_shutdown();
-        let guard = self.guard.clone();
-        Promise::from_future(poll_fn(move |cx| {
-            let inner = &guard.inner;
-            let polled = Pin::new(&mut shutdown).poll(cx);
-            let result = match polled {
-                Poll::Ready(result) => result,
-                // Whoever was cut off is not waited for.
-                Poll::Pending if inner.why().is_some() && inner.queue.bytes() > 0 => Ok(()),
-                Poll::Pending => {
-                    keep(&inner.writer, cx.waker());
-                    return Poll::Pending;
-                }
-            };
-            inner.queue.clear();
-            inner.account();
-            end(&guard, &result);
-            Poll::Ready(result)
-        }))
+        driven(self.guard.clone(), move |cx| {
+            Pin::new(&mut shutdown).poll(cx)
+        })
     }
 }
 
-fn guarded<V: 'static>(guard: Guard, connection: Box<dyn Connection<V>>) -> Box<dyn Connection<V>> {
+/// Nothing counts any more, whoever still has a handle.
+pub(super) fn gone(guard: &Guard) {
+    let inner = &guard.inner;
+    let reason = Error::disconnected("the connection was cut on this side");
+    inner.ending.end(reason);
+    inner.queue.clear();
+    inner.close();
+}
+
+/// Drives what writes, until it is over.
+pub(super) fn driven(
+    guard: Guard,
+    mut writes: impl FnMut(&mut Context<'_>) -> Poll<capnp::Result<()>> + 'static,
+) -> Promise<(), capnp::Error> {
+    Promise::from_future(poll_fn(move |cx| {
+        let inner = &guard.inner;
+        let result = match writes(cx) {
+            Poll::Ready(result) => result,
+            // Whoever was cut off is not waited for.
+            Poll::Pending if inner.why().is_some() && inner.queue.bytes() > 0 => Ok(()),
+            Poll::Pending => {
+                keep(&inner.writer, cx.waker());
+                return Poll::Pending;
+            }
+        };
+        inner.queue.clear();
+        inner.account();
+        end(&guard, &result);
+        Poll::Ready(result)
+    }))
+}
+
+pub(super) fn guarded<V: 'static>(
+    guard: Guard,
+    source: Box<dyn Source<V>>,
+) -> Box<dyn Connection<V>> {
     Box::new(GuardedConnection {
-        inbox: Rc::new(Inbox::new(guard, connection)),
+        inbox: Rc::new(Inbox::new(guard, source)),
     })
 }
 
@@ -129,12 +151,12 @@ struct GuardedConnection<V> {
 
 impl<V: 'static> Connection<V> for GuardedConnection<V> {
     fn get_peer_vat_id(&self) -> V {
-        self.inbox.connection.borrow().get_peer_vat_id()
+        self.inbox.source.borrow().peer()
     }
 
     fn new_outgoing_message(&mut self, first_segment_word_size: u32) -> Box<dyn OutgoingMessage> {
-        let mut connection = self.inbox.connection.borrow_mut();
-        let message = connection.new_outgoing_message(first_segment_word_size);
+        let mut source = self.inbox.source.borrow_mut();
+        let message = source.draft(first_segment_word_size);
         Box::new(Outgoing::new(message, self.inbox.guard.clone()))
     }
 
@@ -145,8 +167,9 @@ impl<V: 'static> Connection<V> for GuardedConnection<V> {
         Promise::from_future(poll_fn(move |cx| inbox.poll(cx)))
     }
 
-    fn new_stream(&mut self) -> (Box<dyn FlowController>, Promise<(), capnp::Error>) {
-        self.inbox.connection.borrow_mut().new_stream()
+    fn new_stream(&mut self) -> NewStream {
+        let stream = self.inbox.source.borrow_mut().new_stream();
+        stream.unwrap_or_else(|| Default(self).new_stream())
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), capnp::Error> {
@@ -154,6 +177,29 @@ impl<V: 'static> Connection<V> for GuardedConnection<V> {
         self.inbox.close();
         self.inbox.guard.inner.close();
         self.inbox.guard.inner.wake();
-        self.inbox.connection.borrow_mut().shutdown(result)
+        self.inbox.source.borrow_mut().shutdown(result)
+    }
+}
+
+/// The same, with what connections have by default.
+struct Default<'a, V>(&'a mut GuardedConnection<V>);
+
+impl<V: 'static> Connection<V> for Default<'_, V> {
+    fn get_peer_vat_id(&self) -> V {
+        self.0.get_peer_vat_id()
+    }
+
+    fn new_outgoing_message(&mut self, first_segment_word_size: u32) -> Box<dyn OutgoingMessage> {
+        self.0.new_outgoing_message(first_segment_word_size)
+    }
+
+    fn receive_incoming_message(
+        &mut self,
+    ) -> Promise<Option<Box<dyn IncomingMessage>>, capnp::Error> {
+        self.0.receive_incoming_message()
+    }
+
+    fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), capnp::Error> {
+        self.0.shutdown(result)
     }
 }

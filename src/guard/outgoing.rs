@@ -14,6 +14,7 @@ use super::breach::Breach;
 use super::handle::{Guard, Inner};
 use super::lost::{Lost, may_be_made_anew};
 use super::rules::{Cut, Sent};
+use super::source::Draft;
 
 /// What is on its way to the peer, and has not been written yet, in bytes.
 #[derive(Default)]
@@ -34,7 +35,7 @@ const MESSAGE_BYTES: u64 = 1024;
 
 /// A message to the peer.
 pub(super) struct Outgoing {
-    message: Box<dyn OutgoingMessage>,
+    message: Draft,
     guard: Guard,
     /// Capabilities in the places of those of a call that is made anew.
     lost: Lost,
@@ -102,7 +103,7 @@ impl Queue {
 }
 
 impl Outgoing {
-    pub(super) fn new(message: Box<dyn OutgoingMessage>, guard: Guard) -> Self {
+    pub(super) fn new(message: Draft, guard: Guard) -> Self {
         Self {
             message,
             guard,
@@ -119,7 +120,7 @@ impl Outgoing {
 
 impl OutgoingMessage for Outgoing {
     fn get_body(&mut self) -> capnp::Result<capnp::any_pointer::Builder<'_>> {
-        let may_be_lost = may_be_made_anew(&*self.message)?;
+        let may_be_lost = may_be_made_anew(self.message.get_body_as_reader()?)?;
         let mut body = self.message.get_body()?;
         if may_be_lost {
             body.imbue_mut(self.lost.table());
@@ -136,7 +137,7 @@ impl OutgoingMessage for Outgoing {
             mut message, guard, ..
         } = *self;
         let inner = &guard.inner;
-        if inner.ledger.borrow().minds() && look_at(inner, &mut *message).unwrap_or(false) {
+        if inner.ledger.borrow().minds() && look_at(inner, &mut message).unwrap_or(false) {
             let sent = Rc::new(message.take());
             let _unreadable = inner.ledger.borrow_mut().own_sent(&sent);
             inner.relay.ask(false);
@@ -198,7 +199,7 @@ fn size(sent: &Sent) -> u64 {
 }
 
 /// Looks at a message before it is sent. Is it for nobody?
-fn look_at(inner: &Inner, message: &mut dyn OutgoingMessage) -> capnp::Result<bool> {
+fn look_at(inner: &Inner, message: &mut Draft) -> capnp::Result<bool> {
     let ledger = inner.ledger.borrow();
     if ledger.is_own(message.get_body_as_reader()?.get_as()?) {
         return Ok(true);

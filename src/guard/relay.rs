@@ -34,6 +34,8 @@ pub(super) struct Relay {
     /// What is left of those that are gone.
     parts: RefCell<Vec<Parts>>,
     circles: Cell<u64>,
+    /// Is there any of these?
+    has_any: Cell<bool>,
     is_over: Cell<bool>,
 }
 
@@ -46,6 +48,7 @@ impl Relay {
             new: RefCell::default(),
             parts: RefCell::default(),
             circles: Cell::default(),
+            has_any: Cell::default(),
             is_over: Cell::default(),
         })
     }
@@ -79,6 +82,7 @@ impl Relay {
         }
         let (stands, watch) = stand_in(hook, self.myself.clone());
         self.new.borrow_mut().push(watch);
+        self.has_any.set(true);
         stands
     }
 
@@ -97,6 +101,7 @@ impl Relay {
             }
             *self.watches.borrow_mut() = watches;
             if self.new.borrow().is_empty() && self.parts.borrow().is_empty() {
+                self.has_any.set(!self.watches.borrow().is_empty());
                 return;
             }
         }
@@ -104,15 +109,14 @@ impl Relay {
 
     /// Is there any?
     pub(super) fn has_any(&self) -> bool {
-        !(self.watches.borrow().is_empty()
-            && self.new.borrow().is_empty()
-            && self.parts.borrow().is_empty())
+        self.has_any.get()
     }
 
     /// Takes what is left of one, to be dropped later.
     pub(super) fn take_apart(&self, parts: Parts) {
         if !self.is_over.get() {
             self.parts.borrow_mut().push(parts);
+            self.has_any.set(true);
         }
     }
 

@@ -1,0 +1,139 @@
+//! The network of two streams behind a guard. It has fewer parts between a message and its bytes than the one of
+//! `capnp-rpc`, and reads and writes more of them at once.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+
+use capnp::capability::Promise;
+use capnp::message::{Builder, HeapAllocator};
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use capnp_rpc::twoparty::VatId;
+use capnp_rpc::{Connection, VatNetwork};
+use futures::io::BufReader;
+use futures::{AsyncRead, AsyncWrite};
+
+use super::bytes::Counted;
+use super::handle::Guard;
+use super::network::{driven, gone, guarded};
+use super::reading::Reader;
+use super::source::{Draft, NewStream, Received, Source};
+use super::writing::{Queue, Writer};
+
+/// As many bytes are read at once.
+const BUFFER: usize = 4096;
+
+type Reading<R> = Reader<Counted<BufReader<R>>>;
+
+/// A network of two parties: one pair of streams.
+pub(super) struct Stream<R, W> {
+    guard: Guard,
+    side: Side,
+    /// Until it is accepted.
+    ends: Option<Rc<Ends<R>>>,
+    weak: Weak<Ends<R>>,
+    /// Until it is driven.
+    writer: Option<Writer<Counted<W>>>,
+}
+
+/// Both ends of the connection.
+struct Ends<R> {
+    side: Side,
+    reader: RefCell<Option<Reading<R>>>,
+    queue: Rc<Queue>,
+}
+
+impl<R> Drop for Ends<R> {
+    fn drop(&mut self) {
+        self.queue.leave();
+    }
+}
+
+impl<R, W> Stream<R, W>
+where
+    R: AsyncRead + Unpin + 'static,
+    W: AsyncWrite + Unpin + 'static,
+{
+    pub(super) fn new(reader: R, writer: W, side: Side, guard: Guard) -> Self {
+        let queue = Rc::new(Queue::default());
+        let reader = guard.counting_reader(BufReader::with_capacity(BUFFER, reader));
+        let writer = Writer::new(guard.counting_writer(writer), queue.clone());
+        let ends = Rc::new(Ends {
+            side,
+            reader: RefCell::new(Some(Reader::new(reader))),
+            queue,
+        });
+        Self {
+            guard,
+            side,
+            weak: Rc::downgrade(&ends),
+            ends: Some(ends),
+            writer: Some(writer),
+        }
+    }
+}
+
+impl<R, W> VatNetwork<VatId> for Stream<R, W>
+where
+    R: AsyncRead + Unpin + 'static,
+    W: AsyncWrite + Unpin + 'static,
+{
+    fn connect(&mut self, host_id: VatId) -> Option<Box<dyn Connection<VatId>>> {
+        if host_id == self.side {
+            return None;
+        }
+        let ends = self.weak.upgrade()?;
+        Some(guarded(self.guard.clone(), Box::new(ends)))
+    }
+
+    fn accept(&mut self) -> Promise<Box<dyn Connection<VatId>>, capnp::Error> {
+        match self.ends.take() {
+            Some(ends) => Promise::ok(guarded(self.guard.clone(), Box::new(ends))),
+            None => Promise::from_future(std::future::pending()),
+        }
+    }
+
+    fn drive_until_shutdown(&mut self) -> Promise<(), capnp::Error> {
+        let Some(mut writer) = self.writer.take() else {
+            return Promise::from_future(std::future::pending());
+        };
+        driven(self.guard.clone(), move |cx| writer.poll(cx))
+    }
+}
+
+/// It goes with its `RpcSystem`.
+impl<R, W> Drop for Stream<R, W> {
+    fn drop(&mut self) {
+        gone(&self.guard);
+    }
+}
+
+impl<R: AsyncRead + Unpin> Source<VatId> for Rc<Ends<R>> {
+    fn peer(&self) -> VatId {
+        self.side
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>> {
+        match &mut *self.reader.borrow_mut() {
+            Some(reader) => reader.poll(cx),
+            None => Poll::Ready(Ok(None)),
+        }
+    }
+
+    fn stop(&mut self) {
+        drop(self.reader.take());
+    }
+
+    fn draft(&mut self, first_segment_words: u32) -> Draft {
+        let room = HeapAllocator::new().first_segment_words(first_segment_words);
+        Draft::Own(Builder::new(room), self.queue.clone())
+    }
+
+    fn new_stream(&mut self) -> Option<NewStream> {
+        None
+    }
+
+    fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), capnp::Error> {
+        self.queue.end(result)
+    }
+}

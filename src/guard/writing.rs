@@ -1,0 +1,202 @@
+//! Messages to a stream, as Cap'n Proto frames them. Those of one turn are written together.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use capnp::Error;
+use capnp::capability::Promise;
+use futures::AsyncWrite;
+use futures::channel::oneshot;
+use futures::io::BufWriter;
+
+use super::rules::Sent;
+use super::waker::keep;
+
+/// As many bytes are put together before they are written.
+const BUFFER: usize = 4096;
+
+/// What is to be written.
+#[derive(Default)]
+pub(super) struct Queue {
+    messages: RefCell<VecDeque<Sent>>,
+    end: RefCell<Option<End>>,
+    /// Nothing is written any more.
+    is_over: Cell<bool>,
+    /// Nobody has anything to write any more.
+    is_left: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What comes after all messages.
+struct End {
+    result: capnp::Result<()>,
+    written: oneshot::Sender<()>,
+}
+
+impl Queue {
+    pub(super) fn push(&self, message: Sent) {
+        if !self.is_over.get() {
+            self.messages.borrow_mut().push_back(message);
+            self.wake();
+        }
+    }
+
+    /// Ends with `result` when all is written. The promise is kept then.
+    pub(super) fn end(&self, result: capnp::Result<()>) -> Promise<(), Error> {
+        let over = || Error::disconnected("nothing is written any more".to_owned());
+        if self.is_over.get() {
+            return Promise::err(over());
+        }
+        let (written, is_written) = oneshot::channel();
+        self.end.replace(Some(End { result, written }));
+        self.wake();
+        Promise::from_future(async move { is_written.await.map_err(|_| over()) })
+    }
+
+    /// Nobody has anything to write any more.
+    pub(super) fn leave(&self) {
+        self.is_left.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn close(&self) {
+        self.is_over.set(true);
+        let rest = (self.messages.take(), self.end.take());
+        drop(rest);
+    }
+}
+
+/// Writes what is in a queue.
+pub(super) struct Writer<W> {
+    stream: Option<BufWriter<W>>,
+    queue: Rc<Queue>,
+    current: Option<Current>,
+    is_flushed: bool,
+    result: capnp::Result<()>,
+}
+
+/// The message that is being written.
+struct Current {
+    message: Sent,
+    head: Vec<u8>,
+    /// Which of its parts, and how many bytes of that are written. The head is the first.
+    part: usize,
+    done: usize,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    pub(super) fn new(stream: W, queue: Rc<Queue>) -> Self {
+        Self {
+            stream: Some(BufWriter::with_capacity(BUFFER, stream)),
+            queue,
+            current: None,
+            is_flushed: true,
+            result: Ok(()),
+        }
+    }
+
+    /// Writes until the end, and waits until everybody has left.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<()>> {
+        if self.stream.is_some() {
+            let Poll::Ready(result) = self.poll_write(cx) else {
+                return Poll::Pending;
+            };
+            self.result = result;
+            self.stream = None;
+            self.current = None;
+            self.queue.close();
+        }
+        if self.queue.is_left.get() {
+            return Poll::Ready(self.result.clone());
+        }
+        keep(&self.queue.waker, cx.waker());
+        Poll::Pending
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<()>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Ok(()));
+        };
+        let mut stream = Pin::new(stream);
+        loop {
+            if self.current.is_none() {
+                let next = self.queue.messages.borrow_mut().pop_front();
+                self.current = next.map(Current::from);
+            }
+            let Some(current) = &mut self.current else {
+                if !self.is_flushed {
+                    // There may be more when this is done.
+                    keep(&self.queue.waker, cx.waker());
+                    ready!(stream.as_mut().poll_flush(cx))?;
+                    self.is_flushed = true;
+                    continue;
+                }
+                if let Some(End { result, written }) = self.queue.end.take() {
+                    let _nobody_waits = written.send(());
+                    return Poll::Ready(result);
+                }
+                if self.queue.is_left.get() {
+                    return Poll::Ready(Ok(()));
+                }
+                keep(&self.queue.waker, cx.waker());
+                return Poll::Pending;
+            };
+            self.is_flushed = false;
+            ready!(current.poll_write(stream.as_mut(), cx))?;
+            self.current = None;
+        }
+    }
+}
+
+impl From<Sent> for Current {
+    fn from(message: Sent) -> Self {
+        let segments = message.get_segments_for_output();
+        let lengths = segments.iter().map(|segment| segment.len() / 8);
+        let numbers = [segments.len() - 1].into_iter().chain(lengths);
+        let mut head = Vec::with_capacity((segments.len() + 2) / 2 * 8);
+        // No message has as many segments, nor one as many words.
+        head.extend(numbers.flat_map(|number| (number as u32).to_le_bytes()));
+        head.resize(head.len().next_multiple_of(8), 0);
+        drop(segments);
+        Self {
+            message,
+            head,
+            part: 0,
+            done: 0,
+        }
+    }
+}
+
+impl Current {
+    fn poll_write<W: AsyncWrite>(
+        &mut self,
+        mut stream: Pin<&mut W>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let segments = self.message.get_segments_for_output();
+        let parts = [&self.head[..]].into_iter().chain(segments.iter().copied());
+        for part in parts.skip(self.part) {
+            while self.done < part.len() {
+                match ready!(stream.as_mut().poll_write(cx, &part[self.done..])) {
+                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Ok(count) => self.done += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            self.part += 1;
+            self.done = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
