@@ -25,8 +25,10 @@ pub(super) struct Inbox<V> {
     pub(super) source: RefCell<Box<dyn Source<V>>>,
     /// One that is judged with the next.
     held: RefCell<Option<Arrived>>,
+    has_held: Cell<bool>,
     /// One that has come, and is judged before others are read.
     next: RefCell<Option<Arrived>>,
+    has_next: Cell<bool>,
     clock: RefCell<Clock>,
     is_closed: Cell<bool>,
 }
@@ -53,7 +55,9 @@ impl<V: 'static> Inbox<V> {
             guard,
             source: RefCell::new(source),
             held: RefCell::default(),
+            has_held: Cell::default(),
             next: RefCell::default(),
+            has_next: Cell::default(),
             clock: RefCell::default(),
             is_closed: Cell::default(),
         }
@@ -89,7 +93,10 @@ impl<V: 'static> Inbox<V> {
             if let Some(injected) = inner.injected() {
                 return Poll::Ready(Ok(Some(Box::new(injected))));
             }
-            let next = self.next.take();
+            let next = match self.has_next.take() {
+                true => self.next.take(),
+                false => None,
+            };
             let arrived = match next {
                 Some(arrived) => arrived,
                 None => {
@@ -162,11 +169,16 @@ impl<V: 'static> Inbox<V> {
     /// Judges a message. Gives the one that `capnp-rpc` gets next, if there is any.
     fn judge(&self, arrived: Arrived) -> capnp::Result<Received> {
         let inner = &self.guard.inner;
-        let (message, bytes) = match self.held.take() {
+        let held = match self.has_held.take() {
+            true => self.held.take(),
+            false => None,
+        };
+        let (message, bytes) = match held {
             None => arrived,
             Some(held) => {
                 inner.follows(&*held.0, &*arrived.0)?;
                 self.next.replace(Some(arrived));
+                self.has_next.set(true);
                 held
             }
         };
@@ -182,6 +194,7 @@ impl<V: 'static> Inbox<V> {
             Verdict::Withhold => {}
             Verdict::Hold => {
                 self.held.replace(Some((message, bytes)));
+                self.has_held.set(true);
             }
         }
         Ok(None)

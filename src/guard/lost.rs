@@ -11,7 +11,7 @@ use capnp::any_pointer;
 use capnp::capability::{Promise, Request};
 use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 use capnp::{Error, MessageSize};
-use capnp_rpc::rpc_capnp::{call, message, message_target};
+use capnp_rpc::rpc_capnp::{message, message_target};
 
 type Hook = Box<dyn ClientHook>;
 
@@ -29,19 +29,34 @@ thread_local! {
     static TABLE: RefCell<Table> = const { RefCell::new(Vec::new()) };
 }
 
-/// May `message` be a call that is made anew? Its target has been asked for, and is what none that was set is,
-/// but for one: the first capability that the peer has passed.
-pub(super) fn may_be_made_anew(message: any_pointer::Reader<'_>) -> capnp::Result<bool> {
-    let message: message::Reader<'_> = message.get_as()?;
-    let Ok(message::Call(Ok(call))) = message.which() else {
-        return Ok(false);
-    };
-    Ok(call.has_target() && is_first(call)?)
+/// What becomes of a message that is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nothing is known yet.
+    Unknown,
+    /// It may be a call that is made anew. Its target has been asked for, and is what none that was set is, but for
+    /// one: the first capability that the peer has passed.
+    MayBeMadeAnew,
+    /// It is sent as it is.
+    Sent,
 }
 
-fn is_first(call: call::Reader<'_>) -> capnp::Result<bool> {
-    let target = call.get_target()?.which()?;
-    Ok(matches!(target, message_target::ImportedCap(0)))
+/// What becomes of a message, as far as it is made.
+pub(super) fn fate(message: any_pointer::Reader<'_>) -> capnp::Result<Fate> {
+    if message.is_null() {
+        return Ok(Fate::Unknown);
+    }
+    let message: message::Reader<'_> = message.get_as()?;
+    let Ok(message::Call(Ok(call))) = message.which() else {
+        return Ok(Fate::Sent);
+    };
+    if !call.has_target() {
+        return Ok(Fate::Unknown);
+    }
+    Ok(match call.get_target()?.which()? {
+        message_target::ImportedCap(0) => Fate::MayBeMadeAnew,
+        _ => Fate::Sent,
+    })
 }
 
 impl Lost {

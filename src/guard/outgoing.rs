@@ -12,7 +12,7 @@ use capnp_rpc::OutgoingMessage;
 
 use super::breach::Breach;
 use super::handle::{Guard, Inner};
-use super::lost::{Lost, may_be_made_anew};
+use super::lost::{Fate, Lost, fate};
 use super::rules::{Cut, Sent};
 use super::source::Draft;
 
@@ -37,6 +37,8 @@ const MESSAGE_BYTES: u64 = 1024;
 pub(super) struct Outgoing {
     message: Draft,
     guard: Guard,
+    /// May it be a call? That is known when something is in it.
+    may_be_call: bool,
     /// Capabilities in the places of those of a call that is made anew.
     lost: Lost,
 }
@@ -107,6 +109,7 @@ impl Outgoing {
         Self {
             message,
             guard,
+            may_be_call: true,
             lost: Lost::default(),
         }
     }
@@ -120,9 +123,13 @@ impl Outgoing {
 
 impl OutgoingMessage for Outgoing {
     fn get_body(&mut self) -> capnp::Result<capnp::any_pointer::Builder<'_>> {
-        let may_be_lost = may_be_made_anew(self.message.get_body_as_reader()?)?;
+        if !self.may_be_call {
+            return self.message.get_body();
+        }
+        let fate = fate(self.message.get_body_as_reader()?)?;
+        self.may_be_call = fate != Fate::Sent;
         let mut body = self.message.get_body()?;
-        if may_be_lost {
+        if fate == Fate::MayBeMadeAnew {
             body.imbue_mut(self.lost.table());
         }
         Ok(body)

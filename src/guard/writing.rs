@@ -64,8 +64,10 @@ impl Queue {
     }
 
     fn wake(&self) {
+        // Nothing is borrowed while it is woken, and it needn't be kept anew if it is the same the next time.
         if let Some(waker) = self.waker.take() {
-            waker.wake();
+            waker.wake_by_ref();
+            self.waker.borrow_mut().get_or_insert(waker);
         }
     }
 

@@ -3,7 +3,7 @@
 use capnp_rpc::rpc_capnp::{call, exception, finish, message, message_target, return_};
 
 use super::caps::Descriptors;
-use super::entries::{Answer, Exported, Mention, On, Sent, Stage};
+use super::entries::{Answer, Export, Exported, Mention, On, Sent, Stage};
 use super::pointers::{Cap, steps};
 use super::replies::Reply;
 use super::tails::Follows;
@@ -42,18 +42,22 @@ impl Ledger {
         bytes: u64,
     ) -> Result<Verdict, Cut> {
         let id = call.get_question_id();
-        let is_tail = is_tail(call)?;
+        let (is_tail, third_party_is_meant) = match call.get_send_results_to().which()? {
+            call::send_results_to::Caller(()) => (false, false),
+            call::send_results_to::Yourself(()) => (true, false),
+            call::send_results_to::ThirdParty(_) => (false, true),
+        };
         if is_tail && self.follows == Follows::Unknown {
             return Ok(Verdict::Hold);
         }
         self.check_unused(id)?;
-        let (mut on, mut refusal) = self.target(call)?;
+        let (mut on, answer, mut refusal) = self.target(call)?;
         let table: Descriptors<'_> = call.get_params()?.get_cap_table()?;
         refusal = refusal
-            .or(to_a_third_party(call)?)
+            .or_else(|| third_party_is_meant.then(to_a_third_party))
             .or_else(|| self.no_room_for_a_call(bytes));
         if table.is_empty() && refusal.is_none() && !is_tail {
-            return self.begin_on(id, on, bytes, call);
+            return self.begin_on(id, on, bytes, answer);
         }
         self.check_table(table)?;
         let caps = self.read_caps(table)?;
@@ -95,7 +99,9 @@ impl Ledger {
                 self.pipelined_on(*answer);
             }
         }
-        self.pipelined_on_target(call)?;
+        answer
+            .into_iter()
+            .for_each(|answer| self.pipelined_on(answer));
         self.begin(id, on, bytes);
         if let (true, Some(answer)) = (is_tail, self.answers.get_mut(id)) {
             answer.is_tail = true;
@@ -108,21 +114,16 @@ impl Ledger {
         id: u32,
         on: On,
         bytes: u64,
-        call: call::Reader<'_>,
+        answer: Option<u32>,
     ) -> Result<Verdict, Cut> {
         if on != On::Nothing && self.depth(on) > self.limits.pipeline_depth {
             return self.refuse_call(Asked::plain(id), self.too_deep());
         }
-        self.pipelined_on_target(call)?;
+        answer
+            .into_iter()
+            .for_each(|answer| self.pipelined_on(answer));
         self.begin(id, on, bytes);
         Ok(Verdict::Pass)
-    }
-
-    fn pipelined_on_target(&mut self, call: call::Reader<'_>) -> Result<(), Cut> {
-        if let message_target::PromisedAnswer(answer) = call.get_target()?.which()? {
-            self.pipelined_on(answer?.get_question_id());
-        }
-        Ok(())
     }
 
     pub(super) fn pipelined_on(&mut self, answer: u32) {
@@ -156,11 +157,11 @@ impl Ledger {
         Ok(())
     }
 
-    /// What a call waits for; and why it is refused, if what it is pipelined on was.
-    fn target(&self, call: call::Reader<'_>) -> Result<(On, Option<Refusal>), Cut> {
+    /// What a call waits for; which call it is pipelined on; and why it is refused, if that was.
+    fn target(&self, call: call::Reader<'_>) -> Result<(On, Option<u32>, Option<Refusal>), Cut> {
         match call.get_target()?.which()? {
             message_target::ImportedCap(id) => match self.exports.get(id) {
-                Some(_) => Ok((self.on_export(id), None)),
+                Some(export) => Ok((Self::on_promise(id, export), None, None)),
                 None => Err(Cut::new(
                     Breach::UnknownExport,
                     format!("the peer calls capability {id}, which it has not got"),
@@ -174,7 +175,7 @@ impl Ledger {
                     let text = "what it is called on was refused".to_owned();
                     (Breach::OnRefused, exception::Type::Overloaded, text)
                 });
-                Ok((self.on_answer(id), refusal))
+                Ok((self.on_answer(id), Some(id), refusal))
             }
         }
     }
@@ -210,10 +211,13 @@ impl Ledger {
     }
 
     fn on_export(&self, id: u32) -> On {
-        match self.exports.get(id) {
-            Some(export) if matches!(export.leads, Exported::Promise) => {
-                On::Export(id, export.serial)
-            }
+        let export = self.exports.get(id);
+        export.map_or(On::Nothing, |export| Self::on_promise(id, export))
+    }
+
+    fn on_promise(id: u32, export: &Export) -> On {
+        match export.leads {
+            Exported::Promise => On::Export(id, export.serial),
             _ => On::Nothing,
         }
     }
@@ -434,23 +438,10 @@ impl Asked<'_> {
     }
 }
 
-/// Do the results of a call stay here?
-fn is_tail(call: call::Reader<'_>) -> Result<bool, Cut> {
-    let kind = call.get_send_results_to().which()?;
-    Ok(matches!(kind, call::send_results_to::Yourself(())))
-}
-
 /// Why a call is refused whose results are for a third party.
-fn to_a_third_party(call: call::Reader<'_>) -> Result<Option<Refusal>, Cut> {
-    let call::send_results_to::ThirdParty(_) = call.get_send_results_to().which()? else {
-        return Ok(None);
-    };
+fn to_a_third_party() -> Refusal {
     let text = "results can't be sent to a third party".to_owned();
-    Ok(Some((
-        Breach::ThirdParty,
-        exception::Type::Unimplemented,
-        text,
-    )))
+    (Breach::ThirdParty, exception::Type::Unimplemented, text)
 }
 
 /// Why capabilities are not taken of which some are hosted by third parties. The peer is told: it can pass
