@@ -1,8 +1,5 @@
 //! Tails whose receiver is slow, fails or goes away; whose invocation does.
 
-#[allow(dead_code, reason = "others use the rest of it")]
-mod tailing;
-
 use std::future::pending;
 use std::rc::Rc;
 
@@ -11,7 +8,8 @@ use capspan::pipeline::EventContext;
 use capspan::trace::{Outcome, SpanKind, TailDetail, Tracer, Value};
 use capspan_testkit::run::until_idle;
 use capspan_testkit::service::{Place, at, everywhere};
-use tailing::{Does, Setting, receiving};
+
+use super::setting::{self, Does, Setting, receiving};
 
 /// Opens and closes many large spans, with a turn in between after each `burst`.
 fn busy(spans: usize, burst: usize) -> impl AsyncFn(EventContext) -> capnp::Result<()> {
@@ -181,7 +179,7 @@ fn without_a_driver_nothing_is_told_and_nothing_breaks() {
         let (tasks, driver) = capspan::Tasks::new();
         drop(driver);
         let tail = Tail::new(receiver.pipeline.clone(), &tasks);
-        let producer = tailing::producing(Tracer::new(tail.clone()), async |_| Ok(()));
+        let producer = setting::producing(Tracer::new(tail.clone()), async |_| Ok(()));
         let event = producer.pipeline.event("run");
         event.scheduled(&Default::default()).await.unwrap();
         producer.finish().await;

@@ -1,8 +1,5 @@
 //! Each invocation of a service is told to another while it goes on.
 
-#[allow(dead_code, reason = "others use the rest of it")]
-mod tailing;
-
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -15,7 +12,8 @@ use capspan::trace::{
 use capspan_testkit::run::until_idle;
 use capspan_testkit::service::everywhere;
 use futures::channel::oneshot;
-use tailing::{Does, Setting, answering};
+
+use super::setting::{self, Does, Setting, answering};
 
 fn link() -> SpanContext {
     SpanContext::new(
@@ -292,7 +290,7 @@ fn with_too_many_at_once_none_waits_for_the_spans_below_it_and_the_rest_is_lost(
 #[test]
 fn a_tail_of_a_receiver_of_tails_does_not_tell_of_tails() {
     everywhere(async |place| {
-        let (receiver, log, _gate) = tailing::receiving(place, Does::Reads);
+        let (receiver, log, _gate) = setting::receiving(place, Does::Reads);
         let tail = capspan::export::Tail::new(receiver.pipeline.clone(), &receiver.tasks);
         // The receiver has the same observer as the producer.
         let tracer = capspan::trace::Tracer::new(tail.clone());

@@ -1,8 +1,5 @@
 //! What a tail tells, done again from the beginning, gives the very spans of which it tells.
 
-#[allow(dead_code, reason = "others use the rest of it")]
-mod tailing;
-
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -16,7 +13,8 @@ use capspan::trace::{
 };
 use capspan_testkit::run::until_idle;
 use capspan_testkit::service::{Place, at};
-use tailing::{Does, producing, receiving};
+
+use super::setting::{Does, producing, receiving};
 
 /// How many invocations there are, and how much happens in each.
 const RUNS: u64 = 100;

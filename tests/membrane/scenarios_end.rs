@@ -1,4 +1,4 @@
-//! M5 to M8, each over the same table as M1 to M4 (`membrane_scenarios.rs`): revocation, completion, data,
+//! M5 to M8, each over the same table as M1 to M4 (`scenarios.rs`): revocation, completion, data,
 //! and what can't be wrapped.
 
 use capspan_testkit::membrane::events::{soon, start};

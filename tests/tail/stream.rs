@@ -1,15 +1,13 @@
 //! Tails made by hand: what both sides are told, and what those meet who keep to nothing.
 
-#[allow(dead_code, reason = "others use the rest of it")]
-mod tailing;
-
 use capspan::Result;
 use capspan::pipeline::TailSender;
 use capspan::tail_capnp::{tail_event, tail_stream};
 use capspan::trace::{Outcome, SpanId, SpanRecord, TailDetail, TailEvent, Timestamp};
 use capspan_testkit::run::until_idle;
 use capspan_testkit::service::{Pair, everywhere};
-use tailing::{Does, Log, receiving};
+
+use super::setting::{self, Does, Log, receiving};
 
 fn event(sequence: u64, text: &str) -> TailEvent {
     TailEvent {
@@ -239,7 +237,7 @@ async fn send_bare(
     request.send().await
 }
 
-fn assert_seen(log: &Log, check: impl Fn(&tailing::Seen)) {
+fn assert_seen(log: &Log, check: impl Fn(&setting::Seen)) {
     log.with(0, check);
 }
 

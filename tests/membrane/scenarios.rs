@@ -22,7 +22,7 @@
 //! | call remote promise pointing into membrane that eventually resolves to outside | `PromiseToTheOtherSide` × `ServerEnd` |
 //! | revoke membrane | `ObjectInside` × `ServerEnd` × `RevokedDuring`, in M5 |
 //! | MembraneHook::whenMoreResolved returns same value even when called concurrently | `PromiseInside` × `InProcess`, in M3 |
-//! | apply membrane using copyOutOfMembrane() on struct, on list, on AnyPointer | no row: `membrane_crossing.rs` |
+//! | apply membrane using copyOutOfMembrane() on struct, on list, on AnyPointer | no row: `crossing.rs` |
 //!
 //! Not here: the calls that an object inside passes on as tail calls, which `capnp-rpc` does not have.
 //! The other subjects, places and treatments have no counterpart there.

@@ -1,5 +1,5 @@
 //! Whose child a span is: the exact tree for each way in which work can be arranged. Calls within sessions
-//! are in `call_spans.rs`, three processes in `three_processes.rs`.
+//! are in `calls.rs`, three processes in `three_processes.rs`.
 
 use std::rc::Rc;
 

@@ -1,5 +1,4 @@
 //! Spans of the `tracing` crate as spans and parents.
-#![cfg(feature = "tracing")]
 
 mod current;
 mod sessions;

@@ -1,9 +1,6 @@
 //! M5 *Revocation*, in the middle of anything: a call, a drop, another revocation, a waker, the end of
 //! a connection. Nothing panics, the outside gets the reason, and the inside is gone and not called.
 
-#[allow(dead_code, reason = "others use the rest of it")]
-mod reentrancy;
-
 use std::cell::Cell;
 use std::rc::Rc;
 use std::task::Context;
@@ -15,7 +12,8 @@ use capspan_testkit::membrane::scene::{Place, REASON, assert_revoked};
 use capspan_testkit::membrane::{Connected, World, connect, idle, run};
 use capspan_testkit::probe_capnp::probe;
 use futures::FutureExt;
-use reentrancy::{Trigger, assert_reason, at, everywhere, waker};
+
+use super::reentrancy_setting::{Trigger, assert_reason, at, everywhere, waker};
 
 /// The places at a connection.
 const BEYOND: [Place; 2] = [Place::ServerEnd, Place::ClientEnd];

@@ -1,14 +1,11 @@
 //! A policy that revokes its membrane while it is asked, or told of a call: no panic, no borrow error, and
 //! nothing of the inside is used afterwards.
 
-#[allow(dead_code, reason = "others use the rest of it")]
-mod reentrancy;
-
 use capspan_testkit::membrane::events::{soon, start};
 use capspan_testkit::membrane::idle;
 use capspan_testkit::membrane::scene::{Place, assert_revoked};
 
-use reentrancy::{At, PLACES, assert_reason, at};
+use super::reentrancy_setting::{At, PLACES, assert_reason, at};
 
 #[test]
 fn a_policy_may_revoke_while_it_judges_a_call_inbound() {

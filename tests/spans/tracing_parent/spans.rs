@@ -60,7 +60,7 @@ fn fields_events_and_links_are_told() {
     };
     assert_eq!(said(0, "count"), Some(3.into()));
     assert_eq!(said(0, "level"), Some("INFO".into()));
-    assert_eq!(said(0, "target"), Some("tracing_parent::spans".into()));
+    assert_eq!(said(0, "target"), Some(module_path!().into()));
     assert_eq!(
         (said(1, "type"), said(1, "level")),
         (Some(1.into()), Some("WARN".into()))

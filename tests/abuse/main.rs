@@ -1,0 +1,5 @@
+//! What a hostile peer does, each with its line in `docs/security.md`.
+
+mod callee;
+mod enrich;
+mod events;
