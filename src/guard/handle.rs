@@ -141,6 +141,9 @@ impl Inner {
         self.pace.borrow_mut().message(bytes)?;
         ledger.full = self.share.as_ref().and_then(Share::used_up);
         let verdict = ledger.receive(message, bytes)?;
+        if ledger.full.is_some() && !ledger.refused.is_empty() {
+            self.check_overdraft(ledger.usage())?;
+        }
         for call in ledger.finished_calls() {
             self.relay.returns(call);
         }
@@ -148,6 +151,16 @@ impl Inner {
             .borrow_mut()
             .calls(ledger.begun(), ledger.canceled())?;
         Ok(verdict)
+    }
+
+    /// What was refused takes room as well, until the peer has done with it.
+    fn check_overdraft(&self, usage: Usage) -> Result<(), Cut> {
+        let overdraft = self.share.as_ref().and_then(|share| share.overdraft(usage));
+        let Some(calls) = overdraft else {
+            return Ok(());
+        };
+        let text = format!("{calls} calls are not finished, and the budget is used up twice");
+        Err(Cut::new(Breach::Budget, text))
     }
 
     /// Tells of what was refused, now that nothing is borrowed.
