@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use capnp::capability::Promise;
 use capnp_rpc::rpc_capnp::message;
@@ -15,7 +15,9 @@ use super::breach::Breach;
 use super::handle::Guard;
 use super::outgoing::Outgoing;
 use super::rules::{Cut, Verdict};
+use super::turns::Place;
 use crate::error::Error;
+use crate::timer::Timer;
 
 type Received = Option<Box<dyn IncomingMessage>>;
 
@@ -26,6 +28,7 @@ pub(super) struct Inbox<V> {
     /// The message that is being read. It outlives those who ask for one and get another.
     reading: RefCell<Option<Promise<Received, capnp::Error>>>,
     clock: RefCell<Clock>,
+    place: Place,
     is_closed: Cell<bool>,
 }
 
@@ -34,9 +37,19 @@ pub(super) struct Inbox<V> {
 struct Clock {
     has_begun: bool,
     has_any: bool,
-    waiting: Option<(Breach, LocalBoxFuture<'static, ()>)>,
-    /// Since when a message is arriving.
-    half: Option<Instant>,
+    waiting: Option<Waiting>,
+    /// A message is arriving.
+    is_half: bool,
+    /// Since when nothing is read, as it is not its turn.
+    held_since: Option<Instant>,
+}
+
+struct Waiting {
+    breach: Breach,
+    deadline: Instant,
+    sleep: LocalBoxFuture<'static, ()>,
+    /// How long nothing was read meanwhile.
+    held: Duration,
 }
 
 /// Messages that are withheld before others get their turn. Of those that pass, `capnp-rpc` takes one a turn.
@@ -52,6 +65,7 @@ impl<V: 'static> Inbox<V> {
             connection: RefCell::new(connection),
             reading: RefCell::default(),
             clock: RefCell::default(),
+            place: Place::new(),
             is_closed: Cell::default(),
         }
     }
@@ -60,6 +74,7 @@ impl<V: 'static> Inbox<V> {
     /// a capability of the connection.
     pub(super) fn close(&self) {
         self.is_closed.set(true);
+        self.place.leave();
         let reading = self.reading.take();
         // What reads has the stream; between two messages that is the connection, which hands it out.
         let reading =
@@ -86,6 +101,11 @@ impl<V: 'static> Inbox<V> {
             if let Some(injected) = injected {
                 inner.relay.ask(injected.takes);
                 return Poll::Ready(Ok(Some(Box::new(injected))));
+            }
+            if !self.place.may_read(cx.waker()) {
+                keep(&inner.reader, cx.waker());
+                self.hold();
+                return Poll::Pending;
             }
             let Poll::Ready(read) = self.read(cx) else {
                 keep(&inner.reader, cx.waker());
@@ -122,7 +142,15 @@ impl<V: 'static> Inbox<V> {
         let reading = self.reading.take();
         let mut reading =
             reading.unwrap_or_else(|| self.connection.borrow_mut().receive_incoming_message());
+        let arrived = &self.guard.inner.arrived;
+        let before = arrived.so_far();
         let read = Pin::new(&mut reading).poll(cx);
+        match arrived.so_far() {
+            _ if read.is_ready() => self.place.read(),
+            0 => self.place.rest(),
+            now if now > before => self.place.read_piece(cx.waker()),
+            _ => self.place.read_nothing(cx.waker()),
+        }
         if read.is_pending() && !self.is_closed.get() {
             self.reading.replace(Some(reading));
         }
@@ -188,27 +216,32 @@ impl<V: 'static> Inbox<V> {
         if !clock.has_begun {
             clock.has_begun = true;
             let deadline = timer.now() + limits.first_message;
-            clock.waiting = Some((Breach::FirstMessage, timer.sleep_until(deadline)));
+            clock.wait_until(deadline, Breach::FirstMessage, &**timer);
         }
-        if inner.arrived.so_far() > 0 && clock.half.is_none() {
-            let now = timer.now();
-            clock.half = Some(now);
+        if inner.arrived.so_far() > 0 && !clock.is_half {
+            clock.is_half = true;
             if clock.has_any {
-                let deadline = now + limits.half_message;
-                clock.waiting = Some((Breach::HalfMessage, timer.sleep_until(deadline)));
+                let deadline = timer.now() + limits.half_message;
+                clock.wait_until(deadline, Breach::HalfMessage, &**timer);
             }
         }
-        let Some((breach, waiting)) = &mut clock.waiting else {
-            return Poll::Pending;
-        };
-        std::task::ready!(waiting.as_mut().poll(cx));
+        let breach = std::task::ready!(clock.poll(&**timer, cx));
         let (text, limit) = match breach {
             Breach::FirstMessage => ("no message came within", limits.first_message),
             _ => ("a message was not whole after", limits.half_message),
         };
-        let cut = Cut::new(*breach, format!("{text} {limit:?}"));
+        let cut = Cut::new(breach, format!("{text} {limit:?}"));
         drop(clock);
         Poll::Ready(Err(inner.cut(cut).into()))
+    }
+
+    /// It is not the connection's turn. That is not held against the peer, which may be sending.
+    fn hold(&self) {
+        let mut clock = self.clock.borrow_mut();
+        if clock.waiting.is_some() && clock.held_since.is_none() {
+            let timer = self.guard.inner.options.timer.as_ref();
+            clock.held_since = timer.map(|timer| timer.now());
+        }
     }
 }
 
@@ -216,8 +249,38 @@ impl Clock {
     fn message(&mut self) {
         self.has_any = true;
         self.has_begun = true;
-        self.half = None;
+        self.is_half = false;
         self.waiting = None;
+        self.held_since = None;
+    }
+
+    fn wait_until(&mut self, deadline: Instant, breach: Breach, timer: &dyn Timer) {
+        self.waiting = Some(Waiting {
+            breach,
+            deadline,
+            sleep: timer.sleep_until(deadline),
+            held: Duration::ZERO,
+        });
+    }
+
+    /// What is too late, if it is.
+    fn poll(&mut self, timer: &dyn Timer, cx: &mut Context<'_>) -> Poll<Breach> {
+        let held_since = self.held_since.take();
+        let Some(waiting) = &mut self.waiting else {
+            return Poll::Pending;
+        };
+        if let Some(since) = held_since {
+            waiting.held += timer.now().saturating_duration_since(since);
+        }
+        loop {
+            std::task::ready!(waiting.sleep.as_mut().poll(cx));
+            let held = std::mem::take(&mut waiting.held);
+            if held.is_zero() {
+                return Poll::Ready(waiting.breach);
+            }
+            waiting.deadline += held;
+            waiting.sleep = timer.sleep_until(waiting.deadline);
+        }
     }
 }
 

@@ -31,6 +31,7 @@ mod relay;
 mod rules;
 #[cfg(feature = "tracing")]
 mod tracing;
+mod turns;
 
 #[cfg(feature = "tracing")]
 pub use self::tracing::TracingObserver;
