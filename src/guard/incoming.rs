@@ -236,6 +236,7 @@ impl<V: 'static> Inbox<V> {
     }
 
     /// It is not the connection's turn. That is not held against the peer, which may be sending.
+    #[cold]
     fn hold(&self) {
         let mut clock = self.clock.borrow_mut();
         if clock.waiting.is_some() && clock.held_since.is_none() {
@@ -264,6 +265,7 @@ impl Clock {
     }
 
     /// What is too late, if it is.
+    #[cold]
     fn poll(&mut self, timer: &dyn Timer, cx: &mut Context<'_>) -> Poll<Breach> {
         let held_since = self.held_since.take();
         let Some(waiting) = &mut self.waiting else {

@@ -99,42 +99,31 @@ impl Place {
     }
 
     /// May the connection read now? If not, it is woken when it may.
+    #[inline]
     pub(super) fn may_read(&self, waker: &Waker) -> bool {
         if self.is_behind() {
             return self.is_called(waker);
         }
-        let line = &self.line;
-        if line.is_waited_in() && line.look(1) {
-            line.wake_first();
+        if self.line.is_waited_in() {
+            self.look();
         }
         true
     }
 
     /// A message was read.
+    #[inline]
     pub(super) fn read(&self) {
-        self.tries.set(0);
         let load = self.load.get();
         if load < BEHIND {
             self.load.set(load + 1);
             self.line.goes_ahead();
-        }
-        let Some(number) = self.number.get() else {
-            return;
-        };
-        let line = &self.line;
-        let is_last = number + 1 == line.called.get();
-        if is_last && !line.is_waited_in() {
-            return;
-        }
-        self.number.set(None);
-        if is_last {
-            line.call_next();
-            // It is sure to come back: it has more to read.
-            self.go_on_duty();
+        } else if let Some(number) = self.number.get() {
+            self.had_turn(number);
         }
     }
 
     /// A piece of a message was read, and nothing more is there.
+    #[cold]
     pub(super) fn read_piece(&self, waker: &Waker) {
         self.read();
         if self.is_behind() {
@@ -143,6 +132,7 @@ impl Place {
     }
 
     /// A message has begun, and no more of it is there.
+    #[cold]
     pub(super) fn read_nothing(&self, waker: &Waker) {
         let tries = self.tries.get() + 1;
         if self.number.get().is_some() && tries < MAX_TRIES {
@@ -154,12 +144,16 @@ impl Place {
     }
 
     /// Nothing is there to be read, not even a piece.
+    #[inline]
     pub(super) fn rest(&self) {
         self.load.set(self.load.get() / 2);
-        self.leave();
+        if self.number.get().is_some() || self.duty.get() > 0 {
+            self.leave();
+        }
     }
 
     /// Leaves the line. Whoever was called in it has had its turn.
+    #[cold]
     pub(super) fn leave(&self) {
         self.tries.set(0);
         let line = &self.line;
@@ -183,6 +177,32 @@ impl Place {
         self.load.get() >= BEHIND
     }
 
+    /// Looks after others, not being behind itself.
+    #[cold]
+    fn look(&self) {
+        if self.line.look(1) {
+            self.line.wake_first();
+        }
+    }
+
+    /// It was called, and has read.
+    #[cold]
+    fn had_turn(&self, number: u64) {
+        self.tries.set(0);
+        let line = &self.line;
+        let is_last = number + 1 == line.called.get();
+        if is_last && !line.is_waited_in() {
+            return;
+        }
+        self.number.set(None);
+        if is_last {
+            line.call_next();
+            // It is sure to come back: it has more to read.
+            self.go_on_duty();
+        }
+    }
+
+    #[cold]
     fn is_called(&self, waker: &Waker) -> bool {
         let line = &self.line;
         let number = match self.number.get() {
