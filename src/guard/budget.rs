@@ -120,6 +120,11 @@ impl Share {
         self.budget.used_up()
     }
 
+    /// Are there bytes left, whatever else is used up?
+    pub(super) fn has_bytes(&self) -> bool {
+        self.budget.inner.used.get().bytes < self.budget.inner.limits.get().bytes
+    }
+
     /// How many calls the connection has left unfinished that are over, if there are twice as many as the
     /// budget has, and this one has a good part in that. Those that were refused take room as well.
     pub(super) fn overdraft(&self, usage: Usage) -> Option<usize> {

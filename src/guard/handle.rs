@@ -181,8 +181,7 @@ impl Inner {
 
     /// Is there room in the budget for more bytes?
     pub(super) fn has_room(&self) -> bool {
-        let used_up = self.share.as_ref().and_then(Share::used_up);
-        used_up != Some("bytes")
+        self.share.as_ref().is_none_or(Share::has_bytes)
     }
 
     /// Ends the connection. Gives the reason, the first one if there are several.
