@@ -9,7 +9,8 @@ use super::handle::Usage;
 ///
 /// Clones share it. With all of it used up calls are answered `overloaded` on each of its connections; a
 /// message of more than 16 KiB that begins to arrive, or one in answer that waits for a peer to read, ends the
-/// connection.
+/// connection. So does a call of a peer that was refused many and finishes none of them, when as many are
+/// unfinished again as there may be.
 ///
 /// ```
 /// # use capspan::guard::{Budget, GuardOptions};
@@ -97,6 +98,9 @@ impl Budget {
     }
 }
 
+/// So many calls that are over, and that the peer has not finished, are not held against it.
+const FREE_UNFINISHED: usize = 64;
+
 /// What one connection has of a budget. Dropping it gives all back.
 #[derive(Debug)]
 pub(super) struct Share {
@@ -114,6 +118,19 @@ impl Share {
 
     pub(super) fn used_up(&self) -> Option<&'static str> {
         self.budget.used_up()
+    }
+
+    /// Are there bytes left, whatever else is used up?
+    pub(super) fn has_bytes(&self) -> bool {
+        self.budget.inner.used.get().bytes < self.budget.inner.limits.get().bytes
+    }
+
+    /// How many calls the connection has left unfinished that are over, if there are twice as many as the
+    /// budget has, and this one has a good part in that. Those that were refused take room as well.
+    pub(super) fn overdraft(&self, usage: Usage) -> Option<usize> {
+        let (used, limits) = (self.budget.inner.used.get(), self.budget.inner.limits.get());
+        let over = usage.unfinished.saturating_sub(usage.calls);
+        (used.calls >= limits.calls.saturating_mul(2) && over > FREE_UNFINISHED).then_some(over)
     }
 
     /// Notes what the connection has now.

@@ -157,6 +157,9 @@ impl Inner {
         self.pace.borrow_mut().message(bytes)?;
         ledger.full = self.share.as_ref().and_then(Share::used_up);
         let verdict = ledger.receive(message, bytes)?;
+        if ledger.full.is_some() && !ledger.refused.is_empty() {
+            self.check_overdraft(ledger.usage())?;
+        }
         self.pace
             .borrow_mut()
             .calls(ledger.begun(), ledger.canceled())?;
@@ -168,6 +171,16 @@ impl Inner {
         let injected = self.ledger.borrow_mut().inbox.pop_front()?;
         self.relay.ask(injected.takes);
         Some(injected)
+    }
+
+    /// What was refused takes room as well, until the peer has done with it.
+    fn check_overdraft(&self, usage: Usage) -> Result<(), Cut> {
+        let overdraft = self.share.as_ref().and_then(|share| share.overdraft(usage));
+        let Some(calls) = overdraft else {
+            return Ok(());
+        };
+        let text = format!("{calls} calls are not finished, and the budget is used up twice");
+        Err(Cut::new(Breach::Budget, text))
     }
 
     /// Tells of what was refused, now that nothing is borrowed.
@@ -188,8 +201,7 @@ impl Inner {
 
     /// Is there room in the budget for more bytes?
     pub(super) fn has_room(&self) -> bool {
-        let used_up = self.share.as_ref().and_then(Share::used_up);
-        used_up != Some("bytes")
+        self.share.as_ref().is_none_or(Share::has_bytes)
     }
 
     /// Ends the connection. Gives the reason, the first one if there are several.

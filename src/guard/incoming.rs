@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use capnp_rpc::IncomingMessage;
 use capnp_rpc::rpc_capnp::message;
@@ -13,8 +13,10 @@ use super::handle::Guard;
 use super::outgoing::Outgoing;
 use super::rules::{Cut, Verdict};
 use super::source::{Received, Source};
+use super::turns::Place;
 use super::waker::keep;
 use crate::error::Error;
+use crate::timer::Timer;
 
 /// A message that has come, and its length, where that is known.
 type Arrived = (Box<dyn IncomingMessage>, u64);
@@ -30,6 +32,7 @@ pub(super) struct Inbox<V> {
     next: RefCell<Option<Arrived>>,
     has_next: Cell<bool>,
     clock: RefCell<Clock>,
+    place: Place,
     is_closed: Cell<bool>,
 }
 
@@ -38,9 +41,19 @@ pub(super) struct Inbox<V> {
 struct Clock {
     has_begun: bool,
     has_any: bool,
-    waiting: Option<(Breach, LocalBoxFuture<'static, ()>)>,
-    /// Since when a message is arriving.
-    half: Option<Instant>,
+    waiting: Option<Waiting>,
+    /// A message is arriving.
+    is_half: bool,
+    /// Since when nothing is read, as it is not its turn.
+    held_since: Option<Instant>,
+}
+
+struct Waiting {
+    breach: Breach,
+    deadline: Instant,
+    sleep: LocalBoxFuture<'static, ()>,
+    /// How long nothing was read meanwhile.
+    held: Duration,
 }
 
 /// Messages that are withheld before others get their turn. Of those that pass, `capnp-rpc` takes one a turn.
@@ -59,6 +72,7 @@ impl<V: 'static> Inbox<V> {
             next: RefCell::default(),
             has_next: Cell::default(),
             clock: RefCell::default(),
+            place: Place::new(),
             is_closed: Cell::default(),
         }
     }
@@ -67,6 +81,7 @@ impl<V: 'static> Inbox<V> {
     /// a capability of the connection.
     pub(super) fn close(&self) {
         self.is_closed.set(true);
+        self.place.leave();
         // Who is reading lets go of it then.
         if let Ok(mut source) = self.source.try_borrow_mut() {
             source.stop();
@@ -100,6 +115,11 @@ impl<V: 'static> Inbox<V> {
             let arrived = match next {
                 Some(arrived) => arrived,
                 None => {
+                    if !self.place.may_read(cx.waker()) {
+                        keep(&inner.reader, cx.waker());
+                        self.hold();
+                        return Poll::Pending;
+                    }
                     let Poll::Ready(read) = self.read(cx) else {
                         keep(&inner.reader, cx.waker());
                         return self.wait(cx);
@@ -133,10 +153,21 @@ impl<V: 'static> Inbox<V> {
     }
 
     fn read(&self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>> {
-        let mut source = self.source.borrow_mut();
-        let read = source.poll_read(cx);
-        if self.is_closed.get() {
-            source.stop();
+        let arrived = &self.guard.inner.arrived;
+        let before = arrived.so_far();
+        let read = {
+            let mut source = self.source.borrow_mut();
+            let read = source.poll_read(cx);
+            if self.is_closed.get() {
+                source.stop();
+            }
+            read
+        };
+        match arrived.so_far() {
+            _ if read.is_ready() => self.place.read(),
+            0 => self.place.rest(),
+            now if now > before => self.place.read_piece(cx.waker()),
+            _ => self.place.read_nothing(cx.waker()),
         }
         read
     }
@@ -225,27 +256,33 @@ impl<V: 'static> Inbox<V> {
         if !clock.has_begun {
             clock.has_begun = true;
             let deadline = timer.now() + limits.first_message;
-            clock.waiting = Some((Breach::FirstMessage, timer.sleep_until(deadline)));
+            clock.wait_until(deadline, Breach::FirstMessage, &**timer);
         }
-        if inner.arrived.so_far() > 0 && clock.half.is_none() {
-            let now = timer.now();
-            clock.half = Some(now);
+        if inner.arrived.so_far() > 0 && !clock.is_half {
+            clock.is_half = true;
             if clock.has_any {
-                let deadline = now + limits.half_message;
-                clock.waiting = Some((Breach::HalfMessage, timer.sleep_until(deadline)));
+                let deadline = timer.now() + limits.half_message;
+                clock.wait_until(deadline, Breach::HalfMessage, &**timer);
             }
         }
-        let Some((breach, waiting)) = &mut clock.waiting else {
-            return Poll::Pending;
-        };
-        std::task::ready!(waiting.as_mut().poll(cx));
+        let breach = std::task::ready!(clock.poll(&**timer, cx));
         let (text, limit) = match breach {
             Breach::FirstMessage => ("no message came within", limits.first_message),
             _ => ("a message was not whole after", limits.half_message),
         };
-        let cut = Cut::new(*breach, format!("{text} {limit:?}"));
+        let cut = Cut::new(breach, format!("{text} {limit:?}"));
         drop(clock);
         Poll::Ready(Err(inner.cut(cut).into()))
+    }
+
+    /// It is not the connection's turn. That is not held against the peer, which may be sending.
+    #[cold]
+    fn hold(&self) {
+        let mut clock = self.clock.borrow_mut();
+        if clock.waiting.is_some() && clock.held_since.is_none() {
+            let timer = self.guard.inner.options.timer.as_ref();
+            clock.held_since = timer.map(|timer| timer.now());
+        }
     }
 }
 
@@ -253,8 +290,39 @@ impl Clock {
     fn message(&mut self) {
         self.has_any = true;
         self.has_begun = true;
-        self.half = None;
+        self.is_half = false;
         self.waiting = None;
+        self.held_since = None;
+    }
+
+    fn wait_until(&mut self, deadline: Instant, breach: Breach, timer: &dyn Timer) {
+        self.waiting = Some(Waiting {
+            breach,
+            deadline,
+            sleep: timer.sleep_until(deadline),
+            held: Duration::ZERO,
+        });
+    }
+
+    /// What is too late, if it is.
+    #[cold]
+    fn poll(&mut self, timer: &dyn Timer, cx: &mut Context<'_>) -> Poll<Breach> {
+        let held_since = self.held_since.take();
+        let Some(waiting) = &mut self.waiting else {
+            return Poll::Pending;
+        };
+        if let Some(since) = held_since {
+            waiting.held += timer.now().saturating_duration_since(since);
+        }
+        loop {
+            std::task::ready!(waiting.sleep.as_mut().poll(cx));
+            let held = std::mem::take(&mut waiting.held);
+            if held.is_zero() {
+                return Poll::Ready(waiting.breach);
+            }
+            waiting.deadline += held;
+            waiting.sleep = timer.sleep_until(waiting.deadline);
+        }
     }
 }
 

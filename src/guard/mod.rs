@@ -36,6 +36,7 @@ mod stand_in;
 mod stream;
 #[cfg(feature = "tracing")]
 mod tracing;
+mod turns;
 mod waker;
 mod writing;
 

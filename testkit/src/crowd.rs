@@ -118,6 +118,7 @@ fn segments(question: u32) -> Message {
 /// Hostile connections. Dropping it ends them.
 pub struct Crowd {
     guards: Vec<Guard>,
+    service: Service,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -127,6 +128,7 @@ impl Crowd {
         let scripts = Hostile::ALL.map(|hostile| (hostile, Rc::from(hostile.script(rounds))));
         let mut crowd = Self {
             guards: Vec::with_capacity(count),
+            service: Service::new(),
             tasks: Vec::with_capacity(2 * count),
         };
         for (hostile, script) in scripts.iter().cycle().take(count) {
@@ -137,7 +139,7 @@ impl Crowd {
 
     fn join(&mut self, hostile: Hostile, script: Rc<[u8]>, options: GuardOptions) {
         let (client, server) = narrow(16 * 1024);
-        let object = Service::new().object();
+        let object = self.service.object();
         let (connection, driver) = Connection::serve_with(server.0, server.1, options, |_| object);
         self.guards.push(connection.guard().clone());
         self.tasks.push(spawn_local(async move {
@@ -151,6 +153,12 @@ impl Crowd {
     pub fn ended(&self) -> usize {
         let has_ended = |guard: &&Guard| guard.ending().reason().is_some();
         self.guards.iter().filter(has_ended).count()
+    }
+
+    /// How many calls have been begun or refused.
+    pub fn calls(&self) -> u64 {
+        let refused: u64 = self.guards.iter().map(Guard::refused).sum();
+        self.service.calls() as u64 + refused
     }
 
     /// How often the guards stepped in, for what they did.

@@ -96,6 +96,31 @@ fn calls_of_one_are_finished_and_another_may_call() {
 }
 
 #[test]
+fn one_is_refused_again_and_again_and_finishes_nothing() {
+    run(async {
+        let budget = Budget::new().calls(100);
+        let (mut one, mut other) = two(&budget).await;
+        let last = 200 + 1;
+        for question in 1..last {
+            one.call(question, method::NEVER).await;
+        }
+        until_idle().await;
+        assert!(!one.driver.is_finished(), "twice as many as there are");
+        assert_overloaded(&mut other, 1, "calls").await;
+        one.call(last, method::NEVER).await;
+        until_idle().await;
+        assert!(one.driver.is_finished());
+        let told = one.told.0.take();
+        assert_eq!(
+            told.last().map(|it| (it.breach, it.ends)),
+            Some((Breach::Budget, true))
+        );
+        assert_eq!(budget.used_up(), None);
+        assert_answered(&mut other, 2).await;
+    });
+}
+
+#[test]
 fn calls_of_one_are_given_back_at_its_end() {
     run(async {
         let budget = Budget::new().calls(3);
