@@ -16,7 +16,7 @@ use super::ending::Ending;
 use super::handle::Guard;
 use super::network::Guarded;
 use super::options::GuardOptions;
-use super::stream::Stream;
+use super::stream::{Stream, Writes};
 use crate::error::Error;
 
 /// One guarded connection to a peer, of whose end all are told who have part in it.
@@ -37,6 +37,8 @@ pub struct ConnectionDriver {
     system: RpcSystem<VatId>,
     disconnector: Disconnector<VatId>,
     ending: Ending,
+    /// What writes, if the network does not.
+    writes: Option<Writes>,
 }
 
 impl Connection {
@@ -106,8 +108,8 @@ impl Connection {
         W: AsyncWrite + Unpin + 'static,
     {
         let guard = Guard::new(options, Ending::default());
-        let network = Stream::new(reader, writer, side, guard.clone());
-        Self::behind(Box::new(network), guard, bootstrap)
+        let (network, writes) = Stream::new(reader, writer, side, guard.clone());
+        Self::behind(Box::new(network), Some(writes), guard, bootstrap)
     }
 
     /// A connection over any two-party network. Bytes that come are not counted.
@@ -121,11 +123,12 @@ impl Connection {
     {
         let guard = Guard::new(options.into(), Ending::default());
         let network = Guarded::behind(network, guard.clone());
-        Self::behind(Box::new(network), guard, bootstrap)
+        Self::behind(Box::new(network), None, guard, bootstrap)
     }
 
     fn behind(
         network: Box<dyn VatNetwork<VatId>>,
+        writes: Option<Writes>,
         guard: Guard,
         make: impl FnOnce(&Ending) -> Option<Client>,
     ) -> (Self, ConnectionDriver) {
@@ -140,6 +143,7 @@ impl Connection {
             system,
             disconnector,
             ending,
+            writes,
         };
         (connection, driver)
     }
@@ -164,7 +168,16 @@ impl Future for ConnectionDriver {
     type Output = Result<(), Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = std::task::ready!(Pin::new(&mut self.system).poll(cx));
+        if let Some(writes) = &self.writes {
+            writes.attend();
+        }
+        let polled = Pin::new(&mut self.system).poll(cx);
+        if let Some(writes) = &mut self.writes
+            && writes.poll(cx).is_ready()
+        {
+            self.writes = None;
+        }
+        let result = std::task::ready!(polled);
         self.ending
             .end(Error::disconnected("the connection is over"));
         self.ending.stop();

@@ -91,9 +91,11 @@ impl<N: VatNetwork<V>, V: 'static> VatNetwork<V> for Guarded<N, V> {
 
     fn drive_until_shutdown(&mut self) -> Promise<(), capnp::Error> {
         let mut shutdown = self.network.drive_until_shutdown();
-        driven(self.guard.clone(), move |cx| {
-            Pin::new(&mut shutdown).poll(cx)
-        })
+        let guard = self.guard.clone();
+        Promise::from_future(poll_fn(move |cx| {
+            let polled = Pin::new(&mut shutdown).poll(cx);
+            written(&guard, polled, cx)
+        }))
     }
 }
 
@@ -106,27 +108,25 @@ pub(super) fn gone(guard: &Guard) {
     inner.close();
 }
 
-/// Drives what writes, until it is over.
-pub(super) fn driven(
-    guard: Guard,
-    mut writes: impl FnMut(&mut Context<'_>) -> Poll<capnp::Result<()>> + 'static,
-) -> Promise<(), capnp::Error> {
-    Promise::from_future(poll_fn(move |cx| {
-        let inner = &guard.inner;
-        let result = match writes(cx) {
-            Poll::Ready(result) => result,
-            // Whoever was cut off is not waited for.
-            Poll::Pending if inner.why().is_some() && inner.queue.bytes() > 0 => Ok(()),
-            Poll::Pending => {
-                keep(&inner.writer, cx.waker());
-                return Poll::Pending;
-            }
-        };
-        inner.queue.clear();
-        inner.account();
-        end(&guard, &result);
-        Poll::Ready(result)
-    }))
+/// How far what writes is: whoever was cut off is not waited for.
+pub(super) fn written(
+    guard: &Guard,
+    polled: Poll<capnp::Result<()>>,
+    cx: &mut Context<'_>,
+) -> Poll<capnp::Result<()>> {
+    let inner = &guard.inner;
+    let result = match polled {
+        Poll::Ready(result) => result,
+        Poll::Pending if inner.why().is_some() && inner.queue.bytes() > 0 => Ok(()),
+        Poll::Pending => {
+            keep(&inner.writer, cx.waker());
+            return Poll::Pending;
+        }
+    };
+    inner.queue.clear();
+    inner.account();
+    end(guard, &result);
+    Poll::Ready(result)
 }
 
 pub(super) fn guarded<V: 'static>(

@@ -2,8 +2,10 @@
 //! `capnp-rpc`, and reads and writes more of them at once.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
+use std::marker::PhantomData;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
 use capnp::capability::Promise;
 use capnp::message::{Builder, HeapAllocator};
@@ -15,9 +17,10 @@ use futures::{AsyncRead, AsyncWrite};
 
 use super::bytes::Counted;
 use super::handle::Guard;
-use super::network::{driven, gone, guarded};
+use super::network::{gone, guarded, written};
 use super::reading::Reader;
 use super::source::{Draft, NewStream, Received, Source};
+use super::waker::keep;
 use super::writing::{Queue, Writer};
 
 /// As many bytes are read at once.
@@ -32,8 +35,33 @@ pub(super) struct Stream<R, W> {
     /// Until it is accepted.
     ends: Option<Rc<Ends<R>>>,
     weak: Weak<Ends<R>>,
-    /// Until it is driven.
-    writer: Option<Writer<Counted<W>>>,
+    shutdown: Rc<Shutdown>,
+    streams: PhantomData<W>,
+}
+
+/// What writes. It is polled after all else of a connection, so that whatever has something to say then need wake
+/// nobody. It is over when nothing is written any more.
+pub(super) struct Writes {
+    queue: Rc<Queue>,
+    poll: Box<dyn FnMut(&mut Context<'_>) -> Poll<()>>,
+}
+
+impl Writes {
+    /// It will be polled soon.
+    pub(super) fn attend(&self) {
+        self.queue.attend();
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        (self.poll)(cx)
+    }
+}
+
+/// How that came to its end.
+#[derive(Default)]
+struct Shutdown {
+    result: RefCell<Option<capnp::Result<()>>>,
+    waker: RefCell<Option<Waker>>,
 }
 
 /// Both ends of the connection.
@@ -54,22 +82,33 @@ where
     R: AsyncRead + Unpin + 'static,
     W: AsyncWrite + Unpin + 'static,
 {
-    pub(super) fn new(reader: R, writer: W, side: Side, guard: Guard) -> Self {
+    pub(super) fn new(reader: R, writer: W, side: Side, guard: Guard) -> (Self, Writes) {
         let queue = Rc::new(Queue::default());
         let reader = guard.counting_reader(BufReader::with_capacity(BUFFER, reader));
-        let writer = Writer::new(guard.counting_writer(writer), queue.clone());
+        let mut writer = Writer::new(guard.counting_writer(writer), queue.clone());
         let ends = Rc::new(Ends {
             side,
             reader: RefCell::new(Some(Reader::new(reader))),
-            queue,
+            queue: queue.clone(),
         });
-        Self {
+        let shutdown = Rc::new(Shutdown::default());
+        let (is_over, watched) = (shutdown.clone(), guard.clone());
+        let poll = Box::new(move |cx: &mut Context<'_>| {
+            let polled = writer.poll(cx);
+            let result = ready!(written(&watched, polled, cx));
+            is_over.result.replace(Some(result));
+            is_over.waker.take().into_iter().for_each(Waker::wake);
+            Poll::Ready(())
+        });
+        let network = Self {
             guard,
             side,
             weak: Rc::downgrade(&ends),
             ends: Some(ends),
-            writer: Some(writer),
-        }
+            shutdown,
+            streams: PhantomData,
+        };
+        (network, Writes { queue, poll })
     }
 }
 
@@ -94,10 +133,14 @@ where
     }
 
     fn drive_until_shutdown(&mut self) -> Promise<(), capnp::Error> {
-        let Some(mut writer) = self.writer.take() else {
-            return Promise::from_future(std::future::pending());
-        };
-        driven(self.guard.clone(), move |cx| writer.poll(cx))
+        let shutdown = self.shutdown.clone();
+        Promise::from_future(poll_fn(move |cx| {
+            if let Some(result) = shutdown.result.take() {
+                return Poll::Ready(result);
+            }
+            keep(&shutdown.waker, cx.waker());
+            Poll::Pending
+        }))
     }
 }
 

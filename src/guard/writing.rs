@@ -29,6 +29,8 @@ pub(super) struct Queue {
     /// Nobody has anything to write any more.
     is_left: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// Is it looked at soon, whoever wakes it?
+    is_attended: Cell<bool>,
 }
 
 /// What comes after all messages.
@@ -63,7 +65,15 @@ impl Queue {
         self.wake();
     }
 
+    /// It is looked at soon: until then it need wake nobody.
+    pub(super) fn attend(&self) {
+        self.is_attended.set(true);
+    }
+
     fn wake(&self) {
+        if self.is_attended.get() {
+            return;
+        }
         // Nothing is borrowed while it is woken, and it needn't be kept anew if it is the same the next time.
         if let Some(waker) = self.waker.take() {
             waker.wake_by_ref();
@@ -109,6 +119,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 
     /// Writes until the end, and waits until everybody has left.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<()>> {
+        self.queue.is_attended.set(false);
         if self.stream.is_some() {
             let Poll::Ready(result) = self.poll_write(cx) else {
                 return Poll::Pending;
@@ -164,7 +175,9 @@ impl From<Sent> for Current {
     fn from(message: Sent) -> Self {
         let segments = message.get_segments_for_output();
         let lengths = segments.iter().map(|segment| segment.len() / 8);
-        let numbers = [segments.len() - 1].into_iter().chain(lengths);
+        let numbers = [segments.len().saturating_sub(1)]
+            .into_iter()
+            .chain(lengths);
         let mut head = Vec::with_capacity((segments.len() + 2) / 2 * 8);
         // No message has as many segments, nor one as many words.
         head.extend(numbers.flat_map(|number| (number as u32).to_le_bytes()));

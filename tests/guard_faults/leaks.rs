@@ -86,6 +86,20 @@ fault!(
     }
 );
 
+// Behind the guard it is not begun.
+fault!(
+    results_that_stay_and_are_not_taken,
+    Shows::Leak,
+    async |stage| {
+        let (mut peer, _) = stage.serve().await;
+        let stays = call(1, BOOTSTRAP, method::ECHO).with([Cap::Hosted(5)]);
+        peer.say(stays.to_yourself()).await;
+        peer.say(call(2, Target::Answer(1, vec![0]), method::ECHO))
+            .await;
+        idle().await;
+    }
+);
+
 fault!(
     a_driver_that_is_dropped_with_a_call_in_flight,
     Shows::Leak,
