@@ -127,7 +127,7 @@ fn a_call_among_many_floods_waits_for_few_of_their_messages() {
         let before = all_calls(&floods);
         assert!(before < 100 * 4_000, "they are still busy");
         turns(1_000).await;
-        assert!(all_calls(&floods) >= before + 50, "they go on");
+        assert!(all_calls(&floods) >= before + 20, "they go on");
     });
 }
 

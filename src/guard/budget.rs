@@ -181,6 +181,12 @@ mod tests {
         assert_eq!(budget.used_up(), Some("capabilities"));
         one.set(usage(0, 3, 0, 50), 50);
         assert_eq!(budget.used_up(), Some("bytes"));
+        assert!(!other.has_bytes());
+        other.set(usage(3, 0, 0, 0), 0);
+        assert_eq!(budget.used_up(), Some("calls"));
+        assert!(!other.has_bytes(), "whatever else is used up");
+        one.set(usage(0, 3, 0, 50), 49);
+        assert!(other.has_bytes());
         drop(one);
         drop(other);
         assert_eq!(budget.inner.used.get(), Amounts::default());

@@ -36,10 +36,10 @@ const MAX_AHEAD: u64 = 8;
 
 /// How often the one that is called waits for another message of them, where one has just been read, if so many
 /// wait behind it.
-const LETS_GO: u64 = 8;
+const LETS_GO: u64 = 32;
 
 /// For each so many that wait the one that is called waits once as well, in case that a message of them comes.
-const CROWD: u64 = 8;
+const CROWD: u64 = 4;
 
 /// That there are any is remembered for so many messages of those that are behind.
 const MEMORY: u32 = 512;
