@@ -24,7 +24,8 @@ const MAX_HOPS: usize = 64;
 /// From so many on, those who do not wait any more are looked for.
 const MANY: usize = 64;
 
-/// Does it, or what it has become, wait to become something else?
+/// Is it, or what it has become, a promise of `capnp-rpc`'s own, for this process? Others say themselves what they are,
+/// and a session's must not look as if they came from outside.
 pub(super) fn is_promise(hook: &dyn ClientHook) -> bool {
     let mut at = hook.add_ref();
     for _ in 0..MAX_HOPS {
@@ -33,7 +34,7 @@ pub(super) fn is_promise(hook: &dyn ClientHook) -> bool {
         }
         match at.get_resolved() {
             Some(next) => at = next,
-            None => return at.when_more_resolved().is_some(),
+            None => return at.get_brand() == 0 && at.when_more_resolved().is_some(),
         }
     }
     true
