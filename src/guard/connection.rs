@@ -42,7 +42,7 @@ pub struct ConnectionDriver {
 }
 
 impl Connection {
-    /// Connects as the client over a pair of streams, with the default [`ReaderOptions`].
+    /// Connects as the client over a pair of streams, with the default [`ReaderOptions`](capnp::message::ReaderOptions).
     pub fn connect<R, W>(reader: R, writer: W) -> (Self, ConnectionDriver)
     where
         R: AsyncRead + Unpin + 'static,
@@ -64,7 +64,7 @@ impl Connection {
         Self::over(reader, writer, Side::Client, options.into(), |_| None)
     }
 
-    /// Serves a client over a pair of streams, with the default [`ReaderOptions`].
+    /// Serves a client over a pair of streams, with the default [`ReaderOptions`](capnp::message::ReaderOptions).
     ///
     /// `bootstrap` makes what the client gets first: an object of this connection alone, which is let go of
     /// at the connection's end.

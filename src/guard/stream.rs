@@ -43,8 +43,10 @@ pub(super) struct Stream<R, W> {
 /// nobody. It is over when nothing is written any more.
 pub(super) struct Writes {
     queue: Rc<Queue>,
-    poll: Box<dyn FnMut(&mut Context<'_>) -> Poll<()>>,
+    poll: Box<PollWrites>,
 }
+
+type PollWrites = dyn FnMut(&mut Context<'_>) -> Poll<()>;
 
 impl Writes {
     /// It will be polled soon.
