@@ -215,3 +215,100 @@ impl Current {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use capnp::message::{Builder, HeapAllocator};
+    use capnp::{any_pointer, serialize};
+
+    /// Takes a few bytes at a time, and says between that it takes none.
+    #[derive(Default)]
+    struct Narrow {
+        bytes: Rc<RefCell<Vec<u8>>>,
+        most: usize,
+        waits: bool,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.waits = !self.waits;
+            if self.waits {
+                return Poll::Pending;
+            }
+            let now = &bytes[..bytes.len().min(self.most)];
+            self.bytes.borrow_mut().extend(now);
+            Poll::Ready(Ok(now.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// A message of several segments.
+    fn message(texts: usize) -> Builder<HeapAllocator> {
+        let room = HeapAllocator::new()
+            .first_segment_words(4)
+            .allocation_strategy(capnp::message::AllocationStrategy::FixedSize);
+        let mut message = Builder::new(room);
+        let root: any_pointer::Builder<'_> = message.init_root();
+        let mut list = root.initn_as::<capnp::text_list::Builder<'_>>(texts as u32);
+        for at in 0..texts {
+            list.set(at as u32, "some twenty characters");
+        }
+        message
+    }
+
+    fn poll<W: AsyncWrite + Unpin>(writer: &mut Writer<W>) -> Poll<capnp::Result<()>> {
+        let mut cx = Context::from_waker(Waker::noop());
+        // Enough for whatever waits now and then.
+        for _ in 0..100_000 {
+            if let Poll::Ready(result) = writer.poll(&mut cx) {
+                return Poll::Ready(result);
+            }
+        }
+        Poll::Pending
+    }
+
+    #[test]
+    fn it_writes_what_capnp_writes_however_little_is_taken() {
+        for most in [1, 7, 4096, 1_000_000] {
+            let (narrow, queue) = (Narrow::default(), Rc::new(Queue::default()));
+            let written = narrow.bytes.clone();
+            let mut writer = Writer::new(Narrow { most, ..narrow }, queue.clone());
+            let mut expected = Vec::new();
+            for texts in [0, 1, 2, 3, 5, 600] {
+                let message = message(texts);
+                serialize::write_message(&mut expected, &message).expect("there is room");
+                queue.push(Rc::new(message));
+            }
+            assert!(poll(&mut writer).is_pending());
+            assert!(*written.borrow() == expected, "at most {most} bytes");
+            let _is_written = queue.end(Err(Error::failed("the end".to_owned())));
+            assert!(poll(&mut writer).is_pending(), "somebody may have more");
+            queue.leave();
+            assert!(matches!(poll(&mut writer), Poll::Ready(Err(_))));
+            queue.push(Rc::new(message(1)));
+            assert!(*written.borrow() == expected);
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_written_is_the_end() {
+        let queue = Rc::new(Queue::default());
+        // It takes nothing, ever.
+        let mut writer = Writer::new(Narrow::default(), queue.clone());
+        queue.push(Rc::new(message(1)));
+        queue.leave();
+        assert!(matches!(poll(&mut writer), Poll::Ready(Err(_))));
+    }
+}
