@@ -112,7 +112,20 @@ struct Head {
 impl Count {
     /// Notes what has come. Does it say how long the message will be?
     fn add(&self, bytes: &[u8]) -> bool {
-        self.so_far.set(self.so_far.get() + bytes.len() as u64);
+        let so_far = self.so_far.get();
+        self.so_far.set(so_far + bytes.len() as u64);
+        if let ([0, 0, 0, 0, words @ ..], 0) = (bytes, so_far)
+            && let Ok(words) = words.try_into()
+        {
+            // Most have one segment, and their head comes at once.
+            self.head.set(Head {
+                bytes: 8,
+                segments: 1,
+                words: u64::from(u32::from_le_bytes(words)),
+                number: 0,
+            });
+            return true;
+        }
         let mut head = self.head.get();
         let taken = bytes.iter().take_while(|byte| head.take(**byte)).count();
         if taken > 0 {

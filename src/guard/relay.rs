@@ -272,6 +272,24 @@ mod tests {
     }
 
     #[test]
+    fn one_that_has_settled_holds_nothing_when_it_is_gone() {
+        let relay = Relay::new();
+        let (fulfils, stands) = promise(&relay);
+        let (still, promised) = unfulfilled();
+        fulfil(fulfils, &relay.stand_in(promised));
+        poll(&relay);
+        drop(stands);
+        poll(&relay);
+        assert!(still.is_canceled() && !relay.has_any());
+        let (fulfils, stands) = promise(&relay);
+        let object = capnp_rpc::new_broken_cap(Error::failed(String::new()));
+        fulfil(fulfils, &object.hook);
+        poll(&relay);
+        drop(stands);
+        assert!(!relay.has_any(), "nobody has to come for that");
+    }
+
+    #[test]
     fn the_end_breaks_those_that_wait() {
         let relay = Relay::new();
         let (fulfils, stands) = promise(&relay);

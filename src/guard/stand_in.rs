@@ -24,8 +24,7 @@ const MAX_HOPS: usize = 64;
 /// From so many on, those who do not wait any more are looked for.
 const MANY: usize = 64;
 
-/// Is it, or what it has become, a promise of `capnp-rpc`'s own, for this process? Others say themselves what they are,
-/// and a session's must not look as if they came from outside.
+/// Does it, or what it has become, wait to become something else?
 pub(super) fn is_promise(hook: &dyn ClientHook) -> bool {
     let mut at = hook.add_ref();
     for _ in 0..MAX_HOPS {
@@ -34,7 +33,7 @@ pub(super) fn is_promise(hook: &dyn ClientHook) -> bool {
         }
         match at.get_resolved() {
             Some(next) => at = next,
-            None => return at.get_brand() == 0 && at.when_more_resolved().is_some(),
+            None => return at.when_more_resolved().is_some(),
         }
     }
     true
@@ -345,7 +344,9 @@ impl Drop for Waits {
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        if let Some(relay) = self.relay.upgrade() {
+        // What has settled is no more trouble than without one that stood for it.
+        let waits = self.state.get() != State::Settled;
+        if let (true, Some(relay)) = (waits, self.relay.upgrade()) {
             let nothing = broken(Error::failed(String::new()));
             relay.take_apart(Parts {
                 _hook: self.hook.replace(nothing),

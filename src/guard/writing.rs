@@ -12,6 +12,7 @@ use capnp::capability::Promise;
 use futures::AsyncWrite;
 use futures::channel::oneshot;
 use futures::io::BufWriter;
+use smallvec::SmallVec;
 
 use super::rules::Sent;
 use super::waker::keep;
@@ -100,7 +101,7 @@ pub(super) struct Writer<W> {
 /// The message that is being written.
 struct Current {
     message: Sent,
-    head: Vec<u8>,
+    head: SmallVec<[u8; 16]>,
     /// Which of its parts, and how many bytes of that are written. The head is the first.
     part: usize,
     done: usize,
@@ -178,7 +179,7 @@ impl From<Sent> for Current {
         let numbers = [segments.len().saturating_sub(1)]
             .into_iter()
             .chain(lengths);
-        let mut head = Vec::with_capacity((segments.len() + 2) / 2 * 8);
+        let mut head = SmallVec::with_capacity((segments.len() + 2) / 2 * 8);
         // No message has as many segments, nor one as many words.
         head.extend(numbers.flat_map(|number| (number as u32).to_le_bytes()));
         head.resize(head.len().next_multiple_of(8), 0);

@@ -71,7 +71,8 @@ const LEAK: i32 = 35;
 const WRONG: i32 = 36;
 
 /// Declares the test of a fault: its name, what shows on bare `capnp-rpc`, and the exchange. With
-/// `behind membrane` there is one in front of the guard: no message shows what is wrong. What `stays` shows
+/// `behind membrane` there is one in front of the guard: no message shows what is wrong; `behind both` it is played
+/// with one and without. What `stays` shows
 /// behind the guard as well, and says why; whoever mends it takes the word away.
 macro_rules! fault {
     ($name:ident, $shows:expr, async |$on:ident| $exchange:block) => {
@@ -106,14 +107,18 @@ pub(crate) fn check(name: &'static str, shows: Shows, behind: &str, exchange: Ex
             let bare = watch(start(test, "bare"), &shows);
             assert!(is(&shows, &bare), "bare: {bare}, where {shows:?} was known");
             let (behind, known) = match behind {
-                "stays" => ("guard", shows),
-                behind => (behind, Shows::Nothing),
+                "stays" => (&["guard"][..], shows),
+                "both" => (&["guard", "membrane"][..], Shows::Nothing),
+                "membrane" => (&["membrane"][..], Shows::Nothing),
+                _ => (&["guard"][..], Shows::Nothing),
             };
-            let guarded = watch(start(test, behind), &known);
-            assert!(
-                is(&known, &guarded),
-                "behind the {behind}: {guarded}, where {known:?} was known"
-            );
+            for behind in behind {
+                let guarded = watch(start(test, behind), &known);
+                assert!(
+                    is(&known, &guarded),
+                    "behind the {behind}: {guarded}, where {known:?} was known"
+                );
+            }
         }
     }
 }

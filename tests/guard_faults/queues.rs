@@ -89,7 +89,7 @@ fault!(
 
 fault!(
     a_canceled_call_that_holds_another_one_in_the_same_queue,
-    Shows::Panic("sender_queue.rs"),
+    Shows::Panic("sender_queue.rs"), behind both,
     async |stage| {
         let (mut peer, promise) = promised(stage).await;
         let promise = Target::Cap(promise);
@@ -107,7 +107,7 @@ fault!(
 // A legal exchange, so no message can be refused; and the queue is of the service's making.
 fault!(
     a_call_on_a_promise_with_that_promise_in_it,
-    Shows::Panic("queued.rs"),
+    Shows::Panic("queued.rs"), behind both,
     async |stage| {
         let (mut peer, promise) = promised(stage).await;
         peer.say(call(2, Target::Cap(promise), method::ECHO).with([Cap::Yours(promise)]))
@@ -122,7 +122,7 @@ fault!(
 // The promise may be fulfilled with anything: what the service does with a capability is not told.
 fault!(
     a_promise_that_is_fulfilled_with_itself,
-    Shows::Panic("queued.rs"),
+    Shows::Panic("queued.rs"), behind both,
     async |stage| {
         let (mut peer, promise) = promised(stage).await;
         peer.say(call(2, Target::Cap(promise), method::ECHO)).await;
@@ -135,7 +135,7 @@ fault!(
 
 fault!(
     a_promise_that_is_fulfilled_with_itself_and_not_called,
-    Shows::Spin,
+    Shows::Spin, behind both,
     async |stage| {
         let (mut peer, promise) = promised(stage).await;
         peer.say(call(3, BOOTSTRAP, method::FULFIL).with([Cap::Yours(promise)]))

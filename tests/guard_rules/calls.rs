@@ -186,6 +186,46 @@ fn a_call_whose_results_are_those_of_another() {
 }
 
 #[test]
+fn a_call_whose_results_nobody_takes() {
+    served(async |on| {
+        let stays = call(3, BOOTSTRAP, method::STORE).with([Cap::Hosted(5)]);
+        on.peer.say(stays.to_yourself()).await;
+        on.call(4, method::ECHO).await;
+        let returned = on.peer.returned(3).await;
+        assert_eq!(returned.outcome, Outcome::ResultsSentElsewhere);
+        on.peer.expect(release(5, 1)).await;
+        on.peer.returned(4).await;
+        assert_eq!(on.service.calls(), 1);
+        on.peer.say(finish(3)).await;
+        on.is_refused(Breach::TailCall).await;
+    });
+}
+
+/// This side has given up the call that it answers. The peer can't know that yet, nor can what it pipelines on that.
+#[test]
+fn a_call_whose_results_are_not_wanted_any_more() {
+    served(async |on| {
+        on.store(1, Cap::Hosted(5)).await;
+        on.call(2, method::PASS).await;
+        let asked = on.peer.called().await.question;
+        on.peer.say(finish(2)).await;
+        on.peer.expect(finish(asked)).await;
+        let stays = call(3, BOOTSTRAP, method::MAKE).to_yourself();
+        let taken = returns(asked, []).outcome(Outcome::TakeFromOtherQuestion(3));
+        let pipelined = call(4, Target::Answer(3, vec![0]), method::ECHO);
+        on.peer
+            .say_all([Message::from(stays), taken.into(), pipelined.into()])
+            .await;
+        let returned = on.peer.returned(3).await;
+        assert_eq!(returned.outcome, Outcome::ResultsSentElsewhere);
+        on.fails(4, ErrorKind::Overloaded, "refused").await;
+        on.peer.say_all([finish(3), finish(4)]).await;
+        assert_eq!(on.service.calls(), 2);
+        on.is_legal().await;
+    });
+}
+
+#[test]
 fn a_call_that_is_pipelined_on_one_that_was_refused() {
     served_within(GuardLimits::default().max_calls(1), async |on| {
         on.call(1, method::NEVER).await;
