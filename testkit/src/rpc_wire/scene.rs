@@ -224,7 +224,8 @@ impl<'a> Scene<'a> {
         self.turns.rest();
         self.read();
         self.honest_call();
-        if self.setup.gives_back
+        // A message with bits turned over may give back what no other does.
+        if (self.setup.gives_back || self.setup.faults != Faults::None)
             && let Some(service) = self.service.upgrade()
         {
             service.let_go_of_its_own();
