@@ -15,7 +15,7 @@ use super::pointers::{Cap, Path};
 use super::replies::Injected;
 
 /// So many of the highest ids may be the guard's own calls'.
-pub(super) const MAX_OWN: u32 = 1 << 30;
+const MAX_OWN: u32 = 1 << 30;
 
 /// Ids of the guard's own calls are the highest that the peer does not use.
 #[derive(Default)]

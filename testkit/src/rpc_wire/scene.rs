@@ -208,6 +208,8 @@ impl<'a> Scene<'a> {
         self.read();
         self.report.abort = self.peer.tables.abort.take();
         self.note(|| format!("   the end: {:?}", self.setup.ending));
+        let service = self.service.upgrade().filter(|_| self.setup.gives_back);
+        let of_others = service.map(|service| service.of_others());
         match self.setup.ending {
             Ending::Peer(end) => {
                 self.to.end(end);
@@ -224,11 +226,8 @@ impl<'a> Scene<'a> {
         self.turns.rest();
         self.read();
         self.honest_call();
-        // A message with bits turned over may give back what no other does.
-        if (self.setup.gives_back || self.setup.faults != Faults::None)
-            && let Some(service) = self.service.upgrade()
-        {
-            service.let_go_of_its_own();
+        if let (Some(service), Some(before)) = (self.service.upgrade(), of_others) {
+            service.let_go_of_its_own(&before);
         }
         // The application goes, and with it what it held itself.
         self.application = None;
