@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use capnp::capability::{Client, FromClientHook};
@@ -16,7 +17,9 @@ use super::ending::Ending;
 use super::handle::Guard;
 use super::network::Guarded;
 use super::options::GuardOptions;
+use super::relay::Relay;
 use super::stream::{Stream, Writes};
+use super::waker::keep;
 use crate::error::Error;
 
 /// One guarded connection to a peer, of whose end all are told who have part in it.
@@ -34,11 +37,26 @@ pub struct Connection {
 /// nothing of it stays alive.
 #[must_use = "futures do nothing unless polled"]
 pub struct ConnectionDriver {
-    system: RpcSystem<VatId>,
+    /// It is let go of when it has come to its end.
+    system: Option<RpcSystem<VatId>>,
     disconnector: Disconnector<VatId>,
     ending: Ending,
     /// What writes, if the network does not.
     writes: Option<Writes>,
+    /// After `system`, as fields are dropped in their order.
+    remains: Remains,
+}
+
+/// What those leave that stand for promises and objects. Nothing of it may be dropped within a task of
+/// `capnp-rpc`'s.
+struct Remains {
+    relay: Rc<Relay>,
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        self.relay.stop();
+    }
 }
 
 impl Connection {
@@ -138,12 +156,14 @@ impl Connection {
         let disconnector = system.get_disconnector();
         // Asked for here, where the connection is sure to be alive: later it would panic.
         let bootstrap = system.bootstrap(Side::Server);
+        let relay = guard.inner.relay.clone();
         let connection = Self { guard, bootstrap };
         let driver = ConnectionDriver {
-            system,
+            system: Some(system),
             disconnector,
             ending,
             writes,
+            remains: Remains { relay },
         };
         (connection, driver)
     }
@@ -171,15 +191,24 @@ impl Future for ConnectionDriver {
         if let Some(writes) = &self.writes {
             writes.attend();
         }
-        let polled = Pin::new(&mut self.system).poll(cx);
+        let Some(system) = &mut self.system else {
+            return Poll::Ready(Ok(()));
+        };
+        let polled = Pin::new(system).poll(cx);
         if let Some(writes) = &mut self.writes
             && writes.poll(cx).is_ready()
         {
             self.writes = None;
         }
+        if self.ending.reason().is_some() {
+            keep(&self.remains.relay.waker, cx.waker());
+            self.remains.relay.clear();
+        }
         let result = std::task::ready!(polled);
         self.ending
             .end(Error::disconnected("the connection is over"));
+        self.system = None;
+        self.remains.relay.stop();
         self.ending.stop();
         Poll::Ready(result.map_err(Error::from))
     }

@@ -56,8 +56,6 @@ pub(super) struct Inner {
     cut: OnceCell<Error>,
     share: Option<Share>,
     counts: [Cell<u64>; Breach::ALL.len()],
-    /// Who reads messages.
-    pub(super) reader: RefCell<Option<Waker>>,
     /// Who writes messages.
     pub(super) writer: RefCell<Option<Waker>>,
 }
@@ -75,7 +73,6 @@ impl Guard {
             cut: OnceCell::new(),
             share,
             counts: [const { Cell::new(0) }; Breach::ALL.len()],
-            reader: RefCell::default(),
             writer: RefCell::default(),
             options,
         };
@@ -229,7 +226,7 @@ impl Inner {
 
     /// Lets who reads, and who writes, look again.
     pub(super) fn wake(&self) {
-        let wakers = [self.reader.take(), self.writer.take()];
+        let wakers = [self.relay.waker.take(), self.writer.take()];
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 

@@ -116,12 +116,12 @@ impl<V: 'static> Inbox<V> {
                 Some(arrived) => arrived,
                 None => {
                     if !self.place.may_read(cx.waker()) {
-                        keep(&inner.reader, cx.waker());
+                        keep(&inner.relay.waker, cx.waker());
                         self.hold();
                         return Poll::Pending;
                     }
                     let Poll::Ready(read) = self.read(cx) else {
-                        keep(&inner.reader, cx.waker());
+                        keep(&inner.relay.waker, cx.waker());
                         return self.wait(cx);
                     };
                     match self.arrived(read) {

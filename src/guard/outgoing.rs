@@ -148,7 +148,7 @@ impl OutgoingMessage for Outgoing {
             let sent = Rc::new(message.take());
             let _unreadable = inner.ledger.borrow_mut().own_sent(&sent);
             inner.relay.ask(false);
-            inner.reader.take().into_iter().for_each(Waker::wake);
+            inner.relay.waker.take().into_iter().for_each(Waker::wake);
             return (Promise::ok(()), sent);
         }
         let (promise, sent) = message.send();
@@ -225,7 +225,7 @@ fn note(inner: &Inner, sent: &Sent) -> capnp::Result<bool> {
     inner.account();
     if has_more {
         // Whoever reads messages has something to do.
-        let reader = inner.reader.take();
+        let reader = inner.relay.waker.take();
         reader.into_iter().for_each(Waker::wake);
     }
     Ok(is_answer)

@@ -1,6 +1,6 @@
-//! Promises of this side's that the peer gives back: what a call of its own will return, or a promise that it
-//! got, in place of a capability.
+//! What is this side's own and the peer gives back, where `capnp-rpc` could not bear it.
 //!
+//! Promises: what a call of the peer's own will return, or a promise that it got, in place of a capability.
 //! Of each `capnp-rpc` makes the promise itself, which it can't stand in three places: where a service makes the
 //! promise its own end, whoever looks for that looks for ever; while a promise resolves, it can't be asked what it
 //! is, not even for the parameters of the calls that waited for it; and a call that waits can't go if that lets
@@ -8,12 +8,16 @@
 //! It asks nothing of the promise but from here, where `capnp-rpc` is not busy with it, breaks where it would
 //! lead back to itself, and is taken apart here, too.
 //!
+//! Objects, where they are among the parameters of a call that waits: who gives the call up may have the last
+//! reference to one of them, which may keep another call in the same queue, and `capnp-rpc` can't let that go
+//! meanwhile. A hook of the guard's own lets go of the object later.
+//!
 //! A hook gets among those of `capnp-rpc` by a call only. The guard makes it, on the bootstrap object and in the
-//! peer's name: it brings the promise, and what it returns is put in the promise's place (`rules/promised.rs`).
+//! peer's name: it brings the capability, and what it returns is put in that one's place (`rules/promised.rs`).
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use capnp::Error;
 use capnp::capability::Client;
@@ -21,9 +25,9 @@ use capnp::private::capability::{ParamsHook, ResultsHook};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use super::stand_in::{Hook, Parts, Watch, is_promise, stand_in};
+use super::stand_in::{Hook, Parts, Watch, is_promise, keeper, stand_in};
 
-/// Those that stand for promises.
+/// Those that stand for promises and objects.
 pub(super) struct Relay {
     myself: Weak<Self>,
     /// Is what `capnp-rpc` reads next the guard's own?
@@ -31,12 +35,16 @@ pub(super) struct Relay {
     /// Those that wait.
     watches: RefCell<FuturesUnordered<Watch>>,
     new: RefCell<Vec<Watch>>,
-    /// What is left of those that are gone.
+    /// What is left of those that are gone, until `capnp-rpc` is not busy, and all its life after the
+    /// connection's end.
     parts: RefCell<Vec<Parts>>,
+    /// Who comes to take them.
+    pub(super) waker: RefCell<Option<Waker>>,
     circles: Cell<u64>,
     /// Is there any of these?
     has_any: Cell<bool>,
     is_over: Cell<bool>,
+    has_stopped: Cell<bool>,
 }
 
 impl Relay {
@@ -47,9 +55,11 @@ impl Relay {
             watches: RefCell::default(),
             new: RefCell::default(),
             parts: RefCell::default(),
+            waker: RefCell::default(),
             circles: Cell::default(),
             has_any: Cell::default(),
             is_over: Cell::default(),
+            has_stopped: Cell::default(),
         })
     }
 
@@ -69,16 +79,18 @@ impl Relay {
         results: &mut dyn ResultsHook,
     ) -> Result<(), Error> {
         self.is_asked.set(false);
-        let promise: Client = params.get()?.get_as_capability()?;
-        let stands = self.stand_in(promise.hook);
+        let cap: Client = params.get()?.get_as_capability()?;
+        let stands = self.stand_in(cap.hook);
         results.get()?.set_as_capability(stands);
         results.set_pipeline()
     }
 
-    /// What is there already leads nowhere else.
     fn stand_in(&self, hook: Hook) -> Hook {
-        if self.is_over.get() || !is_promise(&*hook) {
+        if self.is_over.get() {
             return hook;
+        }
+        if !is_promise(&*hook) {
+            return keeper(hook, self.myself.clone());
         }
         let (stands, watch) = stand_in(hook, self.myself.clone());
         self.new.borrow_mut().push(watch);
@@ -114,18 +126,37 @@ impl Relay {
 
     /// Takes what is left of one, to be dropped later.
     pub(super) fn take_apart(&self, parts: Parts) {
-        if !self.is_over.get() {
-            self.parts.borrow_mut().push(parts);
-            self.has_any.set(true);
+        if self.has_stopped.get() {
+            return;
         }
+        self.parts.borrow_mut().push(parts);
+        self.has_any.set(true);
+        let waker = self.waker.take();
+        waker.into_iter().for_each(Waker::wake);
     }
 
-    /// The connection is over: none waits any more, and no circle keeps itself.
+    /// The connection is over: none waits any more, and no circle keeps itself. Parts are taken by who runs what is
+    /// left of it.
     pub(super) fn end(&self, reason: &crate::Error) {
         self.is_over.set(true);
         let (watches, new) = (self.watches.take(), self.new.take());
         break_off(watches.iter().chain(&new), reason);
-        drop(self.parts.take());
+    }
+
+    /// Drops what is left of those that are gone, after the end.
+    pub(super) fn clear(&self) {
+        loop {
+            let parts = self.parts.take();
+            if parts.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Drops what is left now, and later at once: `capnp-rpc` has let go of its tasks.
+    pub(super) fn stop(&self) {
+        self.has_stopped.set(true);
+        self.clear();
     }
 
     pub(super) fn found_circle(&self) {
@@ -148,8 +179,9 @@ fn break_off<'a>(watches: impl Iterator<Item = &'a Watch>, reason: &crate::Error
 #[cfg(test)]
 mod tests {
     use super::*;
+    use capnp::capability::Promise;
+    use capspan_testkit::membrane::raw;
     use futures::channel::oneshot;
-    use std::task::Waker;
 
     type Fulfil = oneshot::Sender<Result<Client, Error>>;
 
@@ -207,12 +239,43 @@ mod tests {
         assert_eq!((relay.circles(), relay.has_any()), (0, false));
     }
 
+    /// An object that says when nobody has it any more, and what stands for it.
+    fn kept(relay: &Relay) -> (oneshot::Receiver<()>, Hook) {
+        let (is_there, is_gone) = oneshot::channel();
+        let object = raw::object(move |_, _, _| {
+            let _it_has = &is_there;
+            Promise::ok(())
+        });
+        (is_gone, relay.stand_in(object.hook))
+    }
+
+    fn is_gone(is_gone: &mut oneshot::Receiver<()>) -> bool {
+        !matches!(is_gone.try_recv(), Ok(None))
+    }
+
     #[test]
-    fn what_is_there_already_needs_none() {
-        let (relay, object) = (Relay::new(), object());
-        let stands = relay.stand_in(object.add_ref());
-        assert_eq!(stands.get_ptr(), object.get_ptr());
-        assert!(!relay.has_any());
+    fn an_object_is_let_go_of_later() {
+        let relay = Relay::new();
+        let (mut gone, stands) = kept(&relay);
+        assert!(stands.get_resolved().is_some() && !relay.has_any());
+        drop(stands);
+        assert!(!is_gone(&mut gone) && relay.has_any());
+        poll(&relay);
+        assert!(is_gone(&mut gone) && !relay.has_any());
+    }
+
+    #[test]
+    fn after_the_end_an_object_waits_for_the_tasks() {
+        let relay = Relay::new();
+        let (mut first, stands) = kept(&relay);
+        let (mut second, stands_next) = kept(&relay);
+        relay.end(&crate::Error::disconnected("over"));
+        drop(stands);
+        assert!(!is_gone(&mut first));
+        relay.stop();
+        assert!(is_gone(&mut first));
+        drop(stands_next);
+        assert!(is_gone(&mut second), "nobody comes any more");
     }
 
     #[test]
@@ -286,7 +349,8 @@ mod tests {
         fulfil(fulfils, &object.hook);
         poll(&relay);
         drop(stands);
-        assert!(!relay.has_any(), "nobody has to come for that");
+        poll(&relay);
+        assert!(!relay.has_any());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A hook that stands for a promise of this side's: see `relay.rs` for why.
+//! A hook that stands for a promise of this side's, or for an object: see `relay.rs` for why.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -42,17 +42,10 @@ pub(super) fn is_promise(hook: &dyn ClientHook) -> bool {
 /// What stands for `promise`, and what lets it go on.
 pub(super) fn stand_in(promise: Hook, relay: Weak<Relay>) -> (Hook, Watch) {
     let (is_there, is_gone) = oneshot::channel();
-    let standing = Rc::new(Standing {
-        hook: RefCell::new(promise.add_ref()),
-        state: Cell::new(State::Waits),
-        way: RefCell::new(Some(Way::from(promise))),
-        calls: RefCell::default(),
-        next_call: Cell::default(),
-        is_calling: Cell::default(),
-        waiters: RefCell::default(),
-        relay,
-        _is_there: is_there,
-    });
+    let mut standing = Standing::new(promise.add_ref(), State::Waits, relay);
+    standing.way = RefCell::new(Some(Way::from(promise)));
+    standing.is_there = Some(is_there);
+    let standing = Rc::new(standing);
     let watch = Watch {
         standing: Rc::downgrade(&standing),
         is_gone,
@@ -66,7 +59,14 @@ pub(super) fn stand_in(promise: Hook, relay: Weak<Relay>) -> (Hook, Watch) {
     (Box::new(StandIn { standing, face }), watch)
 }
 
-/// Stands for a promise.
+/// What stands for an object: only what lets go of it is another one.
+pub(super) fn keeper(object: Hook, relay: Weak<Relay>) -> Hook {
+    let standing = Rc::new(Standing::new(object, State::Settled, relay));
+    let face = None;
+    Box::new(StandIn { standing, face })
+}
+
+/// Stands for a promise, or for what it has become.
 struct StandIn {
     standing: Rc<Standing>,
     /// What makes requests, for `capnp-rpc` lets nobody else make those that are for this process: a promise of it.
@@ -88,7 +88,8 @@ pub(super) struct Standing {
     is_calling: Cell<bool>,
     waiters: RefCell<Vec<oneshot::Sender<()>>>,
     relay: Weak<Relay>,
-    _is_there: oneshot::Sender<()>,
+    /// Tells its watch that it is gone.
+    is_there: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -197,6 +198,20 @@ impl Future for Watch {
 }
 
 impl Standing {
+    fn new(hook: Hook, state: State, relay: Weak<Relay>) -> Self {
+        Self {
+            hook: RefCell::new(hook),
+            state: Cell::new(state),
+            way: RefCell::default(),
+            calls: RefCell::default(),
+            next_call: Cell::default(),
+            is_calling: Cell::default(),
+            waiters: RefCell::default(),
+            relay,
+            is_there: None,
+        }
+    }
+
     fn hook(&self) -> Hook {
         self.hook.borrow().add_ref()
     }
@@ -344,9 +359,8 @@ impl Drop for Waits {
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        // What has settled is no more trouble than without one that stood for it.
-        let waits = self.state.get() != State::Settled;
-        if let (true, Some(relay)) = (waits, self.relay.upgrade()) {
+        drop(self.is_there.take());
+        if let Some(relay) = self.relay.upgrade() {
             let nothing = broken(Error::failed(String::new()));
             relay.take_apart(Parts {
                 _hook: self.hook.replace(nothing),

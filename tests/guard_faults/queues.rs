@@ -104,6 +104,55 @@ fault!(
     }
 );
 
+/// A call waits for a promise, and has the last reference to an object that keeps another one.
+async fn waits_with_an_object(stage: &Stage) -> Peer {
+    let (mut peer, _) = stage.serve().await;
+    peer.say(call(1, BOOTSTRAP, method::MAKE)).await;
+    let [Cap::Hosted(object)] = peer.returned(1).await.caps()[..] else {
+        panic!("no object");
+    };
+    peer.say(call(2, Target::Cap(object), method::CALLED_PROMISE))
+        .await;
+    let [Cap::Promise(promise)] = peer.returned(2).await.caps()[..] else {
+        panic!("no promise");
+    };
+    let holds = call(3, Target::Cap(promise), method::ECHO);
+    peer.say(holds.with([Cap::Yours(object)])).await;
+    peer.say(finish(1)).await;
+    idle().await;
+    peer
+}
+
+fault!(
+    a_canceled_call_that_holds_an_object_with_a_call_in_the_same_queue,
+    Shows::Panic("sender_queue.rs"), behind both,
+    async |stage| {
+        let mut peer = waits_with_an_object(stage).await;
+        peer.say(finish(3)).await;
+        idle().await;
+    }
+);
+
+// The same at the end of the connection, whose other end is gone, and where this one is dropped.
+fault!(
+    a_call_that_holds_an_object_with_a_call_in_the_same_queue,
+    Shows::Panic("sender_queue.rs"), behind both,
+    async |stage| {
+        drop(waits_with_an_object(stage).await);
+        idle().await;
+    }
+);
+
+fault!(
+    a_dropped_connection_with_such_a_call,
+    Shows::Leak, behind both,
+    async |stage| {
+        let _peer = waits_with_an_object(stage).await;
+        stage.drop_drivers().await;
+        idle().await;
+    }
+);
+
 // A legal exchange, so no message can be refused; and the queue is of the service's making.
 fault!(
     a_call_on_a_promise_with_that_promise_in_it,

@@ -4,7 +4,7 @@ use capnp_rpc::rpc_capnp::{call, exception, finish, message, message_target, ret
 
 use super::caps::Descriptors;
 use super::entries::{Answer, Export, Exported, Mention, On, Sent, Stage};
-use super::pointers::{Cap, steps};
+use super::pointers::{Cap, path, steps};
 use super::replies::Reply;
 use super::tails::Follows;
 use super::{Cut, Ledger, Verdict};
@@ -106,7 +106,9 @@ impl Ledger {
         if let (true, Some(answer)) = (is_tail, self.answers.get_mut(id)) {
             answer.is_tail = true;
         }
-        self.let_through(message, &caps)
+        let gives_back = caps.iter().any(|cap| self.is_ours(cap));
+        let may_wait = gives_back && self.may_wait(call)?;
+        self.let_through(message, &caps, may_wait)
     }
 
     fn begin_on(
@@ -193,6 +195,19 @@ impl Ledger {
         };
         let answer = self.answers.get(answer?.get_question_id());
         Ok(answer.is_some_and(|answer| answer.stage == Stage::GivenUp))
+    }
+
+    /// Is it for what can still become something else?
+    fn may_wait(&self, call: call::Reader<'_>) -> Result<bool, Cut> {
+        let target = match call.get_target()?.which()? {
+            message_target::ImportedCap(id) => Cap::Receiver(id),
+            message_target::PromisedAnswer(answer) => {
+                let answer = answer?;
+                let path = path(answer, self.limits.pipeline_depth)?;
+                Cap::ReceiverAnswer(answer.get_question_id(), path)
+            }
+        };
+        Ok(self.is_promise_of_ours(&target))
     }
 
     fn waits_on(&self, cap: &Cap) -> On {

@@ -23,15 +23,17 @@ const MAX_COPY: u64 = 16_384;
 type Hooks = Vec<Option<Box<dyn ClientHook>>>;
 
 impl Ledger {
-    /// Lets a message through: as it is, where it gives back no promise of this side's.
+    /// Lets a message through: as it is, where it gives back nothing that `capnp-rpc` could not bear, who may let it
+    /// wait, or not.
     pub(super) fn let_through(
         &mut self,
         message: message::Reader<'_>,
         caps: &[Cap],
+        may_wait: bool,
     ) -> Result<Verdict, Cut> {
         let mut instead: Vec<(usize, Cap)> = Vec::new();
         for (at, cap) in caps.iter().enumerate() {
-            if let Some(stands) = self.stand_in(cap) {
+            if let Some(stands) = self.stand_in(cap, may_wait) {
                 instead.push((at, stands));
             }
         }

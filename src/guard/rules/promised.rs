@@ -1,7 +1,8 @@
-//! Promises of this side's, where the peer gives them back: see `relay.rs` for why.
+//! What is this side's own, where the peer gives it back and `capnp-rpc` could not bear it: promises, and what is
+//! among the parameters of a call that waits. See `relay.rs` for why.
 //!
-//! `capnp-rpc` gets a call more, on the bootstrap object, which takes the promise; and then a copy of the
-//! message, in which what that call returns is in the promise's place. Both calls' ids are of the guard's own.
+//! `capnp-rpc` gets a call more, on the bootstrap object, which takes the capability; and then a copy of the
+//! message, in which what that call returns is in the capability's place. Both calls' ids are of the guard's own.
 
 use std::collections::HashSet;
 
@@ -45,10 +46,11 @@ impl Ledger {
         self.promised_answers.is_there = true;
     }
 
-    /// What stands for `cap`, if that is a promise of this side's: what the guard's own call returns, which takes
-    /// that.
-    pub(super) fn stand_in(&mut self, cap: &Cap) -> Option<Cap> {
-        if !self.promised_answers.is_there || !self.is_promise_of_ours(cap) {
+    /// What stands for `cap`, if that needs it in a message that may wait, or not: what the guard's own call
+    /// returns, which takes that.
+    pub(super) fn stand_in(&mut self, cap: &Cap, may_wait: bool) -> Option<Cap> {
+        let needs_it = self.is_promise_of_ours(cap) || (may_wait && self.is_ours(cap));
+        if !self.promised_answers.is_there || !needs_it {
             return None;
         }
         let bootstrap = match self.promised_answers.bootstrap {
@@ -63,8 +65,19 @@ impl Ledger {
         Some(Cap::ReceiverAnswer(own, Path::new()))
     }
 
+    pub(super) fn is_ours(&self, cap: &Cap) -> bool {
+        match cap {
+            Cap::Receiver(_) => true,
+            Cap::ReceiverAnswer(id, _) => {
+                let answer = self.answers.get(*id);
+                answer.is_some_and(|answer| answer.stage == Stage::Returned)
+            }
+            _ => false,
+        }
+    }
+
     /// Can it still become something else, as far as is known?
-    fn is_promise_of_ours(&self, cap: &Cap) -> bool {
+    pub(super) fn is_promise_of_ours(&self, cap: &Cap) -> bool {
         match cap {
             Cap::Receiver(id) => match self.exports.get(*id).map(|export| &export.leads) {
                 Some(Exported::Promise) => true,
@@ -143,8 +156,8 @@ impl Ledger {
     }
 }
 
-/// The call `id` on the bootstrap object, which takes a promise.
-fn take(id: u32, bootstrap: u32, promise: &Cap) -> Injected {
+/// The call `id` on the bootstrap object, which takes a capability.
+fn take(id: u32, bootstrap: u32, cap: &Cap) -> Injected {
     let (mut table, mut message) = (Vec::new(), Builder::new_default());
     let root: message::Builder<'_> = message.init_root();
     let mut call = root.init_call();
@@ -152,7 +165,7 @@ fn take(id: u32, bootstrap: u32, promise: &Cap) -> Injected {
     let target = call.reborrow().init_target();
     target.init_promised_answer().set_question_id(bootstrap);
     let mut params = call.init_params();
-    promise.write(params.reborrow().init_cap_table(1).get(0));
+    cap.write(params.reborrow().init_cap_table(1).get(0));
     // Only the pointer is written, to what is the first of the table.
     let mut content = params.get_content();
     content.imbue_mut(&mut table);

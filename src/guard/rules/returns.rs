@@ -182,7 +182,7 @@ impl Ledger {
         }
         self.take_caps(&caps);
         self.came(id, Some(payload), &caps);
-        self.let_through(message, &caps)
+        self.let_through(message, &caps, false)
     }
 
     /// Why results are not let through, if they aren't.

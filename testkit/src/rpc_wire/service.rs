@@ -4,7 +4,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
-use std::iter::repeat;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
@@ -114,30 +113,20 @@ impl Service {
 
     /// Which of what it keeps is the peer's. To be asked before the end: what is broken is nobody's.
     pub(super) fn of_others(&self) -> OfOthers {
-        let (kept, responses) = (self.kept.borrow(), self.responses.borrow());
+        let kept = self.kept.borrow();
         let kept = kept.iter().filter(|hook| is_others(hook));
-        OfOthers {
-            kept: kept.map(|hook| hook.get_ptr()).collect(),
-            responses: responses.iter().map(are_others).collect(),
-        }
+        OfOthers(kept.map(|hook| hook.get_ptr()).collect())
     }
 
-    /// A service whose own objects were given back to it keeps itself, until it lets go of them, and of what it is
-    /// at: a call of its own may wait for ever.
+    /// A service whose own objects were given back to it keeps itself, until it lets go of them, of responses, whose
+    /// tables may have what no pointer leads to, and of what it is at: a call of its own may wait for ever.
     pub(super) fn let_go_of_its_own(&self, before: &OfOthers) {
-        let (kept, responses) = (self.kept.take(), self.responses.take());
+        let kept = self.kept.take();
         let (kept, own): (Vec<_>, Vec<_>) = kept
             .into_iter()
-            .partition(|hook| before.kept.contains(&hook.get_ptr()) || is_others(hook));
-        let was_others = before.responses.iter().copied().chain(repeat(false));
-        let (responses, with_own): (Vec<_>, Vec<_>) = responses
-            .into_iter()
-            .zip(was_others)
-            .partition(|(response, was)| *was || are_others(response));
+            .partition(|hook| before.0.contains(&hook.get_ptr()) || is_others(hook));
         self.kept.replace(kept);
-        let responses = responses.into_iter().map(|(response, _)| response);
-        self.responses.replace(responses.collect());
-        drop((own, with_own, self.tasks.take()));
+        drop((own, self.responses.take(), self.tasks.take()));
     }
 
     fn answer(
@@ -361,17 +350,10 @@ impl Service {
 }
 
 /// What a service keeps of the peer's.
-pub(super) struct OfOthers {
-    kept: Vec<usize>,
-    responses: Vec<bool>,
-}
+pub(super) struct OfOthers(Vec<usize>);
 
 fn is_others(hook: &Hook) -> bool {
     followed(hook.clone()).get_brand() != 0
-}
-
-fn are_others(response: &Response<any_pointer::Owned>) -> bool {
-    caps(response).iter().all(is_others)
 }
 
 fn done(gives: Vec<Hook>) -> LocalBoxFuture<'static, Result<Vec<Hook>>> {

@@ -5,7 +5,8 @@ use std::future::Future;
 use std::rc::Rc;
 
 use capnp::Error;
-use capnp::capability::{Client, FromClientHook, Promise};
+use capnp::any_pointer;
+use capnp::capability::{Client, FromClientHook, Promise, RemotePromise};
 use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 use capnp_rpc::new_future_client;
 use futures::FutureExt;
@@ -48,6 +49,8 @@ pub mod method {
     pub const WAIT: u16 = 12;
     /// Lets all that [`WAIT`] return.
     pub const OPEN: u16 = 13;
+    /// As [`PROMISE`], and calls [`ECHO`] on it, for as long as the object lives.
+    pub const CALLED_PROMISE: u16 = 14;
 }
 
 /// Makes objects, and knows how many of them are alive. Clones share that.
@@ -68,6 +71,7 @@ struct Shared {
 struct Object {
     service: Service,
     stored: RefCell<Vec<Box<dyn ClientHook>>>,
+    calls: RefCell<Vec<RemotePromise<any_pointer::Owned>>>,
 }
 
 impl Service {
@@ -82,6 +86,7 @@ impl Service {
         let this = Rc::new(Object {
             service: self.clone(),
             stored: RefCell::default(),
+            calls: RefCell::default(),
         });
         object(move |method, params, results| this.clone().answer(method, params, results))
     }
@@ -144,7 +149,12 @@ impl Object {
             }),
             method::TEXT => done(text(results)),
             method::MAKE => done(give(results, Some(self.service.object().hook))),
-            method::PROMISE => done(self.promise(results)),
+            method::PROMISE => done(give(results, Some(self.promise()))),
+            method::CALLED_PROMISE => {
+                let promise = self.promise();
+                self.calls.borrow_mut().push(echo(&*promise, None));
+                done(give(results, Some(promise)))
+            }
             method::FULFIL => done(cap_of(&*params).map(|cap| self.fulfil(cap))),
             method::CALL_BACK => later(async move {
                 let Some(cap) = cap_of(&*params)? else {
@@ -179,13 +189,13 @@ impl Object {
         last.ok_or_else(|| Error::failed("nothing is stored".into()))
     }
 
-    fn promise(&self, results: Box<dyn ResultsHook>) -> Result<(), Error> {
+    fn promise(&self) -> Box<dyn ClientHook> {
         let (fulfil, promise) = oneshot::channel();
         self.service.shared.promises.borrow_mut().push(fulfil);
         let nobody = || Err(Error::failed("nobody fulfils it any more".into()));
         let promise: Client =
             new_future_client(promise.map(move |it| it.unwrap_or_else(|_| nobody())));
-        give(results, Some(promise.hook))
+        promise.hook
     }
 
     fn fulfil(&self, cap: Option<Box<dyn ClientHook>>) {
@@ -214,7 +224,7 @@ fn later(work: impl Future<Output = Result<(), Error>> + 'static) -> Promise<(),
 pub fn echo(
     target: &dyn ClientHook,
     cap: Option<Box<dyn ClientHook>>,
-) -> capnp::capability::RemotePromise<capnp::any_pointer::Owned> {
+) -> RemotePromise<any_pointer::Owned> {
     let mut request = target.new_call(0, method::ECHO, None);
     if let Some(cap) = cap {
         let mut params: thing::swap_params::Builder<'_> = request.get().init_as();
@@ -227,7 +237,7 @@ fn cap_of(params: &dyn ParamsHook) -> Result<Option<Box<dyn ClientHook>>, Error>
     cap_in(params.get()?)
 }
 
-fn cap_in(content: capnp::any_pointer::Reader<'_>) -> Result<Option<Box<dyn ClientHook>>, Error> {
+fn cap_in(content: any_pointer::Reader<'_>) -> Result<Option<Box<dyn ClientHook>>, Error> {
     if content.is_null() {
         return Ok(None);
     }
