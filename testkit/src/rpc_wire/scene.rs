@@ -296,17 +296,19 @@ fn spawn(turns: &mut Turns, driver: ConnectionDriver) -> usize {
     turns.spawn(driver.map(drop))
 }
 
-/// A message for the reader of a failure.
+/// Messages for the reader of a failure.
 fn written(bytes: &[u8]) -> String {
-    let read = capnp::serialize::read_message_from_flat_slice(
-        &mut &bytes[..],
-        capnp::message::ReaderOptions::new(),
-    );
-    match read
-        .as_ref()
-        .map(|read| read.get_root::<message::Reader<'_>>())
-    {
-        Ok(Ok(message)) => format!("{message:?}"),
-        _ => format!("{bytes:?}"),
+    let (mut rest, mut said) = (bytes, Vec::new());
+    while !rest.is_empty() {
+        let options = capnp::message::ReaderOptions::new();
+        let read = capnp::serialize::read_message_from_flat_slice(&mut rest, options);
+        let root = read
+            .as_ref()
+            .map(|read| read.get_root::<message::Reader<'_>>());
+        let Ok(Ok(message)) = root else {
+            return format!("{bytes:?}");
+        };
+        said.push(format!("{message:?}"));
     }
+    said.join(", then ")
 }
