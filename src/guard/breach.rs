@@ -38,8 +38,6 @@ pub enum Breach {
     Unimplemented,
     /// A call or a `Return` that has to do with a third party.
     ThirdParty,
-    /// A call whose results are to stay here, and that no `Return` follows which takes them.
-    TailCall,
     /// A call on what a call was to bring that was refused.
     OnRefused,
     /// Too many calls that have not returned.
@@ -95,7 +93,6 @@ impl Breach {
         Self::Disembargo,
         Self::Unimplemented,
         Self::ThirdParty,
-        Self::TailCall,
         Self::OnRefused,
         Self::CallsInFlight,
         Self::UnfinishedCalls,
@@ -134,7 +131,6 @@ impl Breach {
             Self::Disembargo => "disembargo",
             Self::Unimplemented => "unimplemented",
             Self::ThirdParty => "third_party",
-            Self::TailCall => "tail_call",
             Self::OnRefused => "on_refused",
             Self::CallsInFlight => "calls_in_flight",
             Self::UnfinishedCalls => "unfinished_calls",

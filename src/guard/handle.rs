@@ -135,19 +135,6 @@ impl Inner {
         judged.map_err(|cut| self.cut(cut))
     }
 
-    /// A message is judged now that was held until `next` came.
-    pub(super) fn follows(
-        &self,
-        held: &dyn IncomingMessage,
-        next: &dyn IncomingMessage,
-    ) -> Result<(), Error> {
-        let follows = || {
-            let (held, next) = (held.get_body()?.get_as()?, next.get_body()?.get_as()?);
-            self.ledger.borrow_mut().follows(held, next)
-        };
-        follows().map_err(|cut| self.cut(cut))
-    }
-
     fn try_judge(&self, incoming: &dyn IncomingMessage, bytes: u64) -> Result<Verdict, Cut> {
         let message: message::Reader<'_> = incoming.get_body()?.get_as()?;
         let mut ledger = self.ledger.borrow_mut();

@@ -25,12 +25,6 @@ type Arrived = (Box<dyn IncomingMessage>, u64);
 pub(super) struct Inbox<V> {
     pub(super) guard: Guard,
     pub(super) source: RefCell<Box<dyn Source<V>>>,
-    /// One that is judged with the next.
-    held: RefCell<Option<Arrived>>,
-    has_held: Cell<bool>,
-    /// One that has come, and is judged before others are read.
-    next: RefCell<Option<Arrived>>,
-    has_next: Cell<bool>,
     clock: RefCell<Clock>,
     place: Place,
     is_closed: Cell<bool>,
@@ -67,10 +61,6 @@ impl<V: 'static> Inbox<V> {
         Self {
             guard,
             source: RefCell::new(source),
-            held: RefCell::default(),
-            has_held: Cell::default(),
-            next: RefCell::default(),
-            has_next: Cell::default(),
             clock: RefCell::default(),
             place: Place::new(),
             is_closed: Cell::default(),
@@ -108,28 +98,19 @@ impl<V: 'static> Inbox<V> {
             if let Some(injected) = inner.injected() {
                 return Poll::Ready(Ok(Some(Box::new(injected))));
             }
-            let next = match self.has_next.take() {
-                true => self.next.take(),
-                false => None,
+            if !self.place.may_read(cx.waker()) {
+                keep(&inner.relay.waker, cx.waker());
+                self.hold();
+                return Poll::Pending;
+            }
+            let Poll::Ready(read) = self.read(cx) else {
+                keep(&inner.relay.waker, cx.waker());
+                return self.wait(cx);
             };
-            let arrived = match next {
-                Some(arrived) => arrived,
-                None => {
-                    if !self.place.may_read(cx.waker()) {
-                        keep(&inner.relay.waker, cx.waker());
-                        self.hold();
-                        return Poll::Pending;
-                    }
-                    let Poll::Ready(read) = self.read(cx) else {
-                        keep(&inner.relay.waker, cx.waker());
-                        return self.wait(cx);
-                    };
-                    match self.arrived(read) {
-                        Ok(Some(arrived)) => arrived,
-                        Ok(None) => return Poll::Ready(Ok(None)),
-                        Err(error) => return Poll::Ready(Err(error)),
-                    }
-                }
+            let arrived = match self.arrived(read) {
+                Ok(Some(arrived)) => arrived,
+                Ok(None) => return Poll::Ready(Ok(None)),
+                Err(error) => return Poll::Ready(Err(error)),
             };
             match self.judge(arrived) {
                 Ok(Some(message)) => return Poll::Ready(Ok(Some(message))),
@@ -198,37 +179,18 @@ impl<V: 'static> Inbox<V> {
     }
 
     /// Judges a message. Gives the one that `capnp-rpc` gets next, if there is any.
-    fn judge(&self, arrived: Arrived) -> capnp::Result<Received> {
+    fn judge(&self, (message, bytes): Arrived) -> capnp::Result<Received> {
         let inner = &self.guard.inner;
-        let held = match self.has_held.take() {
-            true => self.held.take(),
-            false => None,
-        };
-        let (message, bytes) = match held {
-            None => arrived,
-            Some(held) => {
-                inner.follows(&*held.0, &*arrived.0)?;
-                self.next.replace(Some(arrived));
-                self.has_next.set(true);
-                held
-            }
-        };
-        let verdict = inner.judge(&*message, bytes)?;
-        match verdict {
-            Verdict::Pass => return Ok(Some(message)),
+        match inner.judge(&*message, bytes)? {
+            Verdict::Pass => Ok(Some(message)),
             Verdict::Abort => {
                 if let Some(reason) = abort(&*message) {
                     inner.ending.end(reason);
                 }
-                return Ok(Some(message));
+                Ok(Some(message))
             }
-            Verdict::Withhold => {}
-            Verdict::Hold => {
-                self.held.replace(Some((message, bytes)));
-                self.has_held.set(true);
-            }
+            Verdict::Withhold => Ok(None),
         }
-        Ok(None)
     }
 
     /// Sends what the guard has to say.

@@ -2,7 +2,8 @@
 
 use capspan_testkit::membrane::idle;
 use capspan_testkit::wire_peer::{
-    Cap, Content, Message, Outcome, Peer, Return, Target, call, finish, method, release, returns,
+    Cap, Content, Message, Outcome, Peer, Return, Target, call, echo, finish, method, release,
+    returns,
 };
 
 use crate::harness::{Shows, Stage, fault};
@@ -249,5 +250,39 @@ fault!(
         assert_eq!(peer.returned(5).await.caps(), [Cap::Hosted(0)]);
         peer.say(call(6, BOOTSTRAP, method::DROP)).await;
         peer.returned(6).await;
+    }
+);
+
+/// An application that keeps what its call will bring, and a peer that answers the call by calling for that.
+async fn keeps_what_it_is_answered_by(stage: &Stage) {
+    let (mut peer, theirs) = stage.connect().await;
+    let service = stage.service();
+    let object = service.object();
+    let asked = echo(&*theirs.hook, Some(object.hook.add_ref()));
+    let question = peer.called().await;
+    let [Cap::Hosted(object_id)] = question.params.caps[..] else {
+        panic!("no object: {question:?}");
+    };
+    let promised = asked.pipeline.get_pointer_field(0).as_cap();
+    service.store(&object, promised.add_ref()).await;
+    let object_id = Target::Cap(object_id);
+    let stays = call(1, object_id.clone(), method::STORED).to_yourself();
+    let taken = returns(question.question, []).outcome(Outcome::TakeFromOtherQuestion(1));
+    let runs = call(2, Target::Answer(1, vec![1]), method::ECHO);
+    peer.say_all([Message::from(stays), taken.into(), runs.into()])
+        .await;
+    idle().await;
+    let _response = asked.promise.await;
+    let called = echo(&*promised, None).promise.await;
+    assert!(called.is_err(), "it leads to itself");
+    peer.say(call(3, object_id, method::DROP)).await;
+    peer.returned(3).await;
+}
+
+fault!(
+    a_call_that_is_answered_by_a_getter_of_what_it_promised,
+    Shows::Panic("rpc.rs"), behind both,
+    async |stage| {
+        keeps_what_it_is_answered_by(stage).await;
     }
 );

@@ -6,7 +6,7 @@ use super::caps::Descriptors;
 use super::entries::{Answer, Export, Exported, Mention, On, Sent, Stage};
 use super::pointers::{Cap, path, steps};
 use super::replies::Reply;
-use super::tails::Follows;
+use super::tails::Tail;
 use super::{Cut, Ledger, Verdict};
 use crate::guard::breach::Breach;
 
@@ -17,10 +17,8 @@ pub(super) type Refusal = (Breach, exception::Type, String);
 struct Asked<'a> {
     id: u32,
     caps: &'a [Cap],
-    /// It has no use for an error: a later message asks for its results.
+    /// It has no use for an error: another message asks for its results.
     is_tail: bool,
-    /// It is for what this side has given up: nobody is to blame.
-    is_late: bool,
 }
 
 impl Ledger {
@@ -47,9 +45,6 @@ impl Ledger {
             call::send_results_to::Yourself(()) => (true, false),
             call::send_results_to::ThirdParty(_) => (false, true),
         };
-        if is_tail && self.follows == Follows::Unknown {
-            return Ok(Verdict::Hold);
-        }
         self.check_unused(id)?;
         let (mut on, answer, mut refusal) = self.target(call)?;
         let table: Descriptors<'_> = call.get_params()?.get_cap_table()?;
@@ -69,7 +64,6 @@ impl Ledger {
             id,
             caps: &caps,
             is_tail,
-            is_late: self.is_late(call)?,
         };
         if let Some(refusal) = refusal {
             return self.refuse_call(asked, refusal);
@@ -83,16 +77,6 @@ impl Ledger {
         if self.depth(on) > self.limits.pipeline_depth {
             return self.refuse_call(asked, self.too_deep());
         }
-        if is_tail && let Err(refusal) = self.tail(id) {
-            return match refusal {
-                Some(refusal) => self.refuse_call(asked, refusal),
-                None => {
-                    let is_late = true;
-                    let asked = Asked { is_late, ..asked };
-                    Ok(self.do_not_begin(asked, Reply::Elsewhere(id)))
-                }
-            };
-        }
         self.take_caps(&caps);
         for cap in &caps {
             if let Cap::ReceiverAnswer(answer, _) = cap {
@@ -104,11 +88,15 @@ impl Ledger {
             .for_each(|answer| self.pipelined_on(answer));
         self.begin(id, on, bytes);
         if let (true, Some(answer)) = (is_tail, self.answers.get_mut(id)) {
-            answer.is_tail = true;
+            answer.tail = Some(Tail::Kept);
+            self.tails += 1;
         }
         let gives_back = caps.iter().any(|cap| self.is_ours(cap));
         let may_wait = gives_back && self.may_wait(call)?;
-        self.let_through(message, &caps, may_wait)
+        match is_tail {
+            true => self.let_through_as_plain(message, &caps, may_wait),
+            false => self.let_through(message, &caps, may_wait),
+        }
     }
 
     fn begin_on(
@@ -185,16 +173,7 @@ impl Ledger {
     /// Was call `id` of the peer's refused?
     pub(super) fn is_refused(&self, id: u32) -> bool {
         let answer = self.answers.get(id);
-        answer.is_some_and(|answer| matches!(answer.stage, Stage::Refused | Stage::GivenUp))
-    }
-
-    /// Is it a call on what this side has given up?
-    fn is_late(&self, call: call::Reader<'_>) -> Result<bool, Cut> {
-        let message_target::PromisedAnswer(answer) = call.get_target()?.which()? else {
-            return Ok(false);
-        };
-        let answer = self.answers.get(answer?.get_question_id());
-        Ok(answer.is_some_and(|answer| answer.stage == Stage::GivenUp))
+        answer.is_some_and(|answer| answer.stage == Stage::Refused)
     }
 
     /// Is it for what can still become something else?
@@ -302,23 +281,12 @@ impl Ledger {
             true => Reply::Elsewhere(asked.id),
             false => Reply::Return(asked.id, kind, text.clone()),
         };
-        if !asked.is_late {
-            self.refuse(breach, text);
-        }
-        Ok(self.do_not_begin(asked, reply))
-    }
-
-    fn do_not_begin(&mut self, asked: Asked<'_>, reply: Reply) -> Verdict {
-        let stage = match asked.is_late {
-            true => Stage::GivenUp,
-            false => Stage::Refused,
-        };
-        let answer = Answer::new(self.serial(), stage, On::Nothing, 0);
+        self.refuse(breach, text);
+        let answer = Answer::new(self.serial(), Stage::Refused, On::Nothing, 0);
         self.answers.insert(asked.id, answer);
         self.replies.push_back(reply);
         self.turn_away(asked.caps);
-        self.follows = Follows::Unknown;
-        Verdict::Withhold
+        Ok(Verdict::Withhold)
     }
 
     /// The peer has done with a call.
@@ -331,19 +299,16 @@ impl Ledger {
         match answer.stage {
             Stage::Running => {
                 let (serial, bytes) = (answer.serial, answer.bytes);
-                let (is_tail, is_pipelined) = (answer.is_tail, answer.is_pipelined);
                 answer.stage = Stage::Finished;
-                if is_tail {
-                    if let Some(own) = answer.runs.take() {
-                        self.inject_finish(own);
-                    }
-                } else {
-                    if !is_pipelined {
-                        answer.stage = Stage::Canceled;
-                        self.over(bytes);
-                    }
-                    self.canceled += 1;
+                if let Some(Tail::Taken(..)) = answer.tail {
+                    // It is this side that waits for it now.
+                    return Ok(Verdict::Withhold);
                 }
+                if !answer.is_pipelined {
+                    answer.stage = Stage::Canceled;
+                    self.over(bytes);
+                }
+                self.canceled += 1;
                 self.answer_gone(id, serial);
                 Ok(Verdict::Pass)
             }
@@ -351,6 +316,10 @@ impl Ledger {
                 Breach::FinishNotOpen,
                 format!("the peer finishes call {id} twice"),
             )),
+            Stage::Returned if answer.tail.is_some() => {
+                self.tail_gone(id)?;
+                Ok(Verdict::Withhold)
+            }
             Stage::Returned => {
                 let serial = answer.serial;
                 let results = answer.results.take();
@@ -361,7 +330,7 @@ impl Ledger {
                 self.answer_gone(id, serial);
                 Ok(Verdict::Pass)
             }
-            Stage::Refused | Stage::GivenUp => {
+            Stage::Refused => {
                 self.answers.remove(id);
                 Ok(Verdict::Withhold)
             }
@@ -382,7 +351,7 @@ impl Ledger {
         }
     }
 
-    fn release_results(&mut self, results: &Sent) -> Result<(), Cut> {
+    pub(super) fn release_results(&mut self, results: &Sent) -> Result<(), Cut> {
         let message: message::Reader<'_> = results.get_root_as_reader()?;
         let message::Return(ret) = message.which()? else {
             return Ok(());
@@ -412,8 +381,12 @@ impl Ledger {
         };
         let (serial, was, bytes) = (answer.serial, answer.stage, answer.bytes);
         let is_finished = matches!(was, Stage::Finished | Stage::Canceled);
+        let is_tail = answer.tail.is_some();
         if !is_finished {
             answer.stage = Stage::Returned;
+        }
+        if is_tail {
+            answer.results = Some(sent.clone());
         }
         if was != Stage::Canceled {
             self.over(bytes);
@@ -433,7 +406,9 @@ impl Ledger {
             }
         }
         self.answer_came(id, serial);
-        if is_finished || ret.get_no_finish_needed() {
+        if is_tail {
+            self.tail_came(id);
+        } else if is_finished || ret.get_no_finish_needed() {
             self.answers.remove(id);
             self.spare_finishes += u64::from(!is_finished);
         }
@@ -448,7 +423,6 @@ impl Asked<'_> {
             id,
             caps: &[],
             is_tail: false,
-            is_late: false,
         }
     }
 }

@@ -100,6 +100,11 @@ impl Ledger {
         Err(Cut::new(breach, format!("capability {id} {text}")))
     }
 
+    pub(super) fn is_import_a_promise(&self, id: u32) -> bool {
+        let import = self.imports.get(id);
+        import.is_some_and(|import| import.is != Imported::Object)
+    }
+
     /// Takes what came: each is a reference more.
     pub(super) fn take_caps(&mut self, caps: &[Cap]) {
         for cap in caps {

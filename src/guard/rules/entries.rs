@@ -7,6 +7,7 @@ use capnp::message::{Builder, HeapAllocator};
 use smallvec::SmallVec;
 
 use super::pointers::Path;
+use super::tails::Tail;
 
 /// A message of this side's, as `capnp-rpc` has it.
 pub(in crate::guard) type Sent = Rc<Builder<HeapAllocator>>;
@@ -23,10 +24,8 @@ pub(super) struct Answer {
     pub(super) stage: Stage,
     /// What it waits for before it can begin.
     pub(super) on: On,
-    /// Do its results stay here, as those of a call of ours?
-    pub(super) is_tail: bool,
-    /// The guard's own call that lets it run.
-    pub(super) runs: Option<u32>,
+    /// Its results stay here: what becomes of them.
+    pub(super) tail: Option<Tail>,
     /// How long its message was.
     pub(super) bytes: u64,
     /// Is it pipelined on, or passed on as what it will bring? Then it goes on after its `Finish`.
@@ -50,8 +49,6 @@ pub(super) enum Stage {
     Returned,
     /// The guard has answered it, and the peer has not finished it.
     Refused,
-    /// The same: it was for what this side has given up.
-    GivenUp,
 }
 
 /// What a call, or a promise, waits for.
@@ -67,8 +64,6 @@ pub(super) enum On {
 pub(super) struct Question {
     pub(super) serial: Serial,
     pub(super) stage: Asked,
-    /// Which call of the peer's gives its results.
-    pub(super) taken: Option<u32>,
     /// Capabilities of this side's that it took along.
     pub(super) params: Passed,
     /// What was pipelined on it, or passed on as what it will bring.
@@ -81,6 +76,8 @@ pub(super) struct Question {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Waiting,
+    /// The peer has answered it by the results of this call of its own, which have not come.
+    Taken(u32),
     /// Finished before the `Return` came.
     Canceled,
     Returned,
@@ -159,8 +156,7 @@ impl Answer {
             serial,
             stage,
             on,
-            is_tail: false,
-            runs: None,
+            tail: None,
             bytes,
             is_pipelined: false,
             results: None,
@@ -179,7 +175,6 @@ impl Question {
         Self {
             serial,
             stage: Asked::Waiting,
-            taken: None,
             params,
             pipelined: SmallVec::new(),
             mentions: Vec::new(),

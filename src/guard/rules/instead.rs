@@ -44,12 +44,36 @@ impl Ledger {
         for (at, cap) in instead {
             all[at] = cap;
         }
-        let copy = self.copy(message, &all)?;
+        let copy = self.copy(message, &all, |_| {})?;
         self.inbox.push_back(copy);
         Ok(Verdict::Withhold)
     }
 
-    fn copy(&mut self, original: message::Reader<'_>, caps: &[Cap]) -> Result<Injected, Cut> {
+    /// The same for a call whose results stay here: `capnp-rpc` takes it for one whose results don't.
+    pub(super) fn let_through_as_plain(
+        &mut self,
+        message: message::Reader<'_>,
+        caps: &[Cap],
+        may_wait: bool,
+    ) -> Result<Verdict, Cut> {
+        let stands = |cap: &Cap| self.stand_in(cap, may_wait).unwrap_or_else(|| cap.clone());
+        let all: Vec<Cap> = caps.iter().map(stands).collect();
+        let copy = self.copy(message, &all, |message| {
+            if let Ok(message::Call(Ok(call))) = message.which() {
+                call.get_send_results_to().set_caller(());
+            }
+        })?;
+        self.inbox.push_back(copy);
+        Ok(Verdict::Withhold)
+    }
+
+    /// A copy with other capabilities, and changed.
+    pub(super) fn copy(
+        &mut self,
+        original: message::Reader<'_>,
+        caps: &[Cap],
+        change: impl FnOnce(message::Builder<'_>),
+    ) -> Result<Injected, Cut> {
         let words = original.total_size()?.word_count;
         let max = 4 * self.bytes + MAX_COPY;
         if self.bytes > 0 && words > max / 8 {
@@ -75,6 +99,7 @@ impl Ledger {
             }
             _ => {}
         }
+        change(copy.get_root()?);
         Ok(Injected::of(copy))
     }
 
@@ -109,7 +134,7 @@ impl Ledger {
     }
 
     /// `capnp-rpc` counts a reference that the peer has not given.
-    fn taken_again(&mut self, cap: &Cap) {
+    pub(super) fn taken_again(&mut self, cap: &Cap) {
         if let Cap::Sender { id, .. } = cap
             && let Some(import) = self.imports.get_mut(*id)
         {

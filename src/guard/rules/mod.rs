@@ -40,7 +40,6 @@ use entries::{Answer, Export, Import, Passed, Question};
 use promised::Promised;
 use resolves::Promises;
 use table::Table;
-use tails::Follows;
 
 pub(super) use entries::Sent;
 use entries::Serial;
@@ -62,8 +61,6 @@ pub(super) enum Verdict {
     Abort,
     /// `capnp-rpc` does not, or gets what is in the inbox.
     Withhold,
-    /// It is to be judged again when the next one is there.
-    Hold,
 }
 
 /// What the guard did where it did not let a message through and the connection goes on.
@@ -100,9 +97,8 @@ pub(super) struct Ledger {
     /// What is used up of a budget that is shared with others.
     pub(super) full: Option<&'static str>,
     next_serial: Serial,
-    /// What follows the call that is judged, if its results stay here; and of which call they do, for the next.
-    follows: Follows,
-    kept: Option<u32>,
+    /// How many of the answers have results that stay here.
+    tails: usize,
     /// How many promises of this side's the peer holds that it has not been told the end of.
     promised: usize,
     /// For the peer.
@@ -134,8 +130,7 @@ impl Ledger {
             canceled: 0,
             full: None,
             next_serial: 0,
-            follows: Follows::default(),
-            kept: None,
+            tails: 0,
             promised: 0,
             replies: VecDeque::new(),
             inbox: VecDeque::new(),
@@ -217,7 +212,10 @@ impl Ledger {
 
     /// Has it anything to do with a message of this side's before it is sent?
     pub(super) fn minds(&self) -> bool {
-        self.promised > 0 || self.surplus > 0 || self.promised_answers.is_waiting()
+        self.promised > 0
+            || self.surplus > 0
+            || self.tails > 0
+            || self.promised_answers.is_waiting()
     }
 
     /// Has it anything to say?

@@ -136,6 +136,51 @@ pub(super) fn pointed(payload: payload::Reader<'_>, path: &[u16]) -> Pointed {
     }
 }
 
+/// As many pointers are looked at in search of one.
+const MAX_LOOKED_AT: usize = 65_536;
+
+/// A way down into the content of `payload`, over structs, to the capability with this index.
+pub(super) fn way_to(payload: payload::Reader<'_>, index: u32) -> Option<Path> {
+    // The content is the first pointer of the payload.
+    let mut open = vec![(payload.into_internal_struct_reader(), None::<Path>)];
+    let mut looked_at = 0;
+    while let Some((fields, path)) = open.pop() {
+        let pointers = raw::get_list_bytes(raw::get_struct_pointer_section(Fields(fields)));
+        let pointers = pointers.as_chunks::<8>().0.iter().enumerate();
+        let count = if path.is_none() { 1 } else { usize::MAX };
+        for (field, pointer) in pointers.take(count) {
+            looked_at += 1;
+            if looked_at > MAX_LOOKED_AT {
+                return None;
+            }
+            let step = || match (&path, u16::try_from(field)) {
+                (None, _) => Some(Path::new()),
+                (Some(path), Ok(field)) => {
+                    let mut path = path.clone();
+                    path.push(field);
+                    Some(path)
+                }
+                (Some(_), Err(_)) => None,
+            };
+            match *pointer {
+                [0, 0, 0, 0, 0, 0, 0, 0] => {}
+                [3, 0, 0, 0, a, b, c, d] => {
+                    if u32::from_le_bytes([a, b, c, d]) == index {
+                        return step();
+                    }
+                }
+                // What is no struct is no part of a way.
+                _ => {
+                    if let Ok(inner) = fields.get_pointer_field(field).get_struct(None) {
+                        open.push((inner, Some(step()?)));
+                    }
+                }
+            }
+        }
+    }
+    None
+}
+
 /// A struct of which nothing is known.
 struct Fields<'a>(StructReader<'a>);
 

@@ -128,21 +128,27 @@ impl Ledger {
         }
     }
 
-    /// Is a message of this side's for nobody?
+    /// Does a message of this side's stay here?
     pub(in crate::guard) fn is_own(&self, message: message::Reader<'_>) -> bool {
-        match message.which() {
-            Ok(message::Return(Ok(ret))) => self.promised_answers.is_own(ret.get_answer_id()),
-            _ => false,
-        }
+        let Ok(message::Return(Ok(ret))) = message.which() else {
+            return false;
+        };
+        let id = ret.get_answer_id();
+        let answer = self.answers.get(id);
+        self.promised_answers.is_own(id) || answer.is_some_and(|answer| answer.tail.is_some())
     }
 
-    /// Such a message answers a call of the guard's own.
+    /// Such a message answers a call of the guard's own, or one whose results stay here.
     pub(in crate::guard) fn own_sent(&mut self, sent: &Sent) -> capnp::Result<()> {
         let message: message::Reader<'_> = sent.get_root_as_reader()?;
         let message::Return(ret) = message.which()? else {
             return Ok(());
         };
-        let id = ret?.get_answer_id();
+        let ret = ret?;
+        let id = ret.get_answer_id();
+        if !self.promised_answers.is_own(id) {
+            return self.answered(ret, sent);
+        }
         if self.promised_answers.open.remove(&id) && self.promised_answers.bootstrap != Some(id) {
             self.inject_finish(id);
         }

@@ -349,13 +349,13 @@ impl Ledger {
                     Stage::Running => Err(End::Waits(place)),
                     Stage::Returned => Ok(Self::result_leads(answer, path)),
                     Stage::Finished | Stage::Canceled => Err(End::Lost),
-                    Stage::Refused | Stage::GivenUp => Ok(Leads::End),
+                    Stage::Refused => Ok(Leads::End),
                 },
                 _ => Err(End::Lost),
             },
             Place::Question(id, serial, _) => match self.questions.get(*id) {
                 Some(question) if question.serial == *serial => match question.stage {
-                    Asked::Waiting => Err(End::Waits(place)),
+                    Asked::Waiting | Asked::Taken(_) => Err(End::Waits(place)),
                     // Whoever stood for it stands for what it has brought.
                     Asked::Returned | Asked::Canceled => Ok(Leads::End),
                 },

@@ -55,12 +55,9 @@ impl Ledger {
                 question.stage = Asked::Canceled;
             }
             _ => {
-                let taken = self
-                    .questions
-                    .remove(id)
-                    .and_then(|question| question.taken);
-                if let Some(taken) = taken {
-                    self.tail_over(taken);
+                let over = self.questions.remove(id).map(|question| question.stage);
+                if let Some(Asked::Taken(taken)) = over {
+                    self.tail_given_up(id, taken);
                 }
             }
         }
@@ -81,7 +78,7 @@ impl Ledger {
         };
         let params = std::mem::take(&mut question.params);
         let verdict = match question.stage {
-            Asked::Returned => Err(Cut::new(
+            Asked::Returned | Asked::Taken(_) => Err(Cut::new(
                 Breach::ReturnNotOpen,
                 format!("the peer answers call {id} twice"),
             )),
@@ -143,14 +140,14 @@ impl Ledger {
                 ));
             }
             return_::TakeFromOtherQuestion(other) => {
-                self.came(id, None, &[]);
                 if self.is_refused(other) {
+                    self.came(id, None, &[]);
                     let text = "the call that was to answer it was refused";
                     self.fail(id, exception::Type::Overloaded, text);
                     return Ok(Verdict::Withhold);
                 }
                 self.take_tail(id, other)?;
-                return Ok(Verdict::Pass);
+                return Ok(Verdict::Withhold);
             }
             return_::AcceptFromThirdParty(_) => (
                 Breach::ThirdParty,
@@ -186,7 +183,12 @@ impl Ledger {
     }
 
     /// Why results are not let through, if they aren't.
-    fn bad_results(&self, id: u32, payload: payload::Reader<'_>, caps: &[Cap]) -> Option<Refusal> {
+    pub(super) fn bad_results(
+        &self,
+        id: u32,
+        payload: payload::Reader<'_>,
+        caps: &[Cap],
+    ) -> Option<Refusal> {
         if let Some(refusal) = third_party(caps) {
             return Some(refusal);
         }
@@ -216,7 +218,7 @@ impl Ledger {
     }
 
     /// Whoever stood for what call `id` would bring now stands for what it has brought.
-    fn came(&mut self, id: u32, payload: Option<payload::Reader<'_>>, caps: &[Cap]) {
+    pub(super) fn came(&mut self, id: u32, payload: Option<payload::Reader<'_>>, caps: &[Cap]) {
         let Some(question) = self.questions.get_mut(id) else {
             return;
         };

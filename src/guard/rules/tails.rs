@@ -1,111 +1,189 @@
-//! Calls whose results stay here, for a `Return` of the peer's that takes them: what C++ makes of a call that
-//! comes back to who made it.
+//! Calls whose results stay here, and the `Return`s of the peer's that take them: what C++ makes of a call that comes
+//! back to who made it.
 //!
-//! `capnp-rpc` accepts such a call, never runs it unless something is pipelined on it, and keeps its results for ever
-//! if they are not taken. All senders say both at once, the call and the `Return`. So the call is held until the next
-//! message: with the `Return` it is let through, and a call of the guard's own is pipelined on the root of its
-//! results, which fails when they are there; without it is refused. `capnp-rpc` never lets go of the place of such a
-//! call; so the peer is never told that it has returned, and it stays among the unfinished ones.
+//! `capnp-rpc` never runs such a call unless something is pipelined on it, keeps its results for ever if nobody takes
+//! them, and never looks whether what it takes leads back to itself. So it never hears of any: it gets a plain call,
+//! and its answer goes no further than the guard, which tells the peer that the results are elsewhere, and makes the
+//! `Return` of them that the peer has announced. In that they are named as the peer would name them.
 
 use capnp_rpc::rpc_capnp::{exception, message, return_};
 
-use super::calls::Refusal;
-use super::entries::Asked;
-use super::replies::Injected;
+use super::entries::{Asked, Sent, Serial, Stage};
+use super::pointers::{Cap, Caps, way_to};
+use super::replies::{Injected, Reply};
 use super::{Cut, Ledger};
 use crate::guard::breach::Breach;
 
-/// What follows a call whose results stay here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Follows {
-    /// That is not known yet.
-    #[default]
-    Unknown,
-    /// A `Return` that takes them.
-    Return,
-    /// The same, for a call that this side has given up.
-    Late,
-    SomethingElse,
+/// What becomes of results that stay here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// Nobody has taken them.
+    Kept,
+    /// They are those of this call of ours.
+    Taken(u32, Serial),
 }
 
 impl Ledger {
-    /// The call `held`, which is judged next, was held until `next` came.
-    pub(in crate::guard) fn follows(
-        &mut self,
-        held: message::Reader<'_>,
-        next: message::Reader<'_>,
-    ) -> Result<(), Cut> {
-        self.follows = match takes(held, next)? {
-            None => Follows::SomethingElse,
-            Some(question) => match self.questions.get(question) {
-                Some(question) if question.stage == Asked::Canceled => Follows::Late,
-                _ => Follows::Return,
-            },
-        };
-        Ok(())
-    }
-
-    /// Why the call is not begun, if it isn't. It is `None` for one that nobody waits for.
-    pub(super) fn tail(&mut self, id: u32) -> Result<(), Option<Refusal>> {
-        match std::mem::take(&mut self.follows) {
-            Follows::Return => {
-                self.kept = Some(id);
-                Ok(())
-            }
-            Follows::Late => Err(None),
-            _ => {
-                let text = "its results are to stay here, and nothing takes them".to_owned();
-                Err(Some((
-                    Breach::TailCall,
-                    exception::Type::Unimplemented,
-                    text,
-                )))
-            }
-        }
-    }
-
     /// Call `id` of the peer's gives its results as those of call `question` of ours.
     pub(super) fn take_tail(&mut self, question: u32, id: u32) -> Result<(), Cut> {
-        if self.kept.take() != Some(id) {
+        let serial = self.question_serial(question).unwrap_or_default();
+        let answer = self.answers.get_mut(id);
+        let is_there = answer.filter(|answer| {
+            let is_open = matches!(answer.stage, Stage::Running | Stage::Returned);
+            is_open && answer.tail == Some(Tail::Kept)
+        });
+        let Some(answer) = is_there else {
             return Err(Cut::new(
                 Breach::ReturnKind,
-                format!("the peer answers by the results of call {id}, which were not kept"),
+                format!("the peer answers by the results of call {id}, which are not kept"),
             ));
-        }
+        };
+        answer.tail = Some(Tail::Taken(question, serial));
+        let has_returned = answer.stage == Stage::Returned;
         if let Some(question) = self.questions.get_mut(question) {
-            question.taken = Some(id);
+            question.stage = Asked::Taken(id);
         }
-        let own = self.own_id();
-        if let Some(answer) = self.answers.get_mut(id) {
-            answer.runs = Some(own);
+        if has_returned {
+            self.bring(id);
         }
-        self.inbox.push_back(Injected::write(|message| {
-            let mut call = message.init_call();
-            call.set_question_id(own);
-            let target = call.reborrow().init_target();
-            target.init_promised_answer().set_question_id(id);
-            call.init_params();
-        }));
         Ok(())
     }
 
-    /// The call of ours is over whose results are those of call `id` of the peer's.
-    pub(super) fn tail_over(&mut self, id: u32) {
-        if let Some(answer) = self.answers.get_mut(id) {
-            let bytes = std::mem::take(&mut answer.bytes);
-            self.over(bytes);
+    /// The answer to call `id`, whose results stay here, is there.
+    pub(super) fn tail_came(&mut self, id: u32) {
+        self.replies.push_back(Reply::Elsewhere(id));
+        self.bring(id);
+        let answer = self.answers.get(id);
+        if answer.is_some_and(|answer| matches!(answer.stage, Stage::Finished | Stage::Canceled)) {
+            let _nothing_to_say = self.tail_gone(id);
         }
     }
-}
 
-/// Which call of ours `next` answers, by the results of call `held` of the peer's.
-fn takes(held: message::Reader<'_>, next: message::Reader<'_>) -> Result<Option<u32>, Cut> {
-    let (Ok(message::Call(call)), Ok(message::Return(ret))) = (held.which(), next.which()) else {
-        return Ok(None);
-    };
-    let (id, ret) = (call?.get_question_id(), ret?);
-    Ok(match ret.which()? {
-        return_::TakeFromOtherQuestion(taken) if taken == id => Some(ret.get_answer_id()),
-        _ => None,
-    })
+    /// The peer has done with call `id`, whose results stayed here and are there.
+    pub(super) fn tail_gone(&mut self, id: u32) -> Result<(), Cut> {
+        let Some(answer) = self.answers.remove(id) else {
+            return Ok(());
+        };
+        self.tails -= 1;
+        // Whatever the peer says of the capabilities in it: it was not told of them.
+        self.inbox.push_back(Injected::write(|message| {
+            let mut finish = message.init_finish();
+            finish.set_question_id(id);
+            finish.set_release_result_caps(true);
+        }));
+        self.answer_gone(id, answer.serial);
+        match &answer.results {
+            Some(results) => self.release_results(results),
+            None => Ok(()),
+        }
+    }
+
+    /// This side has given up the call that takes the results of call `id`.
+    pub(super) fn tail_given_up(&mut self, question: u32, id: u32) {
+        self.fail(question, exception::Type::Failed, "the call was canceled");
+        let Some(answer) = self.answers.get_mut(id) else {
+            return;
+        };
+        answer.tail = Some(Tail::Kept);
+        if answer.stage == Stage::Finished {
+            // The peer has done with it already, and `capnp-rpc` not been told so.
+            let bytes = answer.bytes;
+            if !answer.is_pipelined {
+                answer.stage = Stage::Canceled;
+                self.over(bytes);
+            }
+            self.inject_finish(id);
+        }
+    }
+
+    /// Gives the results of call `id` to the call of ours that they are for.
+    fn bring(&mut self, id: u32) {
+        let Some(answer) = self.answers.get_mut(id) else {
+            return;
+        };
+        let (Some(Tail::Taken(question, serial)), Some(results)) = (answer.tail, &answer.results)
+        else {
+            return;
+        };
+        let results = results.clone();
+        if self.question_serial(question) != Some(serial) {
+            return;
+        }
+        if let Some(question) = self.questions.get_mut(question) {
+            question.stage = Asked::Returned;
+        }
+        if let Err(Cut { text, .. }) = self.try_bring(id, question, &results) {
+            self.came(question, None, &[]);
+            self.fail(question, exception::Type::Failed, &text);
+        }
+    }
+
+    fn try_bring(&mut self, id: u32, question: u32, results: &Sent) -> Result<(), Cut> {
+        let original: message::Reader<'_> = results.get_root_as_reader()?;
+        let caps = self.as_the_peer_says(id, original)?;
+        // The bytes are none of the peer's.
+        self.bytes = 0;
+        let copy = self.copy(original, &caps, |message| {
+            if let Ok(message::Return(Ok(mut ret))) = message.which() {
+                ret.set_answer_id(question);
+                ret.set_no_finish_needed(false);
+            }
+        })?;
+        for cap in &caps {
+            self.taken_again(cap);
+        }
+        let message = copy.message()?;
+        let message::Return(Ok(ret)) = message.which()? else {
+            return Ok(());
+        };
+        let return_::Results(payload) = ret.which()? else {
+            self.came(question, None, &[]);
+            self.inbox.push_back(copy);
+            return Ok(());
+        };
+        let payload = payload?;
+        // In the order of the copy.
+        let read = |descriptor| Cap::read(descriptor, u8::MAX);
+        let caps = payload.get_cap_table()?.iter().map(read);
+        let caps = caps.collect::<Result<Caps, Cut>>()?;
+        if let Some((breach, kind, text)) = self.bad_results(question, payload, &caps) {
+            self.came(question, None, &[]);
+            self.fail(question, kind, &text);
+            self.refuse(breach, text);
+            return Ok(());
+        }
+        self.came(question, Some(payload), &caps);
+        if let super::Verdict::Pass = self.let_through(message, &caps, false)? {
+            self.inbox.push_back(copy);
+        }
+        Ok(())
+    }
+
+    /// What is in the results of call `id`, as the peer would name it.
+    fn as_the_peer_says(&self, id: u32, message: message::Reader<'_>) -> Result<Caps, Cut> {
+        let mut caps = Caps::new();
+        let message::Return(ret) = message.which()? else {
+            return Ok(caps);
+        };
+        let return_::Results(payload) = ret?.which()? else {
+            return Ok(caps);
+        };
+        let payload = payload?;
+        for (index, descriptor) in (0..).zip(payload.get_cap_table()?) {
+            caps.push(match Cap::read(descriptor, u8::MAX)? {
+                Cap::Sender { id, .. } => Cap::Receiver(id),
+                Cap::Receiver(id) => Cap::Sender {
+                    id,
+                    is_promise: self.is_import_a_promise(id),
+                },
+                // What a call of ours will bring is no name that the peer has. But it is where it is.
+                Cap::ReceiverAnswer(..) => match way_to(payload, index) {
+                    Some(path) => Cap::ReceiverAnswer(id, path),
+                    None => Cap::None,
+                },
+                Cap::None | Cap::Vine(_) => Cap::None,
+            });
+        }
+        Ok(caps)
+    }
 }

@@ -266,7 +266,7 @@ fn check(seed: u64, tally: &mut Tally) {
             let reader = written.get_root_as_reader().expect("it was written here");
             let heard = match ledger.receive(reader, 0) {
                 Ok(Verdict::Pass | Verdict::Abort) => Fate::Pass,
-                Ok(Verdict::Withhold | Verdict::Hold) => Fate::Withhold,
+                Ok(Verdict::Withhold) => Fate::Withhold,
                 Err(cut) => Fate::Cut(cut.breach),
             };
             assert_eq!(heard, fate, "seed {seed}: {story:#?}");

@@ -114,6 +114,7 @@ impl Turn<'_> {
 
     /// Answers by the results of question `id`.
     fn takes(&mut self, answer: u32, id: u32) -> Vec<u8> {
+        self.tables.has_taken_tail = true;
         if let Some(answer) = self.tables.answers.get_mut(&answer) {
             answer.is_returned = true;
             let params = std::mem::take(&mut answer.params);

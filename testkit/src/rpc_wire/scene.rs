@@ -208,7 +208,7 @@ impl<'a> Scene<'a> {
         self.read();
         self.report.abort = self.peer.tables.abort.take();
         self.note(|| format!("   the end: {:?}", self.setup.ending));
-        let service = self.service.upgrade().filter(|_| self.setup.gives_back);
+        let service = self.service.upgrade().filter(|_| self.gives_back());
         let of_others = service.map(|service| service.of_others());
         match self.setup.ending {
             Ending::Peer(end) => {
@@ -251,11 +251,15 @@ impl<'a> Scene<'a> {
         let refused: Vec<_> = refused.filter(|(_, count)| *count > 0).collect();
         if self.setup.faults == Faults::None {
             let is_circle = |breach| [Breach::ResolveCycle, Breach::ReturnCycle].contains(breach);
-            let is_fine = |breach| self.setup.gives_back && is_circle(breach);
+            let is_fine = |breach| self.gives_back() && is_circle(breach);
             let is_fine = refused.iter().all(|(breach, _)| is_fine(breach));
             assert!(is_fine, "a correct peer is refused {refused:?}");
         }
         self.report.refused = refused;
+    }
+
+    fn gives_back(&self) -> bool {
+        self.setup.gives_back || self.peer.tables.has_taken_tail
     }
 
     /// How much of our side is alive.

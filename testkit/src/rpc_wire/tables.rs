@@ -80,6 +80,8 @@ pub(super) struct Import {
 /// All of it.
 #[derive(Default)]
 pub(super) struct Tables {
+    /// Has it given back what it was given, by a call whose results are those of another?
+    pub(super) has_taken_tail: bool,
     pub(super) questions: BTreeMap<u32, Question>,
     pub(super) answers: BTreeMap<u32, Answer>,
     pub(super) exports: BTreeMap<u32, Export>,
