@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures::{AsyncRead, AsyncWrite};
 
-use super::handle::Guard;
+use super::handle::{Guard, Inner};
 
 /// A stream whose bytes are counted. See [`Guard::counting_reader`] and
 /// [`Guard::counting_writer`].
@@ -44,13 +44,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
     ) -> Poll<io::Result<usize>> {
         let read = std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
         if let Ok(count) = &read {
-            let inner = &self.guard.inner;
-            let says_more = inner.arrived.add(&buffer[..*count]);
-            inner.account();
-            if says_more && inner.arrived.claimed() > SMALL && !inner.has_room() {
-                inner.arrived.has_no_room.set(true);
-                return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
-            }
+            self.guard.inner.took(&buffer[..*count])?;
         }
         Poll::Ready(read)
     }
@@ -86,8 +80,21 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
     }
 }
 
+impl Inner {
+    /// Counts bytes that have come. It is an error if they say that there will be more than there is room for.
+    pub(super) fn took(&self, bytes: &[u8]) -> io::Result<()> {
+        let says_more = self.arrived.add(bytes);
+        self.account();
+        if says_more && self.arrived.claimed() > SMALL && !self.has_room() {
+            self.arrived.has_no_room.set(true);
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        Ok(())
+    }
+}
+
 /// A message of so many bytes is read also where the budget is used up: a call in it can be answered then.
-const SMALL: u64 = 16 * 1024;
+pub(super) const SMALL: u64 = 16 * 1024;
 
 /// The message that is arriving.
 #[derive(Debug, Default)]
@@ -132,6 +139,11 @@ impl Count {
             self.head.set(head);
         }
         taken > 0
+    }
+
+    /// A message has come at once, of so many bytes. There is always room for a small one.
+    pub(super) fn whole(&self, bytes: u64) {
+        self.so_far.set(bytes);
     }
 
     /// How many bytes of a message have come that is not whole.

@@ -5,9 +5,6 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
 
-use capnp_rpc::IncomingMessage;
-use capnp_rpc::rpc_capnp::message;
-
 use super::breach::Breach;
 use super::budget::Share;
 use super::bytes::{Count, Counted};
@@ -17,6 +14,7 @@ use super::outgoing::Queue;
 use super::pace::Pace;
 use super::relay::Relay;
 use super::rules::{Cut, Injected, Ledger, Refused, Verdict};
+use super::source::Message;
 use crate::error::Error;
 
 /// A guarded connection, to be asked what its peer has and what it was refused. Clones are handles to the
@@ -125,22 +123,18 @@ impl Guard {
 
 impl Inner {
     /// Judges a message that has come.
-    pub(super) fn judge(
-        &self,
-        incoming: &dyn IncomingMessage,
-        bytes: u64,
-    ) -> Result<Verdict, Error> {
+    pub(super) fn judge(&self, incoming: &Message, bytes: u64) -> Result<Verdict, Error> {
         let judged = self.try_judge(incoming, bytes);
         self.account();
         judged.map_err(|cut| self.cut(cut))
     }
 
-    fn try_judge(&self, incoming: &dyn IncomingMessage, bytes: u64) -> Result<Verdict, Cut> {
-        let message: message::Reader<'_> = incoming.get_body()?.get_as()?;
+    fn try_judge(&self, incoming: &Message, bytes: u64) -> Result<Verdict, Cut> {
         let mut ledger = self.ledger.borrow_mut();
         self.pace.borrow_mut().message(bytes)?;
         ledger.full = self.share.as_ref().and_then(Share::used_up);
-        let verdict = ledger.receive(message, bytes)?;
+        let message = || incoming.get_body()?.get_as();
+        let verdict = ledger.receive(incoming.segment(), message, bytes)?;
         if ledger.full.is_some() && !ledger.refused.is_empty() {
             self.check_overdraft(ledger.usage())?;
         }
@@ -176,11 +170,16 @@ impl Inner {
     }
 
     /// Notes what the connection has of its budget.
+    #[inline]
     pub(super) fn account(&self) {
         if let Some(share) = &self.share {
-            let bytes = self.queue.budget_bytes() + self.arrived.claimed();
-            share.set(self.ledger.borrow().usage(), bytes);
+            self.account_to(share);
         }
+    }
+
+    fn account_to(&self, share: &Share) {
+        let bytes = self.queue.budget_bytes() + self.arrived.claimed();
+        share.set(self.ledger.borrow().usage(), bytes);
     }
 
     /// Is there room in the budget for more bytes?

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use capnp_rpc::IncomingMessage;
 use capnp_rpc::rpc_capnp::message;
 use futures::future::LocalBoxFuture;
 
@@ -12,14 +11,14 @@ use super::breach::Breach;
 use super::handle::Guard;
 use super::outgoing::Outgoing;
 use super::rules::{Cut, Verdict};
-use super::source::{Received, Source};
+use super::source::{Message, Received, Source};
 use super::turns::Place;
 use super::waker::keep;
 use crate::error::Error;
 use crate::timer::Timer;
 
 /// A message that has come, and its length, where that is known.
-type Arrived = (Box<dyn IncomingMessage>, u64);
+type Arrived = (Message, u64);
 
 /// The peer's messages.
 pub(super) struct Inbox<V> {
@@ -88,14 +87,15 @@ impl<V: 'static> Inbox<V> {
             if inner.relay.has_any() {
                 self.settle(cx);
             }
-            if inner.ledger.borrow().has_more() {
+            let has_more = inner.ledger.borrow().has_more();
+            if has_more {
                 self.reply();
                 inner.tell_refused();
             }
             if let Some(reason) = inner.why() {
                 return Poll::Ready(Err(reason.clone().into()));
             }
-            if let Some(injected) = inner.injected() {
+            if has_more && let Some(injected) = inner.injected() {
                 return Poll::Ready(Ok(Some(Box::new(injected))));
             }
             if !self.place.may_read(cx.waker()) {
@@ -133,7 +133,7 @@ impl<V: 'static> Inbox<V> {
         }
     }
 
-    fn read(&self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>> {
+    fn read(&self, cx: &mut Context<'_>) -> Poll<capnp::Result<Option<Message>>> {
         let arrived = &self.guard.inner.arrived;
         let before = arrived.so_far();
         let read = {
@@ -154,7 +154,7 @@ impl<V: 'static> Inbox<V> {
     }
 
     /// Notes a message, or an end.
-    fn arrived(&self, read: capnp::Result<Received>) -> capnp::Result<Option<Arrived>> {
+    fn arrived(&self, read: capnp::Result<Option<Message>>) -> capnp::Result<Option<Arrived>> {
         let inner = &self.guard.inner;
         match read {
             Ok(Some(message)) => {
@@ -181,13 +181,13 @@ impl<V: 'static> Inbox<V> {
     /// Judges a message. Gives the one that `capnp-rpc` gets next, if there is any.
     fn judge(&self, (message, bytes): Arrived) -> capnp::Result<Received> {
         let inner = &self.guard.inner;
-        match inner.judge(&*message, bytes)? {
-            Verdict::Pass => Ok(Some(message)),
+        match inner.judge(&message, bytes)? {
+            Verdict::Pass => Ok(Some(message.into_boxed())),
             Verdict::Abort => {
-                if let Some(reason) = abort(&*message) {
+                if let Some(reason) = abort(&message) {
                     inner.ending.end(reason);
                 }
-                Ok(Some(message))
+                Ok(Some(message.into_boxed()))
             }
             Verdict::Withhold => Ok(None),
         }
@@ -295,7 +295,7 @@ fn write(message: &mut Outgoing, reply: super::rules::Reply) -> capnp::Result<()
 }
 
 /// Why the peer gives up, if that is what a message says.
-fn abort(incoming: &dyn IncomingMessage) -> Option<Error> {
+fn abort(incoming: &Message) -> Option<Error> {
     let message: message::Reader<'_> = incoming.get_body().ok()?.get_as().ok()?;
     let Ok(message::Abort(Ok(exception))) = message.which() else {
         return None;

@@ -123,7 +123,8 @@ impl Outgoing {
 
 impl OutgoingMessage for Outgoing {
     fn get_body(&mut self) -> capnp::Result<capnp::any_pointer::Builder<'_>> {
-        if !self.may_be_call {
+        if !self.may_be_call || self.message.is_call() == Some(false) {
+            self.may_be_call = false;
             return self.message.get_body();
         }
         let fate = fate(self.message.get_body_as_reader()?)?;

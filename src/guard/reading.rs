@@ -5,24 +5,41 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use capnp::message::{self, ReaderOptions};
+use capnp::message::{self, ReaderOptions, ReaderSegments};
 use capnp::serialize::{OwnedSegments, SegmentLengthsBuilder};
-use capnp::{Error, any_pointer};
+use capnp::{Error, Word, any_pointer};
 use capnp_rpc::IncomingMessage;
 use futures::AsyncRead;
 
-use super::source::Received;
+use super::bytes::SMALL;
+use super::handle::Guard;
 
 /// As many segments as a message may have, as everywhere in Cap'n Proto.
 const MAX_SEGMENTS: usize = 511;
 
-/// Reads one message after the other.
+/// As many bytes are read at once. A message that is there with them always has room.
+const BUFFER: usize = 4096;
+const _: () = assert!(BUFFER as u64 <= SMALL);
+
+/// A message of so many words needs no memory but its own.
+const SHORT: usize = 24;
+
+/// Reads one message after the other, and counts their bytes.
 pub(super) struct Reader<R> {
     stream: R,
+    guard: Guard,
     options: ReaderOptions,
+    buffer: Buffer,
     at: At,
     /// How many bytes of that are there.
     done: usize,
+}
+
+/// What was read ahead.
+struct Buffer {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
 }
 
 /// What is being read.
@@ -34,39 +51,145 @@ enum At {
     Content(OwnedSegments),
 }
 
-struct Incoming(message::Reader<OwnedSegments>);
+/// A message that has come.
+pub(super) enum Incoming {
+    Short(message::Reader<Short>),
+    Long(message::Reader<OwnedSegments>),
+}
+
+/// The segment of a short message.
+pub(super) struct Short {
+    words: [Word; SHORT],
+    len: usize,
+}
+
+impl ReaderSegments for Short {
+    #[inline]
+    fn get_segment(&self, index: u32) -> Option<&[u8]> {
+        let words = self.words.get(..self.len)?;
+        (index == 0).then(|| Word::words_to_bytes(words))
+    }
+
+    fn len(&self) -> usize {
+        1
+    }
+}
+
+impl Incoming {
+    /// Its segment, if it has one only.
+    pub(super) fn segment(&self) -> Option<&[u8]> {
+        match self {
+            Self::Short(message) => message.get_segments().get_segment(0),
+            Self::Long(message) => match message.get_segments() {
+                segments if segments.len() == 1 => segments.get_segment(0),
+                _ => None,
+            },
+        }
+    }
+}
 
 impl IncomingMessage for Incoming {
     fn get_body(&self) -> capnp::Result<any_pointer::Reader<'_>> {
-        self.0.get_root()
+        match self {
+            Self::Short(message) => message.get_root(),
+            Self::Long(message) => message.get_root(),
+        }
+    }
+}
+
+impl Buffer {
+    fn new() -> Self {
+        Self {
+            bytes: vec![0; BUFFER].into(),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Reads, if all was taken. `false` is the end of the stream.
+    fn poll_fill<R: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut R,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        if self.start == self.end {
+            let count = ready!(poll_read(stream, &mut self.bytes, cx))?;
+            (self.start, self.end) = (0, count);
+        }
+        Poll::Ready(Ok(self.start < self.end))
+    }
+
+    /// Reads into `place`; nothing is the end of the stream.
+    fn poll_read<R: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut R,
+        place: &mut [u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.start == self.end && place.len() >= BUFFER {
+            return poll_read(stream, place, cx);
+        }
+        ready!(self.poll_fill(stream, cx))?;
+        let rest = self.rest();
+        let count = rest.len().min(place.len());
+        place[..count].copy_from_slice(&rest[..count]);
+        self.start += count;
+        Poll::Ready(Ok(count))
+    }
+
+    /// Takes a short message, if it is there as a whole.
+    fn take_short(&mut self) -> Option<Short> {
+        let (head, content) = self.rest().split_first_chunk()?;
+        let [segments, len] = numbers(*head);
+        let len = len as usize;
+        if segments != 0 || len > SHORT || content.len() < 8 * len {
+            return None;
+        }
+        let mut words = [capnp::word(0, 0, 0, 0, 0, 0, 0, 0); SHORT];
+        let bytes = &content[..8 * len];
+        Word::words_to_bytes_mut(&mut words)[..8 * len].copy_from_slice(bytes);
+        self.start += 8 + 8 * len;
+        Some(Short { words, len })
     }
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
-    pub(super) fn new(stream: R) -> Self {
+    pub(super) fn new(stream: R, guard: Guard) -> Self {
         Self {
             stream,
+            guard,
             options: ReaderOptions::default(),
+            buffer: Buffer::new(),
             at: At::Head([0; 8]),
             done: 0,
         }
     }
 
     /// Reads a message. `None` is the end of the stream.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>> {
-        let Some(segments) = ready!(self.poll_segments(cx))? else {
-            return Poll::Ready(Ok(None));
-        };
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<Option<Incoming>>> {
+        if self.done == 0 && matches!(self.at, At::Head(_)) {
+            if !ready!(self.buffer.poll_fill(&mut self.stream, cx))? {
+                return Poll::Ready(Ok(None));
+            }
+            if let Some(short) = self.buffer.take_short() {
+                let bytes = 8 + 8 * short.len as u64;
+                self.guard.inner.arrived.whole(bytes);
+                let message = message::Reader::new(short, self.options);
+                return Poll::Ready(Ok(Some(Incoming::Short(message))));
+            }
+        }
+        let segments = ready!(self.poll_segments(cx))?;
         let message = message::Reader::new(segments, self.options);
-        Poll::Ready(Ok(Some(Box::new(Incoming(message)))))
+        Poll::Ready(Ok(Some(Incoming::Long(message))))
     }
 
-    fn poll_segments(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<capnp::Result<Option<OwnedSegments>>> {
+    /// Reads on in a message that has begun.
+    fn poll_segments(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<OwnedSegments>> {
         loop {
-            let is_first = matches!(self.at, At::Head(_));
             let bytes = match &mut self.at {
                 At::Head(bytes) => &mut bytes[..],
                 At::Table(_, _, bytes) => &mut bytes[..],
@@ -74,16 +197,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             };
             while self.done < bytes.len() {
                 let rest = &mut bytes[self.done..];
-                match ready!(Pin::new(&mut self.stream).poll_read(cx, rest)) {
-                    Ok(0) if is_first && self.done == 0 => return Poll::Ready(Ok(None)),
-                    Ok(0) => {
-                        let end = io::Error::from(io::ErrorKind::UnexpectedEof);
-                        return Poll::Ready(Err(end.into()));
-                    }
-                    Ok(count) => self.done += count,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Poll::Ready(Err(error.into())),
+                let count = ready!(self.buffer.poll_read(&mut self.stream, rest, cx))?;
+                if count == 0 {
+                    let end = io::Error::from(io::ErrorKind::UnexpectedEof);
+                    return Poll::Ready(Err(end.into()));
                 }
+                self.guard.inner.took(&rest[..count])?;
+                self.done += count;
             }
             self.done = 0;
             self.at = match std::mem::replace(&mut self.at, At::Head([0; 8])) {
@@ -105,7 +225,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     let others = others.map(|length| length as usize).take(segments - 1);
                     At::Content(self.room_for([first].into_iter().chain(others))?)
                 }
-                At::Content(segments) => return Poll::Ready(Ok(Some(segments))),
+                At::Content(segments) => return Poll::Ready(Ok(segments)),
             };
         }
     }
@@ -126,6 +246,19 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 }
 
+fn poll_read<R: AsyncRead + Unpin>(
+    stream: &mut R,
+    place: &mut [u8],
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        match ready!(Pin::new(&mut *stream).poll_read(cx, place)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return Poll::Ready(read),
+        }
+    }
+}
+
 fn numbers(bytes: [u8; 8]) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = bytes;
     [[a, b, c, d], [e, f, g, h]].map(u32::from_le_bytes)
@@ -133,6 +266,8 @@ fn numbers(bytes: [u8; 8]) -> [u32; 2] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ending::Ending;
+    use super::super::options::GuardOptions;
     use super::*;
     use capnp::serialize;
     use std::io::Write;
@@ -170,16 +305,24 @@ mod tests {
     fn heard(bytes: &[u8], most: usize) -> Heard {
         let mut messages = Vec::new();
         let waits = false;
-        let mut reader = Reader::new(Pieces { bytes, most, waits });
+        let guard = Guard::new(GuardOptions::default(), Ending::default());
+        let mut reader = Reader::new(Pieces { bytes, most, waits }, guard.clone());
         let mut cx = Context::from_waker(Waker::noop());
         loop {
-            let at = match reader.poll_segments(&mut cx) {
+            let message = match reader.poll(&mut cx) {
                 Poll::Pending => continue,
                 Poll::Ready(Ok(None)) => return (messages, Ok(())),
-                Poll::Ready(Ok(Some(segments))) => segments,
+                Poll::Ready(Ok(Some(message))) => message,
                 Poll::Ready(Err(_)) => return (messages, Err(())),
             };
-            messages.push(segments(&at));
+            let segments = match &message {
+                Incoming::Short(message) => segments(message.get_segments()),
+                Incoming::Long(message) => segments(message.get_segments()),
+            };
+            let table = (segments.len() / 2 + 1) * 8;
+            let bytes = table + segments.iter().map(Vec::len).sum::<usize>();
+            assert_eq!(guard.inner.arrived.message(), bytes as u64);
+            messages.push(segments);
         }
     }
 
@@ -218,7 +361,13 @@ mod tests {
             let mut bytes = Vec::new();
             for _ in 0..number(4) {
                 let count = [1, 1, 2, 3, 4, 5, 511, 512][number(8)];
-                let lengths: Vec<usize> = (0..count).map(|_| number(4)).collect();
+                // Few are longer than what is read at once.
+                let longest = if count > 3 {
+                    4
+                } else {
+                    [4, 4, 40, 700][number(4)]
+                };
+                let lengths: Vec<usize> = (0..count).map(|_| number(longest)).collect();
                 let head = [count - 1].into_iter().chain(lengths.iter().copied());
                 let mut said: Vec<u8> = head.flat_map(|it| (it as u32).to_le_bytes()).collect();
                 said.resize(said.len().next_multiple_of(8), 0);

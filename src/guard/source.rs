@@ -10,11 +10,42 @@ use capnp::capability::Promise;
 use capnp::message::{Builder, HeapAllocator};
 use capnp_rpc::{Connection, FlowController, IncomingMessage, OutgoingMessage};
 
-use super::rules::Sent;
+use super::reading::Incoming;
+use super::rules::{Sent, is_call};
 use super::writing::Queue;
 
-/// What has been read: nothing at the end.
+/// What `capnp-rpc` gets: nothing at the end.
 pub(super) type Received = Option<Box<dyn IncomingMessage>>;
+
+/// A message that has come.
+pub(super) enum Message {
+    Any(Box<dyn IncomingMessage>),
+    Own(Box<Incoming>),
+}
+
+impl Message {
+    pub(super) fn get_body(&self) -> capnp::Result<any_pointer::Reader<'_>> {
+        match self {
+            Self::Any(message) => message.get_body(),
+            Self::Own(message) => message.get_body(),
+        }
+    }
+
+    /// Its segment, if it is known to have one only.
+    pub(super) fn segment(&self) -> Option<&[u8]> {
+        match self {
+            Self::Any(_) => None,
+            Self::Own(message) => message.segment(),
+        }
+    }
+
+    pub(super) fn into_boxed(self) -> Box<dyn IncomingMessage> {
+        match self {
+            Self::Any(message) => message,
+            Self::Own(message) => message,
+        }
+    }
+}
 
 /// What controls the flow of a stream, and what drives that.
 pub(super) type NewStream = (Box<dyn FlowController>, Promise<(), capnp::Error>);
@@ -22,8 +53,8 @@ pub(super) type NewStream = (Box<dyn FlowController>, Promise<(), capnp::Error>)
 /// The far end of a connection.
 pub(super) trait Source<V> {
     fn peer(&self) -> V;
-    /// Reads a message.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>>;
+    /// Reads a message: nothing at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<Option<Message>>>;
     /// Nothing is read any more, and what was read from is let go of.
     fn stop(&mut self);
     fn draft(&mut self, first_segment_words: u32) -> Draft;
@@ -53,14 +84,14 @@ impl<V> Source<V> for Any<V> {
         self.connection.get_peer_vat_id()
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<Option<Message>>> {
         let reading = self.reading.take();
         let mut reading = reading.unwrap_or_else(|| self.connection.receive_incoming_message());
         let read = Pin::new(&mut reading).poll(cx);
         if read.is_pending() {
             self.reading = Some(reading);
         }
-        read
+        read.map_ok(|message| message.map(Message::Any))
     }
 
     fn stop(&mut self) {
@@ -100,6 +131,17 @@ impl Draft {
         match self {
             Self::Any(message) => message.get_body_as_reader(),
             Self::Own(message, _) => message.get_root_as_reader(),
+        }
+    }
+
+    /// Is it a call, as far as that is known at once?
+    pub(super) fn is_call(&self) -> Option<bool> {
+        let Self::Own(message, _) = self else {
+            return None;
+        };
+        match *message.get_segments_for_output() {
+            [segment] => is_call(segment),
+            _ => None,
         }
     }
 

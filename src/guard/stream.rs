@@ -12,21 +12,14 @@ use capnp::message::{Builder, HeapAllocator};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::twoparty::VatId;
 use capnp_rpc::{Connection, VatNetwork};
-use futures::io::BufReader;
 use futures::{AsyncRead, AsyncWrite};
 
-use super::bytes::Counted;
 use super::handle::Guard;
 use super::network::{gone, guarded, written};
 use super::reading::Reader;
-use super::source::{Draft, NewStream, Received, Source};
+use super::source::{Draft, Message, NewStream, Source};
 use super::waker::keep;
 use super::writing::{Queue, Writer};
-
-/// As many bytes are read at once.
-const BUFFER: usize = 4096;
-
-type Reading<R> = Reader<Counted<BufReader<R>>>;
 
 /// A network of two parties: one pair of streams.
 pub(super) struct Stream<R, W> {
@@ -69,7 +62,7 @@ struct Shutdown {
 /// Both ends of the connection.
 struct Ends<R> {
     side: Side,
-    reader: RefCell<Option<Reading<R>>>,
+    reader: RefCell<Option<Reader<R>>>,
     queue: Rc<Queue>,
 }
 
@@ -86,11 +79,10 @@ where
 {
     pub(super) fn new(reader: R, writer: W, side: Side, guard: Guard) -> (Self, Writes) {
         let queue = Rc::new(Queue::default());
-        let reader = guard.counting_reader(BufReader::with_capacity(BUFFER, reader));
         let mut writer = Writer::new(guard.counting_writer(writer), queue.clone());
         let ends = Rc::new(Ends {
             side,
-            reader: RefCell::new(Some(Reader::new(reader))),
+            reader: RefCell::new(Some(Reader::new(reader, guard.clone()))),
             queue: queue.clone(),
         });
         let shutdown = Rc::new(Shutdown::default());
@@ -158,9 +150,12 @@ impl<R: AsyncRead + Unpin> Source<VatId> for Rc<Ends<R>> {
         self.side
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<Received>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<Option<Message>>> {
         match &mut *self.reader.borrow_mut() {
-            Some(reader) => reader.poll(cx),
+            Some(reader) => match ready!(reader.poll(cx))? {
+                Some(message) => Poll::Ready(Ok(Some(Message::Own(Box::new(message))))),
+                None => Poll::Ready(Ok(None)),
+            },
             None => Poll::Ready(Ok(None)),
         }
     }

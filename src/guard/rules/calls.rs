@@ -1,10 +1,11 @@
 //! The peer's calls.
 
-use capnp_rpc::rpc_capnp::{call, exception, finish, message, message_target, return_};
+use capnp_rpc::rpc_capnp::{call, exception, message, message_target, return_};
 
-use super::caps::Descriptors;
+use super::caps::{Descriptors, own_caps};
 use super::entries::{Answer, Export, Exported, Mention, On, Sent, Stage};
-use super::pointers::{Cap, path, steps};
+use super::plain::Plain;
+use super::pointers::{Cap, Caps, path, steps};
 use super::replies::Reply;
 use super::tails::Tail;
 use super::{Cut, Ledger, Verdict};
@@ -122,7 +123,7 @@ impl Ledger {
         }
     }
 
-    fn begin(&mut self, id: u32, on: On, bytes: u64) {
+    pub(super) fn begin(&mut self, id: u32, on: On, bytes: u64) {
         let answer = Answer::new(self.serial(), Stage::Running, on, bytes);
         self.begun += 1;
         self.in_flight += 1;
@@ -130,7 +131,7 @@ impl Ledger {
         self.answers.insert(id, answer);
     }
 
-    fn check_unused(&self, id: u32) -> Result<(), Cut> {
+    pub(super) fn check_unused(&self, id: u32) -> Result<(), Cut> {
         if self.answers.get(id).is_some() || self.promised_answers.is_own(id) {
             return Err(Cut::new(
                 Breach::QuestionInUse,
@@ -197,7 +198,7 @@ impl Ledger {
         }
     }
 
-    fn on_answer(&self, id: u32) -> On {
+    pub(super) fn on_answer(&self, id: u32) -> On {
         match self.answers.get(id) {
             Some(answer) if answer.is_in_flight() => On::Answer(id, answer.serial),
             _ => On::Nothing,
@@ -209,7 +210,7 @@ impl Ledger {
         export.map_or(On::Nothing, |export| Self::on_promise(id, export))
     }
 
-    fn on_promise(id: u32, export: &Export) -> On {
+    pub(super) fn on_promise(id: u32, export: &Export) -> On {
         match export.leads {
             Exported::Promise => On::Export(id, export.serial),
             _ => On::Nothing,
@@ -217,7 +218,7 @@ impl Ledger {
     }
 
     /// How many calls and promises wait for each other before what waits for `on` can begin.
-    fn depth(&self, mut on: On) -> u8 {
+    pub(super) fn depth(&self, mut on: On) -> u8 {
         let mut depth = 0;
         while depth <= self.limits.pipeline_depth {
             on = match on {
@@ -246,7 +247,7 @@ impl Ledger {
         (Breach::PipelineDepth, exception::Type::Overloaded, text)
     }
 
-    fn no_room_for_a_call(&self, bytes: u64) -> Option<Refusal> {
+    pub(super) fn no_room_for_a_call(&self, bytes: u64) -> Option<Refusal> {
         let limits = &self.limits;
         let (breach, text) = if self.in_flight >= limits.calls {
             let text = format!("{} calls are in flight, which is the limit", limits.calls);
@@ -290,10 +291,8 @@ impl Ledger {
     }
 
     /// The peer has done with a call.
-    pub(super) fn finish(&mut self, finish: finish::Reader<'_>) -> Result<Verdict, Cut> {
-        let id = finish.get_question_id();
-        let answer = self.answers.get_mut(id);
-        let Some(answer) = answer else {
+    pub(super) fn finish(&mut self, id: u32, releases_results: bool) -> Result<Verdict, Cut> {
+        let Some(answer) = self.answers.get_mut(id) else {
             return self.stray_finish(id);
         };
         match answer.stage {
@@ -324,7 +323,7 @@ impl Ledger {
                 let serial = answer.serial;
                 let results = answer.results.take();
                 self.answers.remove(id);
-                if let (true, Some(results)) = (finish.get_release_result_caps(), results) {
+                if let (true, Some(results)) = (releases_results, results) {
                     self.release_results(&results)?;
                 }
                 self.answer_gone(id, serial);
@@ -352,15 +351,18 @@ impl Ledger {
     }
 
     pub(super) fn release_results(&mut self, results: &Sent) -> Result<(), Cut> {
-        let message: message::Reader<'_> = results.get_root_as_reader()?;
-        let message::Return(ret) = message.which()? else {
-            return Ok(());
+        let caps = match Plain::of(results) {
+            Some(Plain::Return { caps, .. }) => caps,
+            _ => {
+                let message: message::Reader<'_> = results.get_root_as_reader()?;
+                let message::Return(ret) = message.which()? else {
+                    return Ok(());
+                };
+                own_results(ret?)?
+            }
         };
-        let return_::Results(results) = ret?.which()? else {
-            return Ok(());
-        };
-        for descriptor in results?.get_cap_table()? {
-            if let Cap::Sender { id, .. } = Cap::read(descriptor, u8::MAX)? {
+        for cap in caps {
+            if let Cap::Sender { id, .. } = cap {
                 self.drop_export(id, 1)?;
             }
         }
@@ -375,9 +377,25 @@ impl Ledger {
 
     /// This side has answered a call.
     pub(super) fn answered(&mut self, ret: return_::Reader<'_>, sent: &Sent) -> capnp::Result<()> {
-        let id = ret.get_answer_id();
+        let needs_no_finish = ret.get_no_finish_needed();
+        let caps = match needs_no_finish {
+            true => Caps::new(),
+            false => own_results(ret)?,
+        };
+        self.answered_with(ret.get_answer_id(), needs_no_finish, &caps, sent);
+        Ok(())
+    }
+
+    /// The same, with these capabilities.
+    pub(super) fn answered_with(
+        &mut self,
+        id: u32,
+        needs_no_finish: bool,
+        caps: &[Cap],
+        sent: &Sent,
+    ) {
         let Some(answer) = self.answers.get_mut(id) else {
-            return Ok(());
+            return;
         };
         let (serial, was, bytes) = (answer.serial, answer.stage, answer.bytes);
         let is_finished = matches!(was, Stage::Finished | Stage::Canceled);
@@ -392,27 +410,29 @@ impl Ledger {
             self.over(bytes);
         }
         // `capnp-rpc` needs a `Finish` for whatever has capabilities.
-        if !ret.get_no_finish_needed()
-            && let return_::Results(results) = ret.which()?
-        {
-            let table = results?.get_cap_table()?;
-            if !table.is_empty() {
-                self.pass_caps(table, Some(Mention::Answer(id, serial)))?;
-                let leads = self.table_leads(table);
-                if let Some(answer) = self.answers.get_mut(id) {
-                    answer.results = Some(sent.clone());
-                    answer.leads = leads;
-                }
+        if !needs_no_finish && !caps.is_empty() {
+            self.pass_caps(caps, Some(Mention::Answer(id, serial)));
+            let leads = self.table_leads(caps);
+            if let Some(answer) = self.answers.get_mut(id) {
+                answer.results = Some(sent.clone());
+                answer.leads = leads;
             }
         }
         self.answer_came(id, serial);
         if is_tail {
             self.tail_came(id);
-        } else if is_finished || ret.get_no_finish_needed() {
+        } else if is_finished || needs_no_finish {
             self.answers.remove(id);
             self.spare_finishes += u64::from(!is_finished);
         }
-        Ok(())
+    }
+}
+
+/// The capabilities in a `Return` of this side's.
+pub(super) fn own_results(ret: return_::Reader<'_>) -> capnp::Result<Caps> {
+    match ret.which()? {
+        return_::Results(results) => Ok(own_caps(results?.get_cap_table()?)),
+        _ => Ok(Caps::new()),
     }
 }
 

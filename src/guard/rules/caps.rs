@@ -208,23 +208,15 @@ impl Ledger {
 
     /// Notes the capabilities that this side sends along: which of its own, and what it promises by naming
     /// its own calls.
-    pub(super) fn pass_caps(
-        &mut self,
-        table: Descriptors<'_>,
-        by: Option<Mention>,
-    ) -> capnp::Result<Passed> {
+    pub(super) fn pass_caps(&mut self, caps: &[Cap], by: Option<Mention>) -> Passed {
         let mut passed = Passed::new();
-        for at in 0..table.len() {
-            // What `capnp-rpc` writes it has read before, or made.
-            let Ok(cap) = Cap::read(table.get(at), u8::MAX) else {
-                continue;
-            };
-            self.pass_cap(&cap, by);
+        for cap in caps {
+            self.pass_cap(cap, by);
             if let Cap::Sender { id, .. } = cap {
-                passed.push(id);
+                passed.push(*id);
             }
         }
-        Ok(passed)
+        passed
     }
 
     fn on_of(&self, by: Option<Mention>) -> On {
@@ -278,6 +270,14 @@ impl Ledger {
             _ => {}
         }
     }
+}
+
+/// A table of this side's. What `capnp-rpc` writes it has read before, or made.
+pub(super) fn own_caps(table: Descriptors<'_>) -> Caps {
+    let caps = table
+        .iter()
+        .map(|descriptor| Cap::read(descriptor, u8::MAX));
+    caps.map(|cap| cap.unwrap_or(Cap::None)).collect()
 }
 
 impl Ledger {

@@ -13,6 +13,7 @@
 //! - [`tails`]: calls whose results stay here.
 //! - [`odd`]: embargoes, and messages that no peer has to understand.
 //! - [`instead`]: messages that get through changed.
+//! - [`plain`]: what most messages say, read at once.
 //! - [`table`], [`entries`], [`pointers`], [`replies`]: what these are made of.
 
 mod calls;
@@ -20,6 +21,7 @@ mod caps;
 mod entries;
 mod instead;
 mod odd;
+mod plain;
 mod pointers;
 mod promised;
 mod replies;
@@ -43,6 +45,8 @@ use table::Table;
 
 pub(super) use entries::Sent;
 use entries::Serial;
+use plain::Plain;
+pub(super) use plain::is_call;
 pub(super) use replies::{Injected, Reply};
 
 /// Why a connection can't go on.
@@ -139,16 +143,31 @@ impl Ledger {
     }
 
     /// Judges a message of the peer's, which took `bytes` on the wire. `Err` ends the connection.
-    pub(super) fn receive(
+    ///
+    /// Where it is known to have one segment only, that is all that is looked at of most messages.
+    pub(super) fn receive<'a>(
         &mut self,
-        message: message::Reader<'_>,
+        segment: Option<&[u8]>,
+        message: impl FnOnce() -> capnp::Result<message::Reader<'a>>,
         bytes: u64,
     ) -> Result<Verdict, Cut> {
+        if let Some(plain) = segment.and_then(Plain::read)
+            && let Some(verdict) = self.plain(&plain, bytes)
+        {
+            return verdict;
+        }
+        self.receive_any(message()?, bytes)
+    }
+
+    fn receive_any(&mut self, message: message::Reader<'_>, bytes: u64) -> Result<Verdict, Cut> {
         self.bytes = bytes;
         match message.which() {
             Ok(message::Call(call)) => self.call(message, call?, bytes),
             Ok(message::Return(ret)) => self.returned(message, ret?),
-            Ok(message::Finish(finish)) => self.finish(finish?),
+            Ok(message::Finish(finish)) => {
+                let finish = finish?;
+                self.finish(finish.get_question_id(), finish.get_release_result_caps())
+            }
             Ok(message::Release(release)) => {
                 let release = release?;
                 self.release(release.get_id(), release.get_reference_count())
@@ -164,6 +183,11 @@ impl Ledger {
 
     /// Notes a message of this side's, which is on its way. Is it one that the peer has caused?
     pub(super) fn sent(&mut self, sent: &Sent) -> capnp::Result<bool> {
+        if let Some(plain) = Plain::of(sent)
+            && let Some(is_caused) = self.plain_sent(&plain, sent)
+        {
+            return Ok(is_caused);
+        }
         let message: message::Reader<'_> = sent.get_root_as_reader()?;
         match message.which()? {
             message::Call(call) => {

@@ -12,7 +12,6 @@ use std::collections::HashMap;
 
 use capnp_rpc::rpc_capnp::resolve;
 
-use super::caps::Descriptors;
 use super::entries::Stage;
 use super::entries::{Answer, Asked, Exported, Import, Imported, Leads, Mention, Place, Serial};
 use super::pointers::{Cap, result};
@@ -270,12 +269,8 @@ impl Ledger {
 
     /// Where those of results of this side's lead to. It is asked when they are sent: later the ids may be of
     /// others.
-    pub(super) fn table_leads(&self, table: Descriptors<'_>) -> Vec<Leads> {
-        let caps = table
-            .iter()
-            .map(|descriptor| Cap::read(descriptor, u8::MAX));
-        caps.map(|cap| cap.map_or(Leads::End, |cap| self.leads_from_here(&cap)))
-            .collect()
+    pub(super) fn table_leads(&self, caps: &[Cap]) -> Vec<Leads> {
+        caps.iter().map(|cap| self.leads_from_here(cap)).collect()
     }
 
     /// An object leads nowhere, and may be let go of.

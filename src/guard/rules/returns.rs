@@ -4,6 +4,7 @@ use capnp_rpc::rpc_capnp::{call, exception, message, message_target, payload, re
 use smallvec::SmallVec;
 
 use super::calls::{Refusal, third_party};
+use super::caps::own_caps;
 use super::entries::{Asked, Exported, Leads, Mention, Passed, Place, Question, Serial};
 use super::pointers::{Cap, Path, Pointed, path, pointed};
 use super::{Cut, Ledger, Verdict};
@@ -36,7 +37,7 @@ impl Ledger {
         let passed = if table.is_empty() {
             Passed::new()
         } else {
-            self.pass_caps(table, None)?
+            self.pass_caps(&own_caps(table), None)
         };
         self.asked_for(call.get_question_id(), passed);
         Ok(())
@@ -261,7 +262,7 @@ impl Ledger {
     }
 
     /// What a call took along the peer has let go of, by its `Return`. `capnp-rpc` does not know that.
-    fn release_params(&mut self, params: &[u32]) -> Result<(), Cut> {
+    pub(super) fn release_params(&mut self, params: &[u32]) -> Result<(), Cut> {
         for export in params {
             self.drop_export(*export, 1)?;
             self.inject_release(*export, 1);
