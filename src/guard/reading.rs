@@ -57,7 +57,7 @@ pub(super) enum Incoming {
     Long(message::Reader<OwnedSegments>),
 }
 
-/// The segment of a short message.
+/// The segment of a short message. It lies in the message itself, which nobody moves who reads it.
 pub(super) struct Short {
     words: [Word; SHORT],
     len: usize,

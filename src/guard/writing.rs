@@ -11,8 +11,6 @@ use capnp::Error;
 use capnp::capability::Promise;
 use futures::AsyncWrite;
 use futures::channel::oneshot;
-use futures::io::BufWriter;
-use smallvec::SmallVec;
 
 use super::rules::Sent;
 use super::waker::keep;
@@ -91,27 +89,32 @@ impl Queue {
 
 /// Writes what is in a queue.
 pub(super) struct Writer<W> {
-    stream: Option<BufWriter<W>>,
+    stream: Option<W>,
     queue: Rc<Queue>,
+    /// What is written next, and how many bytes of it are: short messages, and the head of a long one.
+    buffer: Vec<u8>,
+    done: usize,
+    /// What comes after that.
     current: Option<Current>,
     is_flushed: bool,
     result: capnp::Result<()>,
 }
 
-/// The message that is being written.
+/// The content of a long message.
 struct Current {
     message: Sent,
-    head: SmallVec<[u8; 16]>,
-    /// Which of its parts, and how many bytes of that are written. The head is the first.
-    part: usize,
+    /// Which of its segments, and how many bytes of that are written.
+    segment: usize,
     done: usize,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
     pub(super) fn new(stream: W, queue: Rc<Queue>) -> Self {
         Self {
-            stream: Some(BufWriter::with_capacity(BUFFER, stream)),
+            stream: Some(stream),
             queue,
+            buffer: Vec::with_capacity(BUFFER),
+            done: 0,
             current: None,
             is_flushed: true,
             result: Ok(()),
@@ -128,6 +131,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             self.result = result;
             self.stream = None;
             self.current = None;
+            self.buffer = Vec::new();
             self.queue.close();
         }
         if self.queue.is_left.get() {
@@ -138,59 +142,91 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<()>> {
-        let Some(stream) = &mut self.stream else {
-            return Poll::Ready(Ok(()));
-        };
-        let mut stream = Pin::new(stream);
         loop {
-            if self.current.is_none() {
-                let next = self.queue.messages.borrow_mut().pop_front();
-                self.current = next.map(Current::from);
-            }
-            let Some(current) = &mut self.current else {
-                if !self.is_flushed {
-                    // There may be more when this is done.
-                    keep(&self.queue.waker, cx.waker());
-                    ready!(stream.as_mut().poll_flush(cx))?;
-                    self.is_flushed = true;
-                    continue;
-                }
-                if let Some(End { result, written }) = self.queue.end.take() {
-                    let _nobody_waits = written.send(());
-                    return Poll::Ready(result);
-                }
-                if self.queue.is_left.get() {
-                    return Poll::Ready(Ok(()));
-                }
+            self.gather();
+            let Some(stream) = &mut self.stream else {
+                return Poll::Ready(Ok(()));
+            };
+            let mut stream = Pin::new(stream);
+            if self.done < self.buffer.len() {
+                self.is_flushed = false;
+                ready!(write(stream, &self.buffer, &mut self.done, cx))?;
+            } else if let Some(current) = &mut self.current {
+                ready!(current.poll_write(stream, cx))?;
+                self.current = None;
+            } else if !self.is_flushed {
+                // There may be more when this is done.
+                keep(&self.queue.waker, cx.waker());
+                ready!(stream.as_mut().poll_flush(cx))?;
+                self.is_flushed = true;
+            } else if let Some(End { result, written }) = self.queue.end.take() {
+                let _nobody_waits = written.send(());
+                return Poll::Ready(result);
+            } else if self.queue.is_left.get() {
+                return Poll::Ready(Ok(()));
+            } else {
                 keep(&self.queue.waker, cx.waker());
                 return Poll::Pending;
+            }
+        }
+    }
+
+    /// Puts those messages together that are written next, or begins one that is long.
+    fn gather(&mut self) {
+        if self.done == self.buffer.len() {
+            self.buffer.clear();
+            self.done = 0;
+        }
+        while self.current.is_none() {
+            let Some(message) = self.queue.messages.borrow_mut().pop_front() else {
+                return;
             };
-            self.is_flushed = false;
-            ready!(current.poll_write(stream.as_mut(), cx))?;
-            self.current = None;
+            let segments = message.get_segments_for_output();
+            let content: usize = segments.iter().map(|segment| segment.len()).sum();
+            put_head(&segments, &mut self.buffer);
+            if self.buffer.len() + content <= BUFFER {
+                segments
+                    .iter()
+                    .for_each(|segment| self.buffer.extend_from_slice(segment));
+            } else {
+                drop(segments);
+                self.current = Some(Current {
+                    message,
+                    segment: 0,
+                    done: 0,
+                });
+            }
         }
     }
 }
 
-impl From<Sent> for Current {
-    fn from(message: Sent) -> Self {
-        let segments = message.get_segments_for_output();
-        let lengths = segments.iter().map(|segment| segment.len() / 8);
-        let numbers = [segments.len().saturating_sub(1)]
-            .into_iter()
-            .chain(lengths);
-        let mut head = SmallVec::with_capacity((segments.len() + 2) / 2 * 8);
-        // No message has as many segments, nor one as many words.
-        head.extend(numbers.flat_map(|number| (number as u32).to_le_bytes()));
-        head.resize(head.len().next_multiple_of(8), 0);
-        drop(segments);
-        Self {
-            message,
-            head,
-            part: 0,
-            done: 0,
+/// How many segments a message has, and how many words each.
+fn put_head(segments: &[&[u8]], buffer: &mut Vec<u8>) {
+    // No message has as many segments, nor one as many words, as don't fit.
+    let mut put = |number: usize| buffer.extend_from_slice(&(number as u32).to_le_bytes());
+    put(segments.len().saturating_sub(1));
+    segments.iter().for_each(|segment| put(segment.len() / 8));
+    if segments.len().is_multiple_of(2) {
+        put(0);
+    }
+}
+
+/// Writes the rest of `bytes`, of which so many are.
+fn write<W: AsyncWrite>(
+    mut stream: Pin<&mut W>,
+    bytes: &[u8],
+    done: &mut usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while *done < bytes.len() {
+        match ready!(stream.as_mut().poll_write(cx, &bytes[*done..])) {
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => *done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Poll::Ready(Err(error)),
         }
     }
+    Poll::Ready(Ok(()))
 }
 
 impl Current {
@@ -200,17 +236,9 @@ impl Current {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         let segments = self.message.get_segments_for_output();
-        let parts = [&self.head[..]].into_iter().chain(segments.iter().copied());
-        for part in parts.skip(self.part) {
-            while self.done < part.len() {
-                match ready!(stream.as_mut().poll_write(cx, &part[self.done..])) {
-                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Ok(count) => self.done += count,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
-            }
-            self.part += 1;
+        for segment in segments.iter().skip(self.segment) {
+            ready!(write(stream.as_mut(), segment, &mut self.done, cx))?;
+            self.segment += 1;
             self.done = 0;
         }
         Poll::Ready(Ok(()))
@@ -300,6 +328,26 @@ mod tests {
             assert!(matches!(poll(&mut writer), Poll::Ready(Err(_))));
             queue.push(Rc::new(message(1)));
             assert!(*written.borrow() == expected);
+        }
+    }
+
+    #[test]
+    fn short_messages_are_written_together() {
+        let (narrow, queue) = (Narrow::default(), Rc::new(Queue::default()));
+        let written = narrow.bytes.clone();
+        let most = BUFFER;
+        let mut writer = Writer::new(Narrow { most, ..narrow }, queue.clone());
+        let mut expected = Vec::new();
+        for texts in [1, 2, 0, 3] {
+            let message = message(texts);
+            serialize::write_message(&mut expected, &message).expect("there is room");
+            queue.push(Rc::new(message));
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        // The stream waits before each of its writes.
+        for bytes in [&[][..], &expected] {
+            assert!(writer.poll(&mut cx).is_pending());
+            assert!(*written.borrow() == bytes);
         }
     }
 
