@@ -411,7 +411,9 @@ impl Ledger {
         {
             let held = self.promises.held.values_mut();
             for held in held.filter(|held| is_it(&held.at)) {
-                if let Cap::ReceiverAnswer(_, path) = &held.to
+                // The call that is named may be another one, which leads to this.
+                if let Cap::ReceiverAnswer(named, path) = &held.to
+                    && *named == id
                     && let Some((_, Cap::Sender { id, .. })) = result(&sent, path)
                 {
                     held.to = Cap::Receiver(id);

@@ -6,6 +6,7 @@ mod say;
 use std::ops::Range;
 
 use super::{Ledger, Verdict};
+use crate::guard::breach::Breach;
 use crate::guard::limits::GuardLimits;
 use model::{Fate, Kind, Model, Stage, State};
 use say::{Cap, Message, Target};
@@ -325,4 +326,34 @@ fn sequences_of_both_sides() {
         check(seed, &mut tally);
     }
     println!("{tally:?}");
+}
+
+#[test]
+fn what_a_promise_resolves_to_is_not_taken_for_what_that_leads_to() {
+    let mut ledger = Ledger::new(GuardLimits::default());
+    for (is_ours, message) in [
+        (false, Message::Bootstrap(0)),
+        (
+            false,
+            Message::Call(1, Target::Answer(0), vec![Cap::Promise(5)]),
+        ),
+        (false, Message::Call(2, Target::Answer(0), vec![])),
+        (true, Message::Bootstrap(3)),
+        (false, Message::Resolve(5, Some(Cap::Answer(0)))),
+        // It leads from one call to the next.
+        (true, Message::Return(0, Some(vec![Cap::Answer(3)]), false)),
+        (false, Message::Return(3, Some(vec![Cap::Answer(2)]), false)),
+        (true, Message::Return(2, Some(vec![Cap::Promise(7)]), false)),
+        // Now nothing leads there any more.
+        (false, Message::Finish(0, false)),
+    ] {
+        assert!(ledger.refused.is_empty());
+        let written = message.write(is_ours);
+        match is_ours {
+            true => drop(ledger.sent(&written).expect("it was written here")),
+            false => drop(ledger.receive(None, || written.get_root_as_reader(), 0)),
+        }
+    }
+    let refused: Vec<_> = ledger.refused.iter().map(|it| it.breach).collect();
+    assert_eq!(refused, [Breach::ResolveLost]);
 }
