@@ -95,7 +95,7 @@ impl Ledger {
         let gives_back = caps.iter().any(|cap| self.is_ours(cap));
         let may_wait = gives_back && self.may_wait(call)?;
         match is_tail {
-            true => self.let_through_as_plain(message, &caps, may_wait),
+            true => self.let_through_as_usual(message, &caps, may_wait),
             false => self.let_through(message, &caps, may_wait),
         }
     }

@@ -50,7 +50,7 @@ impl Ledger {
     }
 
     /// The same for a call whose results stay here: `capnp-rpc` takes it for one whose results don't.
-    pub(super) fn let_through_as_plain(
+    pub(super) fn let_through_as_usual(
         &mut self,
         message: message::Reader<'_>,
         caps: &[Cap],

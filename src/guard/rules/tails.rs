@@ -2,7 +2,7 @@
 //! back to who made it.
 //!
 //! `capnp-rpc` never runs such a call unless something is pipelined on it, keeps its results for ever if nobody takes
-//! them, and never looks whether what it takes leads back to itself. So it never hears of any: it gets a plain call,
+//! them, and never looks whether what it takes leads back to itself. So it never hears of any: it gets a usual call,
 //! and its answer goes no further than the guard, which tells the peer that the results are elsewhere, and makes the
 //! `Return` of them that the peer has announced. In that they are named as the peer would name them.
 
