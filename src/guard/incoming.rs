@@ -95,13 +95,14 @@ impl<V: 'static> Inbox<V> {
             if let Some(reason) = inner.why() {
                 return Poll::Ready(Err(reason.clone().into()));
             }
-            if has_more && let Some(injected) = inner.injected() {
-                return Poll::Ready(Ok(Some(Box::new(injected))));
-            }
             if !self.place.may_read(cx.waker()) {
                 keep(&inner.relay.waker, cx.waker());
                 self.hold();
                 return Poll::Pending;
+            }
+            if has_more && let Some(injected) = inner.injected() {
+                self.place.read();
+                return Poll::Ready(Ok(Some(Box::new(injected))));
             }
             let Poll::Ready(read) = self.read(cx) else {
                 keep(&inner.relay.waker, cx.waker());

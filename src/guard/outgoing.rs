@@ -13,7 +13,7 @@ use capnp_rpc::OutgoingMessage;
 use super::breach::Breach;
 use super::handle::{Guard, Inner};
 use super::lost::{Fate, Lost, fate};
-use super::rules::{Cut, Sent};
+use super::rules::{Cut, Sent, size};
 use super::source::Draft;
 
 /// What is on its way to the peer, and has not been written yet, in bytes.
@@ -148,6 +148,7 @@ impl OutgoingMessage for Outgoing {
         if inner.ledger.borrow().minds() && look_at(inner, &mut message).unwrap_or(false) {
             let sent = Rc::new(message.take());
             let _unreadable = inner.ledger.borrow_mut().own_sent(&sent);
+            inner.account();
             inner.relay.ask(false);
             inner.relay.waker.take().into_iter().for_each(Waker::wake);
             return (Promise::ok(()), sent);
@@ -196,14 +197,6 @@ impl Inner {
         };
         self.cut(Cut { breach, text });
     }
-}
-
-/// How many bytes a message has on the wire.
-fn size(sent: &Sent) -> u64 {
-    let segments = sent.get_segments_for_output();
-    let table = (segments.len() as u64 + 2) / 2 * 8;
-    let bytes: usize = segments.iter().map(|segment| segment.len()).sum();
-    table + bytes as u64
 }
 
 /// Looks at a message before it is sent. Is it for nobody?

@@ -5,6 +5,7 @@ use capspan_testkit::wire_peer::{
     Cap, Content, Message, Outcome, Peer, Return, Target, call, echo, finish, method, release,
     returns,
 };
+use futures::FutureExt;
 
 use crate::harness::{Shows, Stage, fault};
 
@@ -284,5 +285,63 @@ fault!(
     Shows::Panic("rpc.rs"), behind both,
     async |stage| {
         keeps_what_it_is_answered_by(stage).await;
+    }
+);
+
+// The results come late, and the peer has done with its call before.
+fault!(
+    a_call_that_is_answered_by_a_finished_getter_of_what_it_promised,
+    Shows::Nothing, behind both,
+    async |stage| {
+        let (mut peer, theirs) = stage.connect().await;
+        let service = stage.service();
+        let object = service.object();
+        let asked = echo(&*theirs.hook, Some(object.hook.add_ref()));
+        let question = peer.called().await;
+        let [Cap::Hosted(object_id)] = question.params.caps[..] else {
+            panic!("no object: {question:?}");
+        };
+        let promised = asked.pipeline.get_pointer_field(0).as_cap();
+        service.store(&object, promised.add_ref()).await;
+        let object = Target::Cap(object_id);
+        let waits = call(5, object.clone(), method::WAIT).with([Cap::Yours(object_id)]);
+        let stays = call(1, Target::Answer(5, vec![0]), method::STORED).to_yourself();
+        let taken = returns(question.question, []).outcome(Outcome::TakeFromOtherQuestion(1));
+        let opens = call(6, object.clone(), method::OPEN);
+        let finish = finish(1);
+        peer.say_all([waits.into(), stays.into(), taken.into(), finish, opens.into()])
+            .await;
+        idle().await;
+        if asked.promise.now_or_never().is_none() {
+            stage.wrong("the call waits for ever");
+        }
+        let called = echo(&*promised, None).promise.await;
+        assert!(called.is_err(), "it leads to itself");
+        peer.say(call(7, object, method::DROP)).await;
+        peer.returned(7).await;
+    }
+);
+
+// The call of the peer's waits for what it is answered with itself, and the peer has done with it.
+fault!(
+    a_finished_tail_call_that_returns_what_it_was_answered_with,
+    Shows::Leak, behind both,
+    async |stage| {
+        let (mut peer, question) = passing(stage).await;
+        let stays = call(3, BOOTSTRAP, method::PASS).to_yourself();
+        let taken = returns(question, []).outcome(Outcome::TakeFromOtherQuestion(3));
+        peer.say_all([Message::from(stays), taken.into(), finish(3)])
+            .await;
+        idle().await;
+        let later = peer.rest().await;
+        let asked = later.into_iter().flatten().find_map(|message| match message {
+            Message::Call(call) => Some(call.question),
+            _ => None,
+        });
+        // The bare library never runs the call.
+        if let Some(asked) = asked {
+            peer.say(returns(asked, [Cap::Answer(3, vec![0])])).await;
+            is_broken(&mut peer).await;
+        }
     }
 );

@@ -4,7 +4,7 @@ use capnp::ErrorKind;
 use capspan::guard::{Breach, GuardLimits};
 use capspan_testkit::membrane::idle;
 use capspan_testkit::wire_peer::{
-    Cap, Message, Outcome, Target, bootstrap, call, finish, method, release, returns,
+    Cap, Message, Outcome, Target, bootstrap, call, finish, method, release, resolve, returns,
 };
 
 use crate::harness::{BOOTSTRAP, keep, served, served_within};
@@ -209,6 +209,31 @@ fn a_call_whose_results_are_those_of_another_and_come_late() {
         assert_eq!(on.peer.returned(2).await.caps(), [Cap::Yours(6)]);
         on.is_legal().await;
         assert_eq!(on.guard.usage().calls, 0);
+    });
+}
+
+/// What is in them has got other names since.
+#[test]
+fn a_call_whose_results_are_taken_late() {
+    served(async |on| {
+        on.store(1, Cap::Promise(7)).await;
+        on.peer
+            .say(call(3, BOOTSTRAP, method::STORED).to_yourself())
+            .await;
+        on.peer.returned(3).await;
+        on.peer.say(resolve(7, Cap::Hosted(8))).await;
+        on.peer.expect(release(7, 1)).await;
+        on.call(2, method::PASS).await;
+        let asked = on.peer.called().await;
+        assert_eq!(asked.target, Target::Cap(8));
+        let taken = returns(asked.question, []).outcome(Outcome::TakeFromOtherQuestion(3));
+        on.peer.say(taken).await;
+        assert_eq!(on.peer.returned(2).await.caps(), [Cap::Yours(8)]);
+        on.peer.say_all([finish(2), finish(3)]).await;
+        on.call(4, method::DROP).await;
+        on.peer.returned(4).await;
+        on.peer.expect(release(8, 1)).await;
+        on.is_legal().await;
     });
 }
 

@@ -7,7 +7,7 @@ use capspan_testkit::wire_peer::{
     Cap, Content, Message, Target, bootstrap, call, finish, method, release, returns, swollen,
 };
 
-use crate::harness::{BOOTSTRAP, connected_within, keep, only, served_within, why};
+use crate::harness::{BOOTSTRAP, connected_within, keep, only, served, served_within, why};
 
 fn limits() -> GuardLimits {
     GuardLimits::default()
@@ -287,5 +287,51 @@ fn a_call_keeps_its_results_from_the_limit_when_they_are_kept() {
         on.peer.say_all([finish(1), keep(2)]).await;
         on.is_legal().await;
         assert_eq!(on.guard.usage().exports, 2);
+    });
+}
+
+/// Nobody has taken them, and the peer has not done with the calls.
+#[test]
+fn results_that_stay_here() {
+    served_within(limits().max_call_bytes(1_000), async |on| {
+        for id in 1..=20 {
+            on.peer
+                .say(call(id, BOOTSTRAP, method::TEXT).to_yourself())
+                .await;
+            on.peer.returned(id).await;
+        }
+        let kept = on.guard.usage().call_bytes;
+        assert!((500..=1_000).contains(&kept), "{kept}");
+        let refused = on.guard.count(Breach::BytesInFlight);
+        assert!((5..20).contains(&refused), "{refused}");
+        on.peer.say_all((1..=20).map(finish)).await;
+        on.call(30, method::ECHO).await;
+        on.peer.returned(30).await;
+        let usage = on.guard.usage();
+        assert_eq!((usage.call_bytes, usage.unfinished), (0, 1));
+    });
+}
+
+/// It is let go of later than the call, and counts with that; once, however often it is named.
+#[test]
+fn what_a_call_that_waits_gives_back() {
+    served(async |on| {
+        on.call(1, method::PROMISE).await;
+        let [Cap::Promise(promise)] = on.peer.returned(1).await.caps()[..] else {
+            panic!("no promise");
+        };
+        let mut taken = [0, 0];
+        for (id, taken) in (2..).zip(&mut taken) {
+            let before = on.guard.usage().call_bytes;
+            let mut waits = call(id, Target::Cap(promise), method::ECHO);
+            waits.params.caps = vec![Cap::Yours(0); if id == 2 { 1 } else { 50 }];
+            on.peer.say(waits).await;
+            idle().await;
+            *taken = on.guard.usage().call_bytes - before;
+        }
+        let [one, fifty] = taken;
+        assert!(one > 512 && fifty < one + 50 * 32, "{taken:?}");
+        on.peer.say_all([finish(2), finish(3)]).await;
+        on.is_legal().await;
     });
 }

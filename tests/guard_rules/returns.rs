@@ -7,7 +7,7 @@ use capspan_testkit::membrane::idle;
 use capspan_testkit::membrane::raw::object;
 use capspan_testkit::testkit_capnp::thing;
 use capspan_testkit::wire_peer::{
-    Cap, Content, Outcome, call, echo, finish, method, release, returns,
+    Cap, Content, Message, Outcome, Target, call, echo, finish, method, release, returns,
 };
 
 use crate::harness::{BOOTSTRAP, connected, returns_as, served, served_by, why};
@@ -278,5 +278,41 @@ fn an_answer_that_leads_to_what_was_answered_otherwise() {
         on.call_with(2, method::ECHO, [Cap::Hosted(6)]).await;
         on.peer.called().await;
         assert_eq!(on.guard.refused(), 0);
+    });
+}
+
+/// They stay here, are refused where they are taken, and what the peer has given stays its own to be let go of.
+#[test]
+fn results_of_another_call_that_are_not_what_was_pipelined_on() {
+    connected(async |on| {
+        let (asked, promised, heard) = on.asks_and_pipelines().await;
+        // Gives what it gets, in a list.
+        let lists = object(|_, params, mut results| {
+            let mut gives = || {
+                let content: thing::swap_params::Reader<'_> = params.get()?.get_as()?;
+                let thing = content.get_thing()?.into_client_hook();
+                let list = results.get()?;
+                let list = list.initn_as::<capnp::any_pointer_list::Builder<'_>>(1);
+                list.get(0).set_as_capability(thing);
+                Ok(())
+            };
+            gives().map_or_else(Promise::err, Promise::ok)
+        });
+        let (gives, given) = on.asks(Some(lists)).await;
+        let [Cap::Hosted(id)] = given.params.caps[..] else {
+            panic!("no object: {given:?}");
+        };
+        let stays = call(1, Target::Cap(id), 0).with([Cap::Hosted(5)]);
+        let taken = returns(heard.question, []).outcome(Outcome::TakeFromOtherQuestion(1));
+        on.peer
+            .say_all([Message::from(stays.to_yourself()), taken.into()])
+            .await;
+        assert!(why(asked).await.extra.contains("pipelined on"));
+        on.peer
+            .say_all([finish(1), returns(given.question, []).into()])
+            .await;
+        drop((promised, gives));
+        on.peer.expect(release(5, 1)).await;
+        on.is_refused(Breach::ReturnContent).await;
     });
 }

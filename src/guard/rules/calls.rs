@@ -61,11 +61,15 @@ impl Ledger {
             let (breach, text) = self.too_many(&caps)?;
             Some((breach, exception::Type::Overloaded, text))
         });
+        let gives_back = caps.iter().any(|cap| self.is_ours(cap));
+        let may_wait = gives_back && self.may_wait(call)?;
+        let bytes = bytes + self.stand_in_bytes(&caps, may_wait);
         let asked = Asked {
             id,
             caps: &caps,
             is_tail,
         };
+        refusal = refusal.or_else(|| self.no_room_for_a_call(bytes));
         if let Some(refusal) = refusal {
             return self.refuse_call(asked, refusal);
         }
@@ -92,8 +96,6 @@ impl Ledger {
             answer.tail = Some(Tail::Kept);
             self.tails += 1;
         }
-        let gives_back = caps.iter().any(|cap| self.is_ours(cap));
-        let may_wait = gives_back && self.may_wait(call)?;
         match is_tail {
             true => self.let_through_as_usual(message, &caps, may_wait),
             false => self.let_through(message, &caps, may_wait),
@@ -297,24 +299,17 @@ impl Ledger {
         };
         match answer.stage {
             Stage::Running => {
-                let (serial, bytes) = (answer.serial, answer.bytes);
-                answer.stage = Stage::Finished;
-                if let Some(Tail::Taken(..)) = answer.tail {
-                    // It is this side that waits for it now.
-                    return Ok(Verdict::Withhold);
-                }
-                if !answer.is_pipelined {
-                    answer.stage = Stage::Canceled;
-                    self.over(bytes);
+                if let Some(Tail::Taken(taken)) = &mut answer.tail {
+                    return match std::mem::replace(&mut taken.is_finished, true) {
+                        false => Ok(Verdict::Withhold),
+                        true => Err(finished_twice(id)),
+                    };
                 }
                 self.canceled += 1;
-                self.answer_gone(id, serial);
+                self.cancel(id);
                 Ok(Verdict::Pass)
             }
-            Stage::Finished | Stage::Canceled => Err(Cut::new(
-                Breach::FinishNotOpen,
-                format!("the peer finishes call {id} twice"),
-            )),
+            Stage::Finished | Stage::Canceled => Err(finished_twice(id)),
             Stage::Returned if answer.tail.is_some() => {
                 self.tail_gone(id)?;
                 Ok(Verdict::Withhold)
@@ -334,6 +329,20 @@ impl Ledger {
                 Ok(Verdict::Withhold)
             }
         }
+    }
+
+    /// `capnp-rpc` is told that a call is finished which has not returned.
+    pub(super) fn cancel(&mut self, id: u32) {
+        let Some(answer) = self.answers.get_mut(id) else {
+            return;
+        };
+        let (serial, bytes) = (answer.serial, answer.bytes);
+        answer.stage = Stage::Finished;
+        if !answer.is_pipelined {
+            answer.stage = Stage::Canceled;
+            self.over(bytes);
+        }
+        self.answer_gone(id, serial);
     }
 
     /// One that was on its way when the call returned and needed none.
@@ -405,6 +414,7 @@ impl Ledger {
         }
         if is_tail {
             answer.results = Some(sent.clone());
+            answer.bytes = 0;
         }
         if was != Stage::Canceled {
             self.over(bytes);
@@ -445,6 +455,11 @@ impl Asked<'_> {
             is_tail: false,
         }
     }
+}
+
+fn finished_twice(id: u32) -> Cut {
+    let text = format!("the peer finishes call {id} twice");
+    Cut::new(Breach::FinishNotOpen, text)
 }
 
 /// Why a call is refused whose results are for a third party.

@@ -100,11 +100,6 @@ impl Ledger {
         Err(Cut::new(breach, format!("capability {id} {text}")))
     }
 
-    pub(super) fn is_import_a_promise(&self, id: u32) -> bool {
-        let import = self.imports.get(id);
-        import.is_some_and(|import| import.is != Imported::Object)
-    }
-
     /// Takes what came: each is a reference more.
     pub(super) fn take_caps(&mut self, caps: &[Cap]) {
         for cap in caps {
@@ -198,10 +193,11 @@ impl Ledger {
             return;
         };
         import.references = import.references.saturating_sub(count);
+        // `amend` has taken it off.
+        self.surplus -= u64::from(std::mem::take(&mut import.surplus) > 0);
         if import.references == 0
             && let Some(import) = self.imports.remove(id)
         {
-            self.surplus -= u64::from(import.surplus > 0);
             self.import_gone(id, &import);
         }
     }

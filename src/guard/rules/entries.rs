@@ -12,6 +12,14 @@ use super::tails::Tail;
 /// A message of this side's, as `capnp-rpc` has it.
 pub(in crate::guard) type Sent = Rc<Builder<HeapAllocator>>;
 
+/// How many bytes a message has on the wire.
+pub(in crate::guard) fn size(sent: &Sent) -> u64 {
+    let segments = sent.get_segments_for_output();
+    let table = (segments.len() as u64 + 2) / 2 * 8;
+    let bytes: usize = segments.iter().map(|segment| segment.len()).sum();
+    table + bytes as u64
+}
+
 /// Ids of capabilities of this side's.
 pub(super) type Passed = SmallVec<[u32; 4]>;
 

@@ -31,19 +31,9 @@ impl Ledger {
         caps: &[Cap],
         may_wait: bool,
     ) -> Result<Verdict, Cut> {
-        let mut instead: Vec<(usize, Cap)> = Vec::new();
-        for (at, cap) in caps.iter().enumerate() {
-            if let Some(stands) = self.stand_in(cap, may_wait) {
-                instead.push((at, stands));
-            }
-        }
-        if instead.is_empty() {
+        let Some(all) = self.stand_ins(caps, may_wait) else {
             return Ok(Verdict::Pass);
-        }
-        let mut all = caps.to_vec();
-        for (at, cap) in instead {
-            all[at] = cap;
-        }
+        };
         let copy = self.copy(message, &all, |_| {})?;
         self.inbox.push_back(copy);
         Ok(Verdict::Withhold)
@@ -56,9 +46,9 @@ impl Ledger {
         caps: &[Cap],
         may_wait: bool,
     ) -> Result<Verdict, Cut> {
-        let stands = |cap: &Cap| self.stand_in(cap, may_wait).unwrap_or_else(|| cap.clone());
-        let all: Vec<Cap> = caps.iter().map(stands).collect();
-        let copy = self.copy(message, &all, |message| {
+        let all = self.stand_ins(caps, may_wait);
+        let all = all.as_deref().unwrap_or(caps);
+        let copy = self.copy(message, all, |message| {
             if let Ok(message::Call(Ok(call))) = message.which() {
                 call.get_send_results_to().set_caller(());
             }

@@ -43,8 +43,8 @@ use promised::Promised;
 use resolves::Promises;
 use table::Table;
 
-pub(super) use entries::Sent;
 use entries::Serial;
+pub(super) use entries::{Sent, size};
 use plain::Plain;
 pub(super) use plain::is_call;
 pub(super) use replies::{Injected, Reply};

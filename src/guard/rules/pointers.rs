@@ -17,7 +17,7 @@ pub(super) type Path = SmallVec<[u16; 4]>;
 pub(super) type Caps = SmallVec<[Cap; 2]>;
 
 /// A capability, as a descriptor has it. *Sender* and *receiver* are those of the message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Cap {
     None,
     Sender {
@@ -139,46 +139,43 @@ pub(super) fn pointed(payload: payload::Reader<'_>, path: &[u16]) -> Pointed {
 /// As many pointers are looked at in search of one.
 const MAX_LOOKED_AT: usize = 65_536;
 
-/// A way down into the content of `payload`, over structs, to the capability with this index.
-pub(super) fn way_to(payload: payload::Reader<'_>, index: u32) -> Option<Path> {
+/// The ways down into the content of `payload`, over structs, to the first so many capabilities of its table.
+pub(super) fn ways_to(payload: payload::Reader<'_>, count: u32) -> Vec<Option<Path>> {
+    let mut ways = vec![None; count as usize];
     // The content is the first pointer of the payload.
     let mut open = vec![(payload.into_internal_struct_reader(), None::<Path>)];
     let mut looked_at = 0;
     while let Some((fields, path)) = open.pop() {
         let pointers = raw::get_list_bytes(raw::get_struct_pointer_section(Fields(fields)));
-        let pointers = pointers.as_chunks::<8>().0.iter().enumerate();
-        let count = if path.is_none() { 1 } else { usize::MAX };
-        for (field, pointer) in pointers.take(count) {
+        let pointers = pointers.as_chunks::<8>().0.iter();
+        let most = if path.is_none() { 1 } else { usize::MAX };
+        for (field, pointer) in (0..=u16::MAX).zip(pointers.take(most)) {
             looked_at += 1;
             if looked_at > MAX_LOOKED_AT {
-                return None;
+                return ways;
             }
-            let step = || match (&path, u16::try_from(field)) {
-                (None, _) => Some(Path::new()),
-                (Some(path), Ok(field)) => {
-                    let mut path = path.clone();
-                    path.push(field);
-                    Some(path)
-                }
-                (Some(_), Err(_)) => None,
+            let step = || {
+                let mut way = path.clone().unwrap_or_default();
+                way.extend(path.as_ref().map(|_| field));
+                way
             };
             match *pointer {
                 [0, 0, 0, 0, 0, 0, 0, 0] => {}
                 [3, 0, 0, 0, a, b, c, d] => {
-                    if u32::from_le_bytes([a, b, c, d]) == index {
-                        return step();
+                    let index = u32::from_le_bytes([a, b, c, d]);
+                    if let Some(way) = ways.get_mut(index as usize) {
+                        way.get_or_insert_with(step);
                     }
                 }
                 // What is no struct is no part of a way.
                 _ => {
-                    if let Ok(inner) = fields.get_pointer_field(field).get_struct(None) {
-                        open.push((inner, Some(step()?)));
-                    }
+                    let inner = fields.get_pointer_field(field.into()).get_struct(None);
+                    open.extend(inner.map(|inner| (inner, Some(step()))));
                 }
             }
         }
     }
-    None
+    ways
 }
 
 /// A struct of which nothing is known.

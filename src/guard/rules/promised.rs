@@ -4,7 +4,7 @@
 //! `capnp-rpc` gets a call more, on the bootstrap object, which takes the capability; and then a copy of the
 //! message, in which what that call returns is in the capability's place. Both calls' ids are of the guard's own.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use capnp::message::Builder;
 use capnp::traits::ImbueMut;
@@ -17,6 +17,9 @@ use super::replies::Injected;
 
 /// So many of the highest ids may be the guard's own calls'.
 const MAX_OWN: u32 = 1 << 30;
+
+/// What stands for a capability takes about as many.
+const STAND_IN_BYTES: u64 = 512;
 
 /// Ids of the guard's own calls are the highest that the peer does not use.
 #[derive(Default)]
@@ -46,13 +49,33 @@ impl Ledger {
         self.promised_answers.is_there = true;
     }
 
-    /// What stands for `cap`, if that needs it in a message that may wait, or not: what the guard's own call
-    /// returns, which takes that.
-    pub(super) fn stand_in(&mut self, cap: &Cap, may_wait: bool) -> Option<Cap> {
-        let needs_it = self.is_promise_of_ours(cap) || (may_wait && self.is_ours(cap));
-        if !self.promised_answers.is_there || !needs_it {
-            return None;
+    /// The capabilities of a message that may wait, or not, with others in the places of those that need it, if any
+    /// does.
+    pub(super) fn stand_ins(&mut self, caps: &[Cap], may_wait: bool) -> Option<Vec<Cap>> {
+        let mut known: HashMap<&Cap, Cap> = HashMap::new();
+        for cap in caps {
+            if self.needs_stand_in(cap, may_wait) && !known.contains_key(cap) {
+                let stands = self.stand_in(cap);
+                known.insert(cap, stands);
+            }
         }
+        let all = caps.iter().map(|cap| known.get(cap).unwrap_or(cap));
+        (!known.is_empty()).then(|| all.cloned().collect())
+    }
+
+    /// What those take that stand for capabilities of a call.
+    pub(super) fn stand_in_bytes(&self, caps: &[Cap], may_wait: bool) -> u64 {
+        let need_it = caps.iter().filter(|cap| self.needs_stand_in(cap, may_wait));
+        need_it.collect::<HashSet<_>>().len() as u64 * STAND_IN_BYTES
+    }
+
+    fn needs_stand_in(&self, cap: &Cap, may_wait: bool) -> bool {
+        self.promised_answers.is_there
+            && (self.is_promise_of_ours(cap) || (may_wait && self.is_ours(cap)))
+    }
+
+    /// What stands for `cap`: what the guard's own call returns, which takes that.
+    fn stand_in(&mut self, cap: &Cap) -> Cap {
         let bootstrap = match self.promised_answers.bootstrap {
             Some(bootstrap) => bootstrap,
             None => self.ask_for_bootstrap(),
@@ -62,7 +85,7 @@ impl Ledger {
         }
         let own = self.own_id();
         self.inbox.push_back(take(own, bootstrap, cap).taking());
-        Some(Cap::ReceiverAnswer(own, Path::new()))
+        Cap::ReceiverAnswer(own, Path::new())
     }
 
     pub(super) fn is_ours(&self, cap: &Cap) -> bool {

@@ -72,10 +72,6 @@ impl Injected {
         }
     }
 
-    pub(super) fn message(&self) -> capnp::Result<message::Reader<'_>> {
-        self.message.get_root_as_reader()
-    }
-
     pub(super) fn copy(original: message::Reader<'_>) -> capnp::Result<Self> {
         let mut builder = Builder::new_default();
         builder.set_root(original)?;

@@ -147,7 +147,7 @@ impl Ledger {
                     self.fail(id, exception::Type::Overloaded, text);
                     return Ok(Verdict::Withhold);
                 }
-                self.take_tail(id, other)?;
+                self.take_tail(id, other, ret.get_no_finish_needed())?;
                 return Ok(Verdict::Withhold);
             }
             return_::AcceptFromThirdParty(_) => (

@@ -6,11 +6,11 @@
 //! and its answer goes no further than the guard, which tells the peer that the results are elsewhere, and makes the
 //! `Return` of them that the peer has announced. In that they are named as the peer would name them.
 
-use capnp_rpc::rpc_capnp::{exception, message, return_};
+use capnp_rpc::rpc_capnp::{exception, message, payload, return_};
 
-use super::entries::{Asked, Sent, Serial, Stage};
-use super::pointers::{Cap, Caps, way_to};
-use super::replies::{Injected, Reply};
+use super::entries::{Answer, Asked, Imported, On, Sent, Serial, Stage, size};
+use super::pointers::{Cap, Caps, ways_to};
+use super::replies::Reply;
 use super::{Cut, Ledger};
 use crate::guard::breach::Breach;
 
@@ -19,13 +19,28 @@ use crate::guard::breach::Breach;
 pub(super) enum Tail {
     /// Nobody has taken them.
     Kept,
-    /// They are those of this call of ours.
-    Taken(u32, Serial),
+    Taken(Taken),
+}
+
+/// They are those of a call of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    question: u32,
+    serial: Serial,
+    /// Does the peer need no `Finish` of that?
+    needs_no_finish: bool,
+    /// The peer has done with its own call. It is this side that waits for it.
+    pub(super) is_finished: bool,
 }
 
 impl Ledger {
     /// Call `id` of the peer's gives its results as those of call `question` of ours.
-    pub(super) fn take_tail(&mut self, question: u32, id: u32) -> Result<(), Cut> {
+    pub(super) fn take_tail(
+        &mut self,
+        question: u32,
+        id: u32,
+        needs_no_finish: bool,
+    ) -> Result<(), Cut> {
         let serial = self.question_serial(question).unwrap_or_default();
         let answer = self.answers.get_mut(id);
         let is_there = answer.filter(|answer| {
@@ -38,13 +53,22 @@ impl Ledger {
                 format!("the peer answers by the results of call {id}, which are not kept"),
             ));
         };
-        answer.tail = Some(Tail::Taken(question, serial));
+        let taken = Taken {
+            question,
+            serial,
+            needs_no_finish,
+            is_finished: false,
+        };
+        answer.tail = Some(Tail::Taken(taken));
         let has_returned = answer.stage == Stage::Returned;
+        if has_returned {
+            self.bytes_in_flight -= std::mem::take(&mut answer.bytes);
+        }
         if let Some(question) = self.questions.get_mut(question) {
             question.stage = Asked::Taken(id);
         }
         if has_returned {
-            self.bring(id);
+            self.bring(id, taken, false);
         }
         Ok(())
     }
@@ -52,11 +76,41 @@ impl Ledger {
     /// The answer to call `id`, whose results stay here, is there.
     pub(super) fn tail_came(&mut self, id: u32) {
         self.replies.push_back(Reply::Elsewhere(id));
-        self.bring(id);
-        let answer = self.answers.get(id);
-        if answer.is_some_and(|answer| matches!(answer.stage, Stage::Finished | Stage::Canceled)) {
-            let _nothing_to_say = self.tail_gone(id);
+        let Some(answer) = self.answers.get_mut(id) else {
+            return;
+        };
+        let is_finished = match answer.tail {
+            Some(Tail::Taken(taken)) => {
+                self.bring(id, taken, true);
+                taken.is_finished
+            }
+            _ if answer.stage == Stage::Returned => return self.keep_results(id),
+            _ => true,
+        };
+        if is_finished {
+            let _its_own_results = self.tail_gone(id);
         }
+    }
+
+    /// Results that nobody has taken count as the call did.
+    fn keep_results(&mut self, id: u32) {
+        let Some(answer) = self.answers.get_mut(id) else {
+            return;
+        };
+        let bytes = answer.results.as_ref().map_or(0, size);
+        if self.bytes_in_flight + bytes <= self.limits.call_bytes {
+            answer.bytes = bytes;
+            self.bytes_in_flight += bytes;
+            return;
+        }
+        let serial = answer.serial;
+        let max = self.limits.call_bytes;
+        let text =
+            format!("results of {bytes} bytes stay here that nobody takes; the limit is {max}");
+        self.refuse(Breach::BytesInFlight, text);
+        let _its_own_results = self.tail_gone(id);
+        let refused = Answer::new(serial, Stage::Refused, On::Nothing, 0);
+        self.answers.insert(id, refused);
     }
 
     /// The peer has done with call `id`, whose results stayed here and are there.
@@ -65,12 +119,11 @@ impl Ledger {
             return Ok(());
         };
         self.tails -= 1;
+        if answer.stage == Stage::Returned {
+            self.bytes_in_flight -= answer.bytes;
+        }
         // Whatever the peer says of the capabilities in it: it was not told of them.
-        self.inbox.push_back(Injected::write(|message| {
-            let mut finish = message.init_finish();
-            finish.set_question_id(id);
-            finish.set_release_result_caps(true);
-        }));
+        self.inject_finish(id);
         self.answer_gone(id, answer.serial);
         match &answer.results {
             Some(results) => self.release_results(results),
@@ -84,106 +137,115 @@ impl Ledger {
         let Some(answer) = self.answers.get_mut(id) else {
             return;
         };
-        answer.tail = Some(Tail::Kept);
-        if answer.stage == Stage::Finished {
-            // The peer has done with it already, and `capnp-rpc` not been told so.
-            let bytes = answer.bytes;
-            if !answer.is_pipelined {
-                answer.stage = Stage::Canceled;
-                self.over(bytes);
-            }
+        let was = answer.tail.replace(Tail::Kept);
+        if let Some(Tail::Taken(Taken {
+            is_finished: true, ..
+        })) = was
+        {
             self.inject_finish(id);
+            self.cancel(id);
         }
     }
 
-    /// Gives the results of call `id` to the call of ours that they are for.
-    fn bring(&mut self, id: u32) {
-        let Some(answer) = self.answers.get_mut(id) else {
-            return;
-        };
-        let (Some(Tail::Taken(question, serial)), Some(results)) = (answer.tail, &answer.results)
-        else {
-            return;
-        };
-        let results = results.clone();
+    /// Gives the results of call `id` to the call of ours that they are for, in the turn in which they come, or later.
+    fn bring(&mut self, id: u32, taken: Taken, comes_now: bool) {
+        let Taken {
+            question, serial, ..
+        } = taken;
+        let answer = self.answers.get_mut(id);
+        let results = answer.and_then(|answer| answer.results.clone());
         if self.question_serial(question) != Some(serial) {
             return;
         }
         if let Some(question) = self.questions.get_mut(question) {
             question.stage = Asked::Returned;
         }
-        if let Err(Cut { text, .. }) = self.try_bring(id, question, &results) {
+        let Some(results) = results else {
+            return;
+        };
+        if let Err(Cut { text, .. }) = self.try_bring(id, taken, &results, comes_now) {
             self.came(question, None, &[]);
             self.fail(question, exception::Type::Failed, &text);
         }
     }
 
-    fn try_bring(&mut self, id: u32, question: u32, results: &Sent) -> Result<(), Cut> {
+    fn try_bring(
+        &mut self,
+        id: u32,
+        taken: Taken,
+        results: &Sent,
+        comes_now: bool,
+    ) -> Result<(), Cut> {
+        let question = taken.question;
         let original: message::Reader<'_> = results.get_root_as_reader()?;
-        let caps = self.as_the_peer_says(id, original)?;
+        let payload = results_of(original)?;
+        let mut caps = Caps::new();
+        if let Some(payload) = payload {
+            caps = self.as_the_peer_says(id, payload, comes_now)?;
+            if let Some((breach, kind, text)) = self.bad_results(question, payload, &caps) {
+                self.came(question, None, &[]);
+                self.fail(question, kind, &text);
+                self.refuse(breach, text);
+                return Ok(());
+            }
+        }
         // The bytes are none of the peer's.
         self.bytes = 0;
-        let copy = self.copy(original, &caps, |message| {
+        let stand = self.stand_ins(&caps, false);
+        let all = stand.as_deref().unwrap_or(&caps);
+        let copy = self.copy(original, all, |message| {
             if let Ok(message::Return(Ok(mut ret))) = message.which() {
                 ret.set_answer_id(question);
-                ret.set_no_finish_needed(false);
+                ret.set_no_finish_needed(taken.needs_no_finish);
             }
         })?;
-        for cap in &caps {
+        for cap in all {
             self.taken_again(cap);
         }
-        let message = copy.message()?;
-        let message::Return(Ok(ret)) = message.which()? else {
-            return Ok(());
-        };
-        let return_::Results(payload) = ret.which()? else {
-            self.came(question, None, &[]);
-            self.inbox.push_back(copy);
-            return Ok(());
-        };
-        let payload = payload?;
-        // In the order of the copy.
-        let read = |descriptor| Cap::read(descriptor, u8::MAX);
-        let caps = payload.get_cap_table()?.iter().map(read);
-        let caps = caps.collect::<Result<Caps, Cut>>()?;
-        if let Some((breach, kind, text)) = self.bad_results(question, payload, &caps) {
-            self.came(question, None, &[]);
-            self.fail(question, kind, &text);
-            self.refuse(breach, text);
-            return Ok(());
-        }
-        self.came(question, Some(payload), &caps);
-        if let super::Verdict::Pass = self.let_through(message, &caps, false)? {
-            self.inbox.push_back(copy);
+        self.came(question, payload, &caps);
+        self.inbox.push_back(copy);
+        if let (true, Some(answer)) = (caps.is_empty(), self.answers.get_mut(id)) {
+            answer.results = None;
         }
         Ok(())
     }
 
-    /// What is in the results of call `id`, as the peer would name it.
-    fn as_the_peer_says(&self, id: u32, message: message::Reader<'_>) -> Result<Caps, Cut> {
-        let mut caps = Caps::new();
-        let message::Return(ret) = message.which()? else {
-            return Ok(caps);
-        };
-        let return_::Results(payload) = ret?.which()? else {
-            return Ok(caps);
-        };
-        let payload = payload?;
-        for (index, descriptor) in (0..).zip(payload.get_cap_table()?) {
-            caps.push(match Cap::read(descriptor, u8::MAX)? {
-                Cap::Sender { id, .. } => Cap::Receiver(id),
-                Cap::Receiver(id) => Cap::Sender {
-                    id,
-                    is_promise: self.is_import_a_promise(id),
-                },
-                // What a call of ours will bring is no name that the peer has. But it is where it is.
-                Cap::ReceiverAnswer(..) => match way_to(payload, index) {
-                    Some(path) => Cap::ReceiverAnswer(id, path),
+    /// What is in the results of call `id`, as the peer would name it: by the way to it. What is in a list has none, and
+    /// is named by its own name while that is sure to be its.
+    fn as_the_peer_says(
+        &self,
+        id: u32,
+        payload: payload::Reader<'_>,
+        comes_now: bool,
+    ) -> Result<Caps, Cut> {
+        let table = payload.get_cap_table()?;
+        let mut caps = Caps::with_capacity(table.len() as usize);
+        for (way, descriptor) in ways_to(payload, table.len()).into_iter().zip(table) {
+            caps.push(match (Cap::read(descriptor, u8::MAX)?, way) {
+                (Cap::None | Cap::Vine(_), _) => Cap::None,
+                (_, Some(way)) => Cap::ReceiverAnswer(id, way),
+                (Cap::Sender { id, .. }, None) if comes_now => Cap::Receiver(id),
+                (Cap::Receiver(id), None) if comes_now => match self.imports.get(id) {
+                    Some(import) => Cap::Sender {
+                        id,
+                        is_promise: import.is != Imported::Object,
+                    },
                     None => Cap::None,
                 },
-                Cap::None | Cap::Vine(_) => Cap::None,
+                _ => Cap::None,
             });
         }
         Ok(caps)
+    }
+}
+
+/// The results in a `Return`, if there are any.
+fn results_of(message: message::Reader<'_>) -> capnp::Result<Option<payload::Reader<'_>>> {
+    let message::Return(ret) = message.which()? else {
+        return Ok(None);
+    };
+    match ret?.which()? {
+        return_::Results(payload) => Ok(Some(payload?)),
+        _ => Ok(None),
     }
 }

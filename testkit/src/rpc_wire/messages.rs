@@ -85,6 +85,15 @@ fn entries(index: u32) -> (Vec<Option<Hook>>, Hook) {
     (vec![None; index as usize], any.into_client_hook())
 }
 
+/// The end of a call.
+pub(super) fn finish(question: u32, lets_go: bool) -> Vec<u8> {
+    message(|root| {
+        let mut finish = root.init_finish();
+        finish.set_question_id(question);
+        finish.set_release_result_caps(lets_go);
+    })
+}
+
 /// Writes a descriptor.
 pub(super) fn write_cap(mut builder: cap_descriptor::Builder<'_>, cap: &Descriptor) {
     match cap {

@@ -4,7 +4,7 @@
 use capnp_rpc::rpc_capnp::exception;
 
 use super::action::Action;
-use super::messages::{Content, message, write_cap, write_payload, write_target};
+use super::messages::{Content, finish, message, write_cap, write_payload, write_target};
 use super::script::{Draw, Kind, Step};
 use super::service::INTERFACE;
 use super::tables::{Descriptor, Export, Op, Question, Tables, Target};
@@ -84,7 +84,7 @@ impl Turn<'_> {
             true => self.draw.among(open),
             false => None,
         };
-        let is_kept = takes.is_some() || self.is_loose && self.draw.once_in(4);
+        let is_kept = takes.is_some() || self.draw.once_in(if self.is_loose { 4 } else { 12 });
         let is_third = self.is_loose && self.draw.once_in(4);
         let question = Question {
             is_fresh: action.is_fresh(),
@@ -108,6 +108,10 @@ impl Turn<'_> {
         });
         if let Some(answer) = takes {
             said.extend(self.takes(answer, id));
+            if self.draw.once_in(3) {
+                self.tables.finish(id, true);
+                said.extend(finish(id, true));
+            }
         }
         Some(said)
     }
@@ -153,7 +157,8 @@ impl Turn<'_> {
             _ => (Content::Null, vec![]),
         };
         let answer = self.tables.answers.get(&id);
-        if !self.is_loose && answer.is_some_and(|answer| answer.is_bootstrap) {
+        let is_root = !self.is_loose && answer.is_some_and(|answer| answer.is_bootstrap);
+        if is_root {
             content = Content::Capability(0);
         }
         let no_finish = (self.is_loose || way == 4 && !is_finished) && self.draw.once_in(4);
@@ -172,9 +177,10 @@ impl Turn<'_> {
             }
         }
         self.tables.forget_answer(id);
-        let taken = kept.filter(|_| way == 6);
+        let taken = kept.filter(|_| way == 6 && !is_root);
         if let Some(question) = taken.and_then(|id| self.tables.questions.get_mut(&id)) {
             question.is_kept = false;
+            self.tables.has_taken_tail = true;
         }
         let canceled = way == 5 && (is_finished || self.is_loose);
         Some(message(|root| {
@@ -217,11 +223,7 @@ impl Turn<'_> {
         };
         let lets_go = !self.draw.once_in(3);
         self.tables.finish(id, lets_go);
-        Some(message(|root| {
-            let mut finish = root.init_finish();
-            finish.set_question_id(id);
-            finish.set_release_result_caps(lets_go);
-        }))
+        Some(finish(id, lets_go))
     }
 
     fn release(&mut self) -> Option<Vec<u8>> {
