@@ -30,7 +30,8 @@ pub struct Guard {
 pub struct Usage {
     /// Its calls that have not returned.
     pub calls: usize,
-    /// The bytes of these, where bytes are counted.
+    /// The bytes of these, where bytes are counted, and of results that are kept until it has done with them: those
+    /// with capabilities, and those that stay here.
     pub call_bytes: u64,
     /// Its calls that are not over for both sides.
     pub unfinished: usize,

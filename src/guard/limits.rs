@@ -73,7 +73,8 @@ impl GuardLimits {
     }
 
     /// Bytes of the peer's calls that have not returned; default 64 MiB. One that is larger than this on
-    /// its own is never begun. In force where bytes are counted ([`Guard::counting_reader`](super::Guard::counting_reader)).
+    /// its own is never begun. Results with capabilities count until the peer finishes the call. So do those that stay
+    /// on this side (`sendResultsTo.yourself`), which are dropped past the limit. In force where bytes are counted ([`Guard::counting_reader`](super::Guard::counting_reader)).
     #[must_use]
     pub fn max_call_bytes(mut self, bytes: u64) -> Self {
         self.call_bytes = bytes;

@@ -3,7 +3,7 @@
 use capnp_rpc::rpc_capnp::{call, exception, message, message_target, return_};
 
 use super::caps::{Descriptors, own_caps};
-use super::entries::{Answer, Export, Exported, Mention, On, Sent, Stage};
+use super::entries::{Answer, Export, Exported, Mention, On, Sent, Stage, size};
 use super::plain::Plain;
 use super::pointers::{Cap, Caps, path, steps};
 use super::replies::Reply;
@@ -317,7 +317,7 @@ impl Ledger {
             Stage::Returned => {
                 let serial = answer.serial;
                 let results = answer.results.take();
-                self.answers.remove(id);
+                self.answer_over(id);
                 if let (true, Some(results)) = (releases_results, results) {
                     self.release_results(&results)?;
                 }
@@ -343,6 +343,13 @@ impl Ledger {
             self.over(bytes);
         }
         self.answer_gone(id, serial);
+    }
+
+    /// A call that has returned is over.
+    pub(super) fn answer_over(&mut self, id: u32) -> Option<Answer> {
+        let answer = self.answers.remove(id)?;
+        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(answer.bytes);
+        Some(answer)
     }
 
     /// One that was on its way when the call returned and needed none.
@@ -412,19 +419,21 @@ impl Ledger {
         if !is_finished {
             answer.stage = Stage::Returned;
         }
-        if is_tail {
+        answer.bytes = 0;
+        // `capnp-rpc` needs a `Finish` for whatever has capabilities, and keeps it until then.
+        let has_caps = !needs_no_finish && !caps.is_empty();
+        if is_tail || has_caps {
             answer.results = Some(sent.clone());
-            answer.bytes = 0;
+            answer.bytes = size(sent);
+            self.bytes_in_flight += answer.bytes;
         }
         if was != Stage::Canceled {
             self.over(bytes);
         }
-        // `capnp-rpc` needs a `Finish` for whatever has capabilities.
-        if !needs_no_finish && !caps.is_empty() {
+        if has_caps {
             self.pass_caps(caps, Some(Mention::Answer(id, serial)));
             let leads = self.table_leads(caps);
             if let Some(answer) = self.answers.get_mut(id) {
-                answer.results = Some(sent.clone());
                 answer.leads = leads;
             }
         }
@@ -432,7 +441,7 @@ impl Ledger {
         if is_tail {
             self.tail_came(id);
         } else if is_finished || needs_no_finish {
-            self.answers.remove(id);
+            self.answer_over(id);
             self.spare_finishes += u64::from(!is_finished);
         }
     }

@@ -34,7 +34,7 @@ pub(super) struct Answer {
     pub(super) on: On,
     /// Its results stay here: what becomes of them.
     pub(super) tail: Option<Tail>,
-    /// How long its message was.
+    /// How long its message was; when it has returned, its results, if they are kept.
     pub(super) bytes: u64,
     /// Is it pipelined on, or passed on as what it will bring? Then it goes on after its `Finish`.
     pub(super) is_pipelined: bool,

@@ -8,7 +8,7 @@
 
 use capnp_rpc::rpc_capnp::{exception, message, payload, return_};
 
-use super::entries::{Answer, Asked, Imported, On, Sent, Serial, Stage, size};
+use super::entries::{Answer, Asked, Imported, On, Sent, Serial, Stage};
 use super::pointers::{Cap, Caps, ways_to};
 use super::replies::Reply;
 use super::{Cut, Ledger};
@@ -61,9 +61,6 @@ impl Ledger {
         };
         answer.tail = Some(Tail::Taken(taken));
         let has_returned = answer.stage == Stage::Returned;
-        if has_returned {
-            self.bytes_in_flight -= std::mem::take(&mut answer.bytes);
-        }
         if let Some(question) = self.questions.get_mut(question) {
             question.stage = Asked::Taken(id);
         }
@@ -84,7 +81,7 @@ impl Ledger {
                 self.bring(id, taken, true);
                 taken.is_finished
             }
-            _ if answer.stage == Stage::Returned => return self.keep_results(id),
+            _ if answer.stage == Stage::Returned => return self.check_kept(id),
             _ => true,
         };
         if is_finished {
@@ -92,19 +89,13 @@ impl Ledger {
         }
     }
 
-    /// Results that nobody has taken count as the call did.
-    fn keep_results(&mut self, id: u32) {
-        let Some(answer) = self.answers.get_mut(id) else {
+    /// Results that nobody has taken are dropped, if there is no room for them.
+    fn check_kept(&mut self, id: u32) {
+        let max = self.limits.call_bytes;
+        let Some(answer) = self.answers.get(id).filter(|_| self.bytes_in_flight > max) else {
             return;
         };
-        let bytes = answer.results.as_ref().map_or(0, size);
-        if self.bytes_in_flight + bytes <= self.limits.call_bytes {
-            answer.bytes = bytes;
-            self.bytes_in_flight += bytes;
-            return;
-        }
-        let serial = answer.serial;
-        let max = self.limits.call_bytes;
+        let (serial, bytes) = (answer.serial, answer.bytes);
         let text =
             format!("results of {bytes} bytes stay here that nobody takes; the limit is {max}");
         self.refuse(Breach::BytesInFlight, text);
@@ -115,13 +106,10 @@ impl Ledger {
 
     /// The peer has done with call `id`, whose results stayed here and are there.
     pub(super) fn tail_gone(&mut self, id: u32) -> Result<(), Cut> {
-        let Some(answer) = self.answers.remove(id) else {
+        let Some(answer) = self.answer_over(id) else {
             return Ok(());
         };
         self.tails -= 1;
-        if answer.stage == Stage::Returned {
-            self.bytes_in_flight -= answer.bytes;
-        }
         // Whatever the peer says of the capabilities in it: it was not told of them.
         self.inject_finish(id);
         self.answer_gone(id, answer.serial);
@@ -206,6 +194,7 @@ impl Ledger {
         self.inbox.push_back(copy);
         if let (true, Some(answer)) = (caps.is_empty(), self.answers.get_mut(id)) {
             answer.results = None;
+            self.bytes_in_flight -= std::mem::take(&mut answer.bytes);
         }
         Ok(())
     }
