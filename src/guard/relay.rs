@@ -353,6 +353,22 @@ mod tests {
         assert!(!relay.has_any());
     }
 
+    /// The second holds the first, and they wait for the same.
+    #[test]
+    fn calls_of_this_sides_that_hold_each_other_are_let_go_of() {
+        let relay = Relay::new();
+        let (_fulfils, stands) = promise(&relay);
+        let first = stands.new_call(0, 0, None).send();
+        let promised = first.pipeline.get_pointer_field(0).as_cap();
+        drop(first);
+        let mut second = stands.new_call(0, 0, None);
+        second.get().set_as_capability(promised);
+        drop(second.send());
+        drop(stands);
+        poll(&relay);
+        assert!(!relay.has_any());
+    }
+
     #[test]
     fn the_end_breaks_those_that_wait() {
         let relay = Relay::new();

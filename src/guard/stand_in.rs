@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use capnp::any_pointer;
 use capnp::capability::{Client, Promise, Request};
@@ -54,9 +54,18 @@ pub(super) fn stand_in(promise: Hook, relay: Weak<Relay>) -> (Hook, Watch) {
         standing: standing.clone(),
         face: None,
     };
-    let face = capnp_rpc::new_future_client(async move { Ok(Client::new(Box::new(bare))) });
-    let face = Some(face);
+    let face = Some(face_of(Box::new(bare)));
     (Box::new(StandIn { standing, face }), watch)
+}
+
+/// What makes requests for a hook: a promise that has resolved to it. Before that it would keep calls in a queue of
+/// `capnp-rpc`'s.
+fn face_of(hook: Hook) -> Client {
+    let face: Client = capnp_rpc::new_future_client(async move { Ok(Client::new(hook)) });
+    if let Some(mut resolves) = face.hook.when_more_resolved() {
+        let _is_there_at_once = resolves.poll_unpin(&mut Context::from_waker(Waker::noop()));
+    }
+    face
 }
 
 /// What stands for an object: only what lets go of it is another one.
@@ -400,9 +409,7 @@ impl ClientHook for StandIn {
         match &self.face {
             Some(face) => face.hook.new_call(interface_id, method_id, size_hint),
             None => {
-                let myself = self.add_ref();
-                let face: Client =
-                    capnp_rpc::new_future_client(async move { Ok(Client::new(myself)) });
+                let face = face_of(self.add_ref());
                 face.hook.new_call(interface_id, method_id, size_hint)
             }
         }
