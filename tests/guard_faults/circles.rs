@@ -1,11 +1,13 @@
 //! Calls that return what was given as their own results: no message shows it.
 
+use capnp::any_pointer;
+use capnp::capability::{Client, RemotePromise};
+use capnp::private::capability::ClientHook;
 use capspan_testkit::membrane::idle;
 use capspan_testkit::wire_peer::{
     Cap, Content, Message, Outcome, Peer, Return, Target, call, echo, finish, method, release,
     returns,
 };
-use futures::FutureExt;
 
 use crate::harness::{Shows, Stage, fault};
 
@@ -254,37 +256,61 @@ fault!(
     }
 );
 
-/// An application that keeps what its call will bring, and a peer that answers the call by calling for that.
-async fn keeps_what_it_is_answered_by(stage: &Stage) {
+/// An application has called, and keeps what that will bring, in an object that it has passed along.
+struct Keeps {
+    peer: Peer,
+    asked: RemotePromise<any_pointer::Owned>,
+    promised: Box<dyn ClientHook>,
+    question: u32,
+    object: u32,
+    _theirs: Client,
+}
+
+async fn keeps_what_it_will_get(stage: &Stage) -> Keeps {
     let (mut peer, theirs) = stage.connect().await;
     let service = stage.service();
-    let object = service.object();
-    let asked = echo(&*theirs.hook, Some(object.hook.add_ref()));
-    let question = peer.called().await;
-    let [Cap::Hosted(object_id)] = question.params.caps[..] else {
-        panic!("no object: {question:?}");
+    let own = service.object();
+    let asked = echo(&*theirs.hook, Some(own.hook.add_ref()));
+    let heard = peer.called().await;
+    let [Cap::Hosted(object)] = heard.params.caps[..] else {
+        panic!("no object: {heard:?}");
     };
     let promised = asked.pipeline.get_pointer_field(0).as_cap();
-    service.store(&object, promised.add_ref()).await;
-    let object_id = Target::Cap(object_id);
-    let stays = call(1, object_id.clone(), method::STORED).to_yourself();
-    let taken = returns(question.question, []).outcome(Outcome::TakeFromOtherQuestion(1));
-    let runs = call(2, Target::Answer(1, vec![1]), method::ECHO);
-    peer.say_all([Message::from(stays), taken.into(), runs.into()])
-        .await;
+    service.store(&own, promised.add_ref()).await;
+    Keeps {
+        peer,
+        asked,
+        promised,
+        question: heard.question,
+        object,
+        _theirs: theirs,
+    }
+}
+
+/// The peer has answered by calling for what is kept.
+async fn leads_to_itself(mut keeps: Keeps) {
     idle().await;
-    let _response = asked.promise.await;
-    let called = echo(&*promised, None).promise.await;
+    let _response = keeps.asked.promise.await;
+    let called = echo(&*keeps.promised, None).promise.await;
     assert!(called.is_err(), "it leads to itself");
-    peer.say(call(3, object_id, method::DROP)).await;
-    peer.returned(3).await;
+    let lets_go = call(7, Target::Cap(keeps.object), method::DROP);
+    keeps.peer.say(lets_go).await;
+    keeps.peer.returned(7).await;
 }
 
 fault!(
     a_call_that_is_answered_by_a_getter_of_what_it_promised,
     Shows::Panic("rpc.rs"), behind both,
     async |stage| {
-        keeps_what_it_is_answered_by(stage).await;
+        let mut keeps = keeps_what_it_will_get(stage).await;
+        let stays = call(1, Target::Cap(keeps.object), method::STORED).to_yourself();
+        let taken = returns(keeps.question, []).outcome(Outcome::TakeFromOtherQuestion(1));
+        let runs = call(2, Target::Answer(1, vec![1]), method::ECHO);
+        keeps
+            .peer
+            .say_all([Message::from(stays), taken.into(), runs.into()])
+            .await;
+        leads_to_itself(keeps).await;
     }
 );
 
@@ -293,32 +319,15 @@ fault!(
     a_call_that_is_answered_by_a_finished_getter_of_what_it_promised,
     Shows::Nothing, behind both,
     async |stage| {
-        let (mut peer, theirs) = stage.connect().await;
-        let service = stage.service();
-        let object = service.object();
-        let asked = echo(&*theirs.hook, Some(object.hook.add_ref()));
-        let question = peer.called().await;
-        let [Cap::Hosted(object_id)] = question.params.caps[..] else {
-            panic!("no object: {question:?}");
-        };
-        let promised = asked.pipeline.get_pointer_field(0).as_cap();
-        service.store(&object, promised.add_ref()).await;
-        let object = Target::Cap(object_id);
-        let waits = call(5, object.clone(), method::WAIT).with([Cap::Yours(object_id)]);
+        let mut keeps = keeps_what_it_will_get(stage).await;
+        let object = Target::Cap(keeps.object);
+        let waits = call(5, object.clone(), method::WAIT).with([Cap::Yours(keeps.object)]);
         let stays = call(1, Target::Answer(5, vec![0]), method::STORED).to_yourself();
-        let taken = returns(question.question, []).outcome(Outcome::TakeFromOtherQuestion(1));
-        let opens = call(6, object.clone(), method::OPEN);
-        let finish = finish(1);
-        peer.say_all([waits.into(), stays.into(), taken.into(), finish, opens.into()])
-            .await;
-        idle().await;
-        if asked.promise.now_or_never().is_none() {
-            stage.wrong("the call waits for ever");
-        }
-        let called = echo(&*promised, None).promise.await;
-        assert!(called.is_err(), "it leads to itself");
-        peer.say(call(7, object, method::DROP)).await;
-        peer.returned(7).await;
+        let taken = returns(keeps.question, []).outcome(Outcome::TakeFromOtherQuestion(1));
+        let opens = call(6, object, method::OPEN);
+        let all = [waits.into(), stays.into(), taken.into(), finish(1), opens.into()];
+        keeps.peer.say_all(all).await;
+        leads_to_itself(keeps).await;
     }
 );
 

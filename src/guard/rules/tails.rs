@@ -194,7 +194,8 @@ impl Ledger {
         self.inbox.push_back(copy);
         if let (true, Some(answer)) = (caps.is_empty(), self.answers.get_mut(id)) {
             answer.results = None;
-            self.bytes_in_flight -= std::mem::take(&mut answer.bytes);
+            let bytes = std::mem::take(&mut answer.bytes);
+            self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes);
         }
         Ok(())
     }
