@@ -107,7 +107,7 @@ pub(super) struct Count {
 
 /// What the head of a message says: how many segments it has, and how many words each.
 ///
-/// `capnp` makes room for all of them before the first has come: eight bytes can claim 64 MiB.
+/// The transport of `capnp` makes room for all of them before the first has come: eight bytes can claim 64 MiB.
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
     bytes: u64,

@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use capnp::message::{self, ReaderOptions, ReaderSegments};
-use capnp::serialize::{OwnedSegments, SegmentLengthsBuilder};
 use capnp::{Error, Word, any_pointer};
 use capnp_rpc::IncomingMessage;
 use futures::AsyncRead;
+use smallvec::SmallVec;
 
 use super::bytes::SMALL;
 use super::handle::Guard;
@@ -23,6 +23,11 @@ const _: () = assert!(BUFFER as u64 <= SMALL);
 
 /// A message of so many words needs no memory but its own.
 const SHORT: usize = 24;
+
+/// So many words have room before they come. Eight bytes can claim 64 MiB.
+const ROOM: usize = 8192;
+
+const ZERO: Word = capnp::word(0, 0, 0, 0, 0, 0, 0, 0);
 
 /// Reads one message after the other, and counts their bytes.
 pub(super) struct Reader<R> {
@@ -47,14 +52,14 @@ enum At {
     /// How many segments there are, and the length of the first.
     Head([u8; 8]),
     /// The lengths of the others.
-    Table(usize, usize, Vec<u8>),
-    Content(OwnedSegments),
+    Table(usize, u32, Vec<u8>),
+    Content(Long),
 }
 
 /// A message that has come.
 pub(super) enum Incoming {
     Short(message::Reader<Short>),
-    Long(message::Reader<OwnedSegments>),
+    Long(message::Reader<Long>),
 }
 
 /// The segment of a short message. It lies in the message itself, which nobody moves who reads it.
@@ -72,6 +77,62 @@ impl ReaderSegments for Short {
 
     fn len(&self) -> usize {
         1
+    }
+}
+
+/// The segments of a message, one after the other.
+pub(super) struct Long {
+    words: Vec<Word>,
+    /// Where each of them ends.
+    ends: SmallVec<[usize; 1]>,
+}
+
+impl ReaderSegments for Long {
+    #[inline]
+    fn get_segment(&self, index: u32) -> Option<&[u8]> {
+        let index = index as usize;
+        let start = match index.checked_sub(1) {
+            Some(before) => *self.ends.get(before)?,
+            None => 0,
+        };
+        let words = self.words.get(start..*self.ends.get(index)?)?;
+        Some(Word::words_to_bytes(words))
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+}
+
+impl Long {
+    /// For segments of so many words each, if a message that has as many could be read.
+    fn new(lengths: impl IntoIterator<Item = u32>, max: Option<usize>) -> capnp::Result<Self> {
+        let mut all = 0_u64;
+        let ends = lengths.into_iter().map(|length| {
+            all += u64::from(length);
+            all as usize
+        });
+        let ends: SmallVec<_> = ends.collect();
+        let max = max.unwrap_or(usize::MAX / size_of::<Word>());
+        if all > max as u64 {
+            let text = format!("a message of {all} words, more than {max}");
+            return Err(Error::failed(text));
+        }
+        let words = vec![ZERO; ROOM.min(all as usize)];
+        Ok(Self { words, ends })
+    }
+
+    /// Makes more room, if more is to come than there is room for.
+    fn grow(&mut self) -> bool {
+        let len = self.words.len();
+        let all = self.ends.last().copied().unwrap_or_default();
+        if len >= all {
+            return false;
+        }
+        let more = len.min(all - len);
+        self.words.reserve_exact(more);
+        self.words.resize(len + more, ZERO);
+        true
     }
 }
 
@@ -149,7 +210,7 @@ impl Buffer {
         if segments != 0 || len > SHORT || content.len() < 8 * len {
             return None;
         }
-        let mut words = [capnp::word(0, 0, 0, 0, 0, 0, 0, 0); SHORT];
+        let mut words = [ZERO; SHORT];
         let bytes = &content[..8 * len];
         Word::words_to_bytes_mut(&mut words)[..8 * len].copy_from_slice(bytes);
         self.start += 8 + 8 * len;
@@ -188,12 +249,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// Reads on in a message that has begun.
-    fn poll_segments(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<OwnedSegments>> {
+    fn poll_segments(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<Long>> {
+        let max = self.options.traversal_limit_in_words;
         loop {
             let bytes = match &mut self.at {
                 At::Head(bytes) => &mut bytes[..],
                 At::Table(_, _, bytes) => &mut bytes[..],
-                At::Content(segments) => &mut segments[..],
+                At::Content(segments) => Word::words_to_bytes_mut(&mut segments.words),
             };
             while self.done < bytes.len() {
                 let rest = &mut bytes[self.done..];
@@ -205,6 +267,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 self.guard.inner.took(&rest[..count])?;
                 self.done += count;
             }
+            if let At::Content(segments) = &mut self.at
+                && segments.grow()
+            {
+                continue;
+            }
             self.done = 0;
             self.at = match std::mem::replace(&mut self.at, At::Head([0; 8])) {
                 At::Head(bytes) => {
@@ -215,33 +282,18 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                         return Poll::Ready(Err(Error::failed(text)));
                     }
                     match segments {
-                        1 => At::Content(self.room_for([first as usize])?),
+                        1 => At::Content(Long::new([first], max)?),
                         // It is filled up to whole words.
-                        _ => At::Table(segments, first as usize, vec![0; (segments & !1) * 4]),
+                        _ => At::Table(segments, first, vec![0; (segments & !1) * 4]),
                     }
                 }
                 At::Table(segments, first, bytes) => {
                     let others = bytes.as_chunks().0.iter().map(|it| u32::from_le_bytes(*it));
-                    let others = others.map(|length| length as usize).take(segments - 1);
-                    At::Content(self.room_for([first].into_iter().chain(others))?)
+                    let others = others.take(segments - 1);
+                    At::Content(Long::new([first].into_iter().chain(others), max)?)
                 }
                 At::Content(segments) => return Poll::Ready(Ok(segments)),
             };
-        }
-    }
-
-    /// Room for segments of so many words each, if a message that has as many could be read.
-    fn room_for(&self, lengths: impl IntoIterator<Item = usize>) -> capnp::Result<OwnedSegments> {
-        let mut segments = SegmentLengthsBuilder::with_capacity(1);
-        for length in lengths {
-            segments.try_push_segment(length)?;
-        }
-        match self.options.traversal_limit_in_words {
-            Some(max) if segments.total_words() > max => Err(Error::failed(format!(
-                "a message of {} words, more than {max}",
-                segments.total_words()
-            ))),
-            _ => Ok(segments.into_owned_segments()),
         }
     }
 }
@@ -391,5 +443,39 @@ mod tests {
     fn a_message_that_is_too_long_gets_no_room() {
         let head = [0, 8 * 1024 * 1024 + 1].map(u32::to_le_bytes).concat();
         assert_eq!(heard(&head, 8), (vec![], Err(())));
+    }
+
+    #[test]
+    fn a_message_takes_memory_as_it_comes() {
+        let words = 8 * 1024 * 1024 - 1;
+        for head in [vec![0, words], vec![1, 7, words - 7, 0]] {
+            let head: Vec<u8> = head.into_iter().flat_map(u32::to_le_bytes).collect();
+            let content = vec![1; 3 * 8 * ROOM];
+            let bytes = [head, content].concat();
+            let (most, waits) = (usize::MAX, false);
+            let bytes = &bytes[..];
+            let guard = Guard::new(GuardOptions::default(), Ending::default());
+            let mut reader = Reader::new(Pieces { bytes, most, waits }, guard);
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut room = Vec::new();
+            while reader.poll(&mut cx).is_pending() {
+                if let At::Content(segments) = &reader.at {
+                    room.push(segments.words.capacity());
+                }
+            }
+            assert!(room.iter().all(|room| *room <= 4 * ROOM), "{room:?}");
+            assert_eq!(reader.done, 3 * 8 * ROOM);
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_whole() {
+        let words = 5 * ROOM + 1;
+        let head = [2, words as u32, 0, 3].map(u32::to_le_bytes).concat();
+        let content: Vec<u8> = (0..8 * (words + 3)).map(|at| at as u8).collect();
+        let mut bytes = [head, content].concat();
+        assert_eq!(heard(&bytes, 100_000), expected(&bytes));
+        bytes.pop();
+        assert_eq!(heard(&bytes, 100_000), expected(&bytes));
     }
 }
