@@ -7,7 +7,7 @@ use capspan_testkit::wire_peer::{
     resolve, resolve_to_error, returns,
 };
 
-use crate::harness::{BOOTSTRAP, Served, served};
+use crate::harness::{BOOTSTRAP, Served, keep, served};
 
 /// What the service has stored last is broken, for this reason.
 async fn is_broken(on: &mut Served, question: u32, why: &str) {
@@ -191,24 +191,42 @@ fn promises_that_resolve_to_each_other_by_an_answer() {
     });
 }
 
-// As above, but what the answer brings is a promise of this side's, which the peer has let go of.
+/// Promise 5 is stored, and leads to what call 2 has brought: a promise of this side's, which the peer has let go of,
+/// so that it never hears where that leads. Call 3 has brought promise 5, and calls on it are to come back first.
+async fn leads_to_what_is_let_go_of(on: &mut Served) {
+    on.store(1, Cap::Promise(5)).await;
+    on.call(2, method::PROMISE).await;
+    let [Cap::Promise(promise)] = on.peer.returned(2).await.caps()[..] else {
+        panic!("no promise");
+    };
+    on.call(3, method::STORED).await;
+    on.peer.returned(3).await;
+    on.peer.say(release(promise, 1)).await;
+    on.peer.say(resolve(5, Cap::Answer(2, vec![0]))).await;
+    echoes(on).await;
+}
+
 #[test]
-fn a_promise_that_resolves_to_an_answer_with_one_of_this_side_which_the_peer_has_let_go_of() {
+fn a_promise_that_resolves_to_one_of_this_side_which_the_peer_has_let_go_of() {
     served(async |on| {
-        on.store(1, Cap::Promise(5)).await;
-        on.call(2, method::PROMISE).await;
-        let [Cap::Promise(promise)] = on.peer.returned(2).await.caps()[..] else {
-            panic!("no promise");
-        };
-        on.call(3, method::STORED).await;
-        on.peer.returned(3).await;
-        on.peer.say(release(promise, 1)).await;
-        on.peer.say(resolve(5, Cap::Answer(2, vec![0]))).await;
+        leads_to_what_is_let_go_of(on).await;
+        on.call_with(4, method::FULFIL, [Cap::Hosted(6)]).await;
+        on.peer.returned(4).await;
+        leads_to(on, 5, Target::Cap(6)).await;
+        on.peer.say_all([keep(2), finish(3)]).await;
+        on.is_legal().await;
+    });
+}
+
+#[test]
+fn a_promise_that_resolves_to_one_which_the_peer_has_let_go_of_and_which_becomes_it() {
+    served(async |on| {
+        leads_to_what_is_let_go_of(on).await;
         on.call_with(4, method::FULFIL, [Cap::Answer(3, vec![0])])
             .await;
         on.peer.returned(4).await;
-        is_broken(on, 5, "let go of").await;
-        on.is_refused(Breach::ResolveLost).await;
+        is_broken(on, 5, "the capability itself").await;
+        on.is_refused(Breach::ReturnCycle).await;
     });
 }
 

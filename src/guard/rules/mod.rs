@@ -9,6 +9,7 @@
 //! - [`returns`]: this side's calls.
 //! - [`caps`]: capabilities of either side, and their references.
 //! - [`resolves`]: promises, and what they lead to. No circle is closed here.
+//! - [`leads`]: what a capability leads to.
 //! - [`promised`]: promises of this side's, where the peer gives them back.
 //! - [`tails`]: calls whose results stay here.
 //! - [`odd`]: embargoes, and messages that no peer has to understand.
@@ -20,6 +21,7 @@ mod calls;
 mod caps;
 mod entries;
 mod instead;
+mod leads;
 mod odd;
 mod plain;
 mod pointers;

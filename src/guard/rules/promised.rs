@@ -88,6 +88,12 @@ impl Ledger {
         Cap::ReceiverAnswer(own, Path::new())
     }
 
+    /// What stands for what a promise resolves to where nobody knows how that ends. It breaks where it leads back.
+    pub(super) fn of_unknown_end(&mut self, to: &Cap) -> Option<Cap> {
+        let is_ours = matches!(to, Cap::Receiver(_) | Cap::ReceiverAnswer(..));
+        (self.promised_answers.is_there && is_ours).then(|| self.stand_in(to))
+    }
+
     pub(super) fn is_ours(&self, cap: &Cap) -> bool {
         match cap {
             Cap::Receiver(_) => true,
