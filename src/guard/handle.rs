@@ -53,6 +53,8 @@ pub(super) struct Inner {
     pub(super) relay: Rc<Relay>,
     /// Why the guard has ended the connection.
     cut: OnceCell<Error>,
+    /// What it is to be ended for, where `capnp-rpc` was busy.
+    due: Cell<Option<Cut>>,
     share: Option<Share>,
     counts: [Cell<u64>; Breach::ALL.len()],
     /// Who writes messages.
@@ -70,6 +72,7 @@ impl Guard {
             queue: Queue::default(),
             relay: Relay::new(),
             cut: OnceCell::new(),
+            due: Cell::default(),
             share,
             counts: [const { Cell::new(0) }; Breach::ALL.len()],
             writer: RefCell::default(),
@@ -204,6 +207,22 @@ impl Inner {
             .get()
             .cloned()
             .unwrap_or_else(|| Error::failed(text))
+    }
+
+    /// Ends the connection when nothing of `capnp-rpc` is borrowed any more: as soon as it reads.
+    pub(super) fn cut_soon(&self, cut: Cut) {
+        if self.cut.get().is_none() {
+            let earlier = self.due.take();
+            self.due.set(earlier.or(Some(cut)));
+            self.wake();
+        }
+    }
+
+    /// Ends it, if that is due.
+    pub(super) fn cut_if_due(&self) {
+        if let Some(cut) = self.due.take() {
+            self.cut(cut);
+        }
     }
 
     /// Why the guard has ended the connection.

@@ -92,6 +92,7 @@ impl<V: 'static> Inbox<V> {
                 self.reply();
                 inner.tell_refused();
             }
+            inner.cut_if_due();
             if let Some(reason) = inner.why() {
                 return Poll::Ready(Err(reason.clone().into()));
             }

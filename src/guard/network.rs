@@ -173,6 +173,7 @@ impl<V: 'static> Connection<V> for GuardedConnection<V> {
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), capnp::Error> {
+        self.inbox.guard.inner.cut_if_due();
         end(&self.inbox.guard, &result);
         self.inbox.close();
         self.inbox.guard.inner.close();

@@ -195,7 +195,8 @@ impl Inner {
         } else {
             return;
         };
-        self.cut(Cut { breach, text });
+        // Whoever sends may have everything borrowed.
+        self.cut_soon(Cut { breach, text });
     }
 }
 

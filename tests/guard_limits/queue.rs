@@ -6,7 +6,7 @@ use capnp::capability::RemotePromise;
 use capspan::guard::{Breach, Connection, GuardLimits};
 use capspan_testkit::link::narrow;
 use capspan_testkit::run::{pass, run, until_idle};
-use capspan_testkit::wire_peer::{Peer, finish, method};
+use capspan_testkit::wire_peer::{Cap, Peer, Service, Target, call, finish, method, release};
 use tokio::task::spawn_local;
 
 use super::setting::Scene;
@@ -47,6 +47,49 @@ fn a_peer_asks_in_one_breath_for_more_than_a_burst() {
             "{text}"
         );
     });
+}
+
+/// `capnp-rpc` has its connection borrowed while it answers a call that has failed. The guard alone has the bootstrap
+/// object, which keeps a capability of the peer's: that is let go of when the connection ends, and not before.
+async fn a_call_that_fails_is_one_too_many(limits: GuardLimits) {
+    let (client, server) = narrow(KIB);
+    let service = Service::new();
+    let object = service.object();
+    let (connection, driver) = Connection::serve_with(server.0, server.1, limits, |_| object);
+    let guard = connection.guard().clone();
+    drop(connection);
+    let driver = spawn_local(driver);
+    let mut peer = Peer::new(client);
+    assert_eq!(peer.bootstrap().await, 0);
+    let stores = call(1, Target::Cap(0), method::STORE).with([Cap::Hosted(5)]);
+    peer.say(stores).await;
+    peer.returned(1).await;
+    peer.say(release(0, 1)).await;
+    for question in 2..60_000 {
+        if guard.ending().reason().is_some() {
+            break;
+        }
+        let no_method = call(question, Target::Answer(0, vec![]), 99);
+        peer.say(no_method).await;
+        if question % 16 == 0 {
+            until_idle().await;
+        }
+    }
+    until_idle().await;
+    assert_eq!(guard.count(Breach::QueuedBytes), 1);
+    let ended = driver.await;
+    assert!(ended.is_ok(), "{ended:?}");
+    drop(peer);
+    until_idle().await;
+    assert_eq!(service.live(), 0);
+}
+
+#[test]
+fn a_peer_that_does_not_read_makes_calls_that_fail() {
+    run(a_call_that_fails_is_one_too_many(
+        GuardLimits::default().max_queued(4096),
+    ));
+    run(a_call_that_fails_is_one_too_many(GuardLimits::default()));
 }
 
 #[test]
