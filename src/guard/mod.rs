@@ -38,6 +38,7 @@ mod stream;
 mod tracing;
 mod turns;
 mod waker;
+mod way;
 mod writing;
 
 #[cfg(feature = "tracing")]

@@ -25,7 +25,8 @@ use capnp::private::capability::{ParamsHook, ResultsHook};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use super::stand_in::{Hook, Parts, Watch, is_promise, keeper, stand_in};
+use super::stand_in::{Hook, Parts, Watch, keeper, stand_in, standing_of};
+use super::way::{innermost, is_promise};
 
 /// Those that stand for promises and objects.
 pub(super) struct Relay {
@@ -89,7 +90,12 @@ impl Relay {
         if self.is_over.get() {
             return hook;
         }
-        if !is_promise(&*hook) {
+        // What has become something else is stood for no more: else each round would put one more around it.
+        let hook = innermost(hook);
+        if standing_of(&*hook).is_some_and(|standing| standing.is_of(&self.myself)) {
+            return hook;
+        }
+        if !is_promise(&hook) {
             return keeper(hook, self.myself.clone());
         }
         let (stands, watch) = stand_in(hook, self.myself.clone());
@@ -127,7 +133,7 @@ impl Relay {
     /// Takes what is left of one, to be dropped later.
     pub(super) fn take_apart(&self, parts: Parts) {
         if self.has_stopped.get() {
-            return;
+            return parts.let_go();
         }
         self.parts.borrow_mut().push(parts);
         self.has_any.set(true);

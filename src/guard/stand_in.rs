@@ -15,29 +15,12 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 
 use super::relay::Relay;
+use super::way::Way;
 
 pub(super) type Hook = Box<dyn ClientHook>;
 
-/// As many as may lead to each other.
-const MAX_HOPS: usize = 64;
-
 /// From so many on, those who do not wait any more are looked for.
 const MANY: usize = 64;
-
-/// Does it, or what it has become, wait to become something else?
-pub(super) fn is_promise(hook: &dyn ClientHook) -> bool {
-    let mut at = hook.add_ref();
-    for _ in 0..MAX_HOPS {
-        if at.get_brand() == brand() {
-            return false;
-        }
-        match at.get_resolved() {
-            Some(next) => at = next,
-            None => return at.when_more_resolved().is_some(),
-        }
-    }
-    true
-}
 
 /// What stands for `promise`, and what lets it go on.
 pub(super) fn stand_in(promise: Hook, relay: Weak<Relay>) -> (Hook, Watch) {
@@ -127,56 +110,37 @@ pub(super) struct Parts {
     _calls: BTreeMap<u64, Call>,
 }
 
-/// From a promise to its end.
-struct Way {
-    at: Hook,
-    more: Option<Promise<Hook, Error>>,
-    hops: usize,
+thread_local! {
+    /// What is to be dropped after what is being dropped.
+    static LEFT: RefCell<Vec<Parts>> = const { RefCell::new(Vec::new()) };
+    static IS_DROPPING: Cell<bool> = const { Cell::new(false) };
+    /// How one is recognised behind `dyn ClientHook`: it is asked for its address, and while the question is open
+    /// leaves itself here as well.
+    static IS_ASKED: Cell<bool> = const { Cell::new(false) };
+    static ANSWER: RefCell<Option<Rc<Standing>>> = const { RefCell::new(None) };
 }
 
-impl From<Hook> for Way {
-    fn from(at: Hook) -> Self {
-        Self {
-            at,
-            more: None,
-            hops: 0,
-        }
-    }
-}
-
-impl Way {
-    fn go(&mut self, next: Hook) {
-        self.at = next;
-        self.more = None;
-        self.hops += 1;
-    }
-
-    /// Goes on. It ends at what is none of `capnp-rpc`'s promises.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Hook, Error>> {
-        while self.hops <= MAX_HOPS {
-            if self.at.get_brand() == brand() {
-                return Poll::Ready(Ok(self.at.add_ref()));
-            }
-            if let Some(next) = self.at.get_resolved() {
-                self.go(next);
-                continue;
-            }
-            if self.more.is_none() {
-                self.more = self.at.when_more_resolved();
-            }
-            let Some(more) = &mut self.more else {
-                return Poll::Ready(Ok(self.at.add_ref()));
-            };
-            let polled = more.poll_unpin(cx);
-            // A promise that is fulfilled before its call returns says so only when that does.
-            match (polled, self.at.get_resolved()) {
-                (_, Some(next)) | (Poll::Ready(Ok(next)), None) => self.go(next),
-                (Poll::Ready(Err(error)), None) => return Poll::Ready(Err(error)),
-                (Poll::Pending, None) => return Poll::Pending,
+impl Parts {
+    /// Drops it, and what goes with it afterwards: of those that stand for each other there may be more than a stack
+    /// has room for.
+    pub(super) fn let_go(self) {
+        struct Dropping;
+        impl Drop for Dropping {
+            fn drop(&mut self) {
+                IS_DROPPING.set(false);
             }
         }
-        let text = format!("a promise leads over more than {MAX_HOPS} others");
-        Poll::Ready(Err(Error::failed(text)))
+        let mut next = Some(self);
+        if IS_DROPPING.replace(true) {
+            // Where a thread ends there may be no place for it any more: it is dropped at once.
+            let _is_left = LEFT.try_with(|left| left.borrow_mut().extend(next.take()));
+            return;
+        }
+        let _until_the_end = Dropping;
+        while let Some(parts) = next {
+            drop(parts);
+            next = LEFT.try_with(|left| left.borrow_mut().pop()).ok().flatten();
+        }
     }
 }
 
@@ -225,6 +189,28 @@ impl Standing {
         self.hook.borrow().add_ref()
     }
 
+    /// Is it what it has become, with no calls that go there first?
+    fn is_through(&self) -> bool {
+        self.state.get() == State::Settled && self.calls.borrow().is_empty()
+    }
+
+    /// What it has become, over those that stand for something as well.
+    fn end(&self) -> Hook {
+        let hook = self.hook();
+        if hook.get_brand() != brand() {
+            return hook;
+        }
+        let end = end_of(hook);
+        let before = self.hook.replace(end.add_ref());
+        drop(before);
+        end
+    }
+
+    /// Does `relay` let go of it?
+    pub(super) fn is_of(&self, relay: &Weak<Relay>) -> bool {
+        self.relay.ptr_eq(relay)
+    }
+
     /// Goes as far as the promise has become something.
     fn go_on(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(mut way) = self.way.take() else {
@@ -245,26 +231,14 @@ impl Standing {
             self.becomes(at, state);
             return Poll::Pending;
         };
-        match end {
-            Ok(end) if self.is_at_the_end_of(end.add_ref()) => self.break_circle(),
+        match end.map(end_of) {
+            Ok(end) if end.get_brand() == brand() && end.get_ptr() == self.address() => {
+                self.break_circle();
+            }
             Ok(end) => self.settle(end),
             Err(error) => self.settle(broken(error)),
         }
         Poll::Ready(())
-    }
-
-    /// A way that is too long counts as one that leads back.
-    fn is_at_the_end_of(&self, mut way: Hook) -> bool {
-        for _ in 0..MAX_HOPS {
-            if way.get_brand() == brand() && way.get_ptr() == self.address() {
-                return true;
-            }
-            match way.get_resolved() {
-                Some(next) => way = next,
-                None => return false,
-            }
-        }
-        true
     }
 
     fn break_circle(&self) {
@@ -369,13 +343,15 @@ impl Drop for Waits {
 impl Drop for Standing {
     fn drop(&mut self) {
         drop(self.is_there.take());
-        if let Some(relay) = self.relay.upgrade() {
-            let nothing = broken(Error::failed(String::new()));
-            relay.take_apart(Parts {
-                _hook: self.hook.replace(nothing),
-                _way: self.way.take(),
-                _calls: self.calls.take(),
-            });
+        let nothing = broken(Error::failed(String::new()));
+        let parts = Parts {
+            _hook: self.hook.replace(nothing),
+            _way: self.way.take(),
+            _calls: self.calls.take(),
+        };
+        match self.relay.upgrade() {
+            Some(relay) => relay.take_apart(parts),
+            None => parts.let_go(),
         }
     }
 }
@@ -385,9 +361,38 @@ fn broken(error: Error) -> Hook {
 }
 
 /// What all of them have, and no other hook.
-fn brand() -> usize {
+pub(super) fn brand() -> usize {
     static BRAND: u8 = 0;
     (&raw const BRAND).addr()
+}
+
+/// What `hook` is one of, if it stands for something.
+pub(super) fn standing_of(hook: &dyn ClientHook) -> Option<Rc<Standing>> {
+    if hook.get_brand() != brand() {
+        return None;
+    }
+    IS_ASKED.set(true);
+    hook.get_ptr();
+    IS_ASKED.set(false);
+    ANSWER.try_with(RefCell::take).ok().flatten()
+}
+
+/// What `hook` has become, over all that stand for something and have become another: the last that has not, or what
+/// does not stand for anything. All on the way know it from then on.
+pub(super) fn end_of(hook: Hook) -> Hook {
+    let mut at = hook;
+    let mut passed = Vec::new();
+    while let Some(standing) = standing_of(&*at).filter(|standing| standing.is_through()) {
+        at = standing.hook();
+        passed.push(standing);
+    }
+    // The last one knows.
+    passed.pop();
+    for standing in passed {
+        let before = standing.hook.replace(at.add_ref());
+        drop(before);
+    }
+    at
 }
 
 impl ClientHook for StandIn {
@@ -403,8 +408,8 @@ impl ClientHook for StandIn {
         size_hint: Option<MessageSize>,
     ) -> Request<any_pointer::Owned, any_pointer::Owned> {
         if self.standing.state.get() == State::Settled {
-            let hook = self.standing.hook();
-            return hook.new_call(interface_id, method_id, size_hint);
+            let end = self.standing.end();
+            return end.new_call(interface_id, method_id, size_hint);
         }
         match &self.face {
             Some(face) => face.hook.new_call(interface_id, method_id, size_hint),
@@ -427,9 +432,9 @@ impl ClientHook for StandIn {
             // It has come back while it was passed on. That ends here.
             standing.break_circle();
         }
-        if standing.state.get() == State::Settled && standing.calls.borrow().is_empty() {
-            let hook = standing.hook();
-            return hook.call(interface_id, method_id, params, results);
+        if standing.is_through() {
+            let end = standing.end();
+            return end.call(interface_id, method_id, params, results);
         }
         let (waits, begins) = standing.push(interface_id, method_id, params, results);
         Promise::from_future(async move {
@@ -445,12 +450,16 @@ impl ClientHook for StandIn {
     }
 
     fn get_ptr(&self) -> usize {
+        if IS_ASKED.get() {
+            let _nobody_is_there_where_a_thread_ends =
+                ANSWER.try_with(|answer| answer.replace(Some(self.standing.clone())));
+        }
         self.standing.address()
     }
 
     fn get_resolved(&self) -> Option<Hook> {
         let is_settled = self.standing.state.get() == State::Settled;
-        is_settled.then(|| self.standing.hook())
+        is_settled.then(|| self.standing.end())
     }
 
     fn when_more_resolved(&self) -> Option<Promise<Hook, Error>> {

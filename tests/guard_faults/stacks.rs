@@ -217,7 +217,6 @@ fault!(
 fault!(
     a_chain_of_20000_promises_of_the_services_called,
     Shows::Overflow,
-    stays,
     async |stage| {
         let mut peer = fulfilling(stage, 20_000).await;
         peer.say(call(LAST, BOOTSTRAP, method::CALL_STORED)).await;

@@ -6,6 +6,7 @@
 mod calls;
 mod capabilities;
 mod embargoes;
+mod given_back;
 mod harness;
 mod limits;
 mod limits_of_promises;
