@@ -37,6 +37,7 @@ mod stream;
 #[cfg(feature = "tracing")]
 mod tracing;
 mod turns;
+mod waiting_calls;
 mod waker;
 mod way;
 mod writing;

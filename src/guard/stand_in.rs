@@ -1,7 +1,6 @@
 //! A hook that stands for a promise of this side's, or for an object: see `relay.rs` for why.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -15,6 +14,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 
 use super::relay::Relay;
+use super::waiting_calls::{Call, Calls};
 use super::way::Way;
 
 pub(super) type Hook = Box<dyn ClientHook>;
@@ -73,9 +73,8 @@ pub(super) struct Standing {
     state: Cell<State>,
     /// The way to its end. It is not there while somebody goes on it, nor afterwards.
     way: RefCell<Option<Way>>,
-    /// Calls that have not been made, by their number.
-    calls: RefCell<BTreeMap<u64, Call>>,
-    next_call: Cell<u64>,
+    /// Calls that have not been made.
+    pub(super) calls: Calls,
     /// Is one being made?
     is_calling: Cell<bool>,
     waiters: RefCell<Vec<oneshot::Sender<()>>>,
@@ -95,19 +94,11 @@ enum State {
     Settled,
 }
 
-struct Call {
-    interface_id: u64,
-    method_id: u16,
-    params: Box<dyn ParamsHook>,
-    results: Box<dyn ResultsHook>,
-    begun: oneshot::Sender<Promise<(), Error>>,
-}
-
 /// What is left of one that nobody has any more.
 pub(super) struct Parts {
     _hook: Hook,
     _way: Option<Way>,
-    _calls: BTreeMap<u64, Call>,
+    _calls: Calls,
 }
 
 thread_local! {
@@ -176,8 +167,7 @@ impl Standing {
             hook: RefCell::new(hook),
             state: Cell::new(state),
             way: RefCell::default(),
-            calls: RefCell::default(),
-            next_call: Cell::default(),
+            calls: Calls::default(),
             is_calling: Cell::default(),
             waiters: RefCell::default(),
             relay,
@@ -191,7 +181,7 @@ impl Standing {
 
     /// Is it what it has become, with no calls that go there first?
     fn is_through(&self) -> bool {
-        self.state.get() == State::Settled && self.calls.borrow().is_empty()
+        self.state.get() == State::Settled && self.calls.is_empty()
     }
 
     /// What it has become, over those that stand for something as well.
@@ -252,10 +242,22 @@ impl Standing {
     /// It is `end` from now on.
     pub(super) fn settle(&self, end: Hook) {
         drop(self.way.take());
+        let next = standing_of(&*end);
         self.becomes(Some(end), State::Settled);
-        for waiter in self.waiters.take() {
-            let _nobody_waits = waiter.send(());
+        let waiters = self.waiters.take();
+        match next.filter(|next| next.state.get() != State::Settled) {
+            Some(next) => next.take_waiters(waiters),
+            None => waiters.into_iter().for_each(|waiter| _ = waiter.send(())),
         }
+    }
+
+    /// They wait on, as what they are waiting for has become this.
+    fn take_waiters(&self, mut others: Vec<oneshot::Sender<()>>) {
+        let mut waiters = self.waiters.borrow_mut();
+        if waiters.len() < others.len() {
+            std::mem::swap(&mut *waiters, &mut others);
+        }
+        waiters.append(&mut others);
     }
 
     fn becomes(&self, hook: Option<Hook>, state: State) {
@@ -272,46 +274,26 @@ impl Standing {
         if self.state.get() == State::Waits || self.is_calling.get() {
             return;
         }
-        loop {
-            let next = self.calls.borrow_mut().pop_first();
-            let Some((_, call)) = next else {
-                return;
-            };
+        while let Some(call) = self.calls.pop() {
+            let end = self.end();
+            if let Some(next) = standing_of(&*end) {
+                next.take_over(call);
+                next.pass_on();
+                continue;
+            }
             let Call {
                 interface_id,
                 method_id,
                 params,
                 results,
                 begun,
+                ..
             } = call;
             self.is_calling.set(true);
-            let promise = self.hook().call(interface_id, method_id, params, results);
+            let promise = end.call(interface_id, method_id, params, results);
             self.is_calling.set(false);
             let _it_was_canceled = begun.send(promise);
         }
-    }
-
-    /// Takes a call that waits. Dropping what is given out takes it away again.
-    fn push(
-        self: &Rc<Self>,
-        interface_id: u64,
-        method_id: u16,
-        params: Box<dyn ParamsHook>,
-        results: Box<dyn ResultsHook>,
-    ) -> (Waits, oneshot::Receiver<Promise<(), Error>>) {
-        let (begun, begins) = oneshot::channel();
-        let number = self.next_call.get();
-        self.next_call.set(number + 1);
-        let call = Call {
-            interface_id,
-            method_id,
-            params,
-            results,
-            begun,
-        };
-        self.calls.borrow_mut().insert(number, call);
-        let standing = self.clone();
-        (Waits { standing, number }, begins)
     }
 
     fn wait(&self, waiter: oneshot::Sender<()>) {
@@ -324,19 +306,6 @@ impl Standing {
 
     fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
-    }
-}
-
-/// A call that waits.
-struct Waits {
-    standing: Rc<Standing>,
-    number: u64,
-}
-
-impl Drop for Waits {
-    fn drop(&mut self) {
-        let canceled = self.standing.calls.borrow_mut().remove(&self.number);
-        drop(canceled);
     }
 }
 
@@ -395,6 +364,26 @@ pub(super) fn end_of(hook: Hook) -> Hook {
     at
 }
 
+/// What it becomes at last: whoever went from one to the next would be as deep in calls as there are steps.
+async fn settled(mut standing: Rc<Standing>) -> Result<Hook, Error> {
+    loop {
+        if standing.state.get() != State::Settled {
+            let (waiter, settles) = oneshot::channel();
+            standing.wait(waiter);
+            settles.await.map_err(over)?;
+        }
+        let end = standing.end();
+        match standing_of(&*end) {
+            Some(next) => standing = next,
+            None => return Ok(end),
+        }
+    }
+}
+
+fn over(_: oneshot::Canceled) -> Error {
+    Error::disconnected("the connection is over".to_owned())
+}
+
 impl ClientHook for StandIn {
     fn add_ref(&self) -> Hook {
         let (standing, face) = (self.standing.clone(), self.face.clone());
@@ -439,8 +428,7 @@ impl ClientHook for StandIn {
         let (waits, begins) = standing.push(interface_id, method_id, params, results);
         Promise::from_future(async move {
             // Not before it is polled: then `capnp-rpc` is done with the promise.
-            waits.standing.pass_on();
-            let over = |_| Error::disconnected("the connection is over".to_owned());
+            waits.standing().pass_on();
             begins.await.map_err(over)?.await
         })
     }
@@ -466,23 +454,11 @@ impl ClientHook for StandIn {
         if let Some(resolved) = self.get_resolved() {
             return Some(Promise::ok(resolved));
         }
-        let (waiter, settles) = oneshot::channel();
-        let standing = self.standing.clone();
-        standing.wait(waiter);
-        Some(Promise::from_future(async move {
-            let over = |_| Error::disconnected("the connection is over".to_owned());
-            settles.await.map_err(over)?;
-            Ok(standing.hook())
-        }))
+        Some(Promise::from_future(settled(self.standing.clone())))
     }
 
     fn when_resolved(&self) -> Promise<(), Error> {
-        let more = self.when_more_resolved();
-        Promise::from_future(async move {
-            match more {
-                Some(more) => more.await?.when_resolved().await,
-                None => Ok(()),
-            }
-        })
+        let settles = settled(self.standing.clone());
+        Promise::from_future(async move { settles.await?.when_resolved().await })
     }
 }

@@ -3,7 +3,8 @@
 use capspan::membrane::Membrane;
 use capspan_testkit::membrane::idle;
 use capspan_testkit::wire_peer::{
-    Cap, Context, Message, Service, Target, call, disembargo, finish, method, resolve, returns,
+    Cap, Context, Message, Service, Target, call, disembargo, finish, method, release, resolve,
+    returns,
 };
 
 use crate::harness::{BOOTSTRAP, Served, served, served_by};
@@ -120,6 +121,35 @@ fn promises_5000_of_which_each_becomes_the_next() {
         on.peer.returned(3).await;
         on.peer.returned(2).await;
         on.call(4, method::DROP).await;
+        on.is_legal().await;
+    });
+}
+
+// One is made when the one before is fulfilled with it, so that there are few at a time. What was deep in calls that wait
+// for each other, and in promises that do, is not any more.
+#[test]
+fn calls_that_wait_for_10000_promises_one_after_the_other() {
+    served(async |on| {
+        let mut last = on.get(1, method::PROMISE).await;
+        on.store(2, Cap::Yours(last)).await;
+        let settles = call(3, BOOTSTRAP, method::ECHO).with([Cap::Yours(last)]);
+        on.peer.say(settles).await;
+        assert_eq!(on.peer.returned(3).await.caps().len(), 1);
+        on.call(4, method::CALL_STORED).await;
+        on.peer.say(call(5, Target::Cap(last), method::ECHO)).await;
+        for id in (1_000..21_000).step_by(2) {
+            let next = on.get(id, method::PROMISE).await;
+            on.call_with(id + 1, method::FULFIL, [Cap::Yours(next)])
+                .await;
+            on.peer.returned(id + 1).await;
+            on.peer.say(release(last, 1)).await;
+            last = next;
+        }
+        on.call_with(6, method::FULFIL, [Cap::Yours(0)]).await;
+        on.peer.returned(6).await;
+        on.peer.returned(4).await;
+        on.peer.returned(5).await;
+        on.call(7, method::DROP).await;
         on.is_legal().await;
     });
 }
