@@ -38,6 +38,19 @@ kj::Promise<uint32_t> read(Number::Client number, uint8_t count = 0) {
   return request.send().then([](auto response) { return response.getValue(); });
 }
 
+// Asks `first` to settle, or to have the last on the `way` do that.
+template <typename Way>
+capnp::Request<Number::ForwardParams, Number::ForwardResults> forwarded(
+    Number::Client first, Way& way, uint begin, Settled to, Number::Client other, uint8_t count) {
+  auto request = first.forwardRequest();
+  request.setTo(to);
+  request.setOther(kj::mv(other));
+  request.setTurns(count);
+  auto rest = request.initWay(way.size() - begin);
+  for (uint i = begin; i < way.size(); i++) rest.set(i - begin, way[i]);
+  return request;
+}
+
 class FunctionImpl final: public Function::Server {
 public:
   explicit FunctionImpl(uint32_t factor): factor(factor) {}
@@ -151,6 +164,20 @@ public:
   kj::Promise<void> never(NeverContext context) override {
     context.allowCancellation();
     return kj::Promise<void>(kj::NEVER_DONE).attach(kj::cp(context));
+  }
+
+  kj::Promise<void> forward(ForwardContext context) override {
+    auto params = context.getParams();
+    uint count = params.getTurns();
+    if (count % 2 == 1) context.allowCancellation();
+    return turns(count).then([this, context, params, count]() mutable -> kj::Promise<void> {
+      auto way = params.getWay();
+      if (way.size() == 0) {
+        context.getResults().setNumber(settled(params.getTo(), params.getOther()));
+        return kj::READY_NOW;
+      }
+      return context.tailCall(forwarded(way[0], way, 1, params.getTo(), params.getOther(), count));
+    });
   }
 
 private:

@@ -117,8 +117,9 @@ private:
       case 0: return readOne(random);
       case 1: case 2: return chain(random);
       case 3: case 4: return same(random);
-      case 5: case 6: return promise(random, false);
-      case 7: return promise(random, true);
+      case 5: return promise(random, Ask::PROMISE);
+      case 6: return promise(random, Ask::SETTLE);
+      case 7: return promise(random, Ask::FORWARD);
       case 8: return broken(random);
       case 9: return functions(random);
       case 10: return fail(random);
@@ -179,6 +180,16 @@ private:
     return read(request.send().getNumber()).then([other](uint32_t got) { is("what came back", got, other.value); });
   }
 
+  // How a number is asked for what it settles: for a promise, which is there at once; for a return, which is as late; for
+  // one that comes from the last on a way.
+  enum class Ask { PROMISE, SETTLE, FORWARD };
+
+  // What was promised, and by whom.
+  struct Promised {
+    Number::Client number;
+    uint32_t last;
+  };
+
   template <typename Request>
   static Number::Client promised(Request request, Settled to, Number::Client other, uint8_t count) {
     request.setTo(to);
@@ -187,20 +198,39 @@ private:
     return request.send().getNumber();
   }
 
-  Number::Client promised(Held& target, Settled to, Number::Client other, uint8_t count, bool isReturn) {
-    return isReturn ? promised(target.number.settleRequest(), to, kj::mv(other), count)
-                    : promised(target.number.promiseRequest(), to, kj::mv(other), count);
+  Promised promised(Random& random, Ask ask, Settled to, Number::Client other) {
+    auto target = theirs(random);
+    uint8_t count = random.turns();
+    switch (ask) {
+      case Ask::PROMISE: return { promised(target.number.promiseRequest(), to, kj::mv(other), count), target.value };
+      case Ask::SETTLE: return { promised(target.number.settleRequest(), to, kj::mv(other), count), target.value };
+      case Ask::FORWARD: break;
+    }
+    auto last = target.value;
+    auto steps = way(random, last);
+    return { forwarded(target.number, steps, 0, to, kj::mv(other), count).send().getNumber(), last };
+  }
+
+  // Theirs and ours, and what the last of them says, if there is any.
+  kj::Vector<Number::Client> way(Random& random, uint32_t& last) {
+    kj::Vector<Number::Client> way;
+    for (uint count = random.below(4); count > 0; count--) {
+      auto next = any(random);
+      last = next.value;
+      way.add(kj::mv(next.number));
+    }
+    return way;
   }
 
   // Promises that resolve to something of the peer's, of ours, or to what is pipelined on one of both; or returns
   // that do. They are called before and after that.
-  kj::Promise<void> promise(Random& random, bool isReturn) {
-    auto target = theirs(random);
+  kj::Promise<void> promise(Random& random, Ask ask) {
     auto other = any(random);
     auto to = static_cast<Settled>(random.below(3));
-    uint32_t value = to == Settled::OWN ? target.value
-        : to == Settled::GIVEN ? other.value : (target.value + other.value) % MODULUS;
-    auto number = promised(target, to, other.number, random.turns(), isReturn);
+    auto settled = promised(random, ask, to, other.number);
+    auto number = kj::mv(settled.number);
+    uint32_t value = to == Settled::OWN ? settled.last
+        : to == Settled::GIVEN ? other.value : (settled.last + other.value) % MODULUS;
     auto reads = kj::heapArrayBuilder<kj::Promise<void>>(4);
     for (uint i = 0; i < 3; i++) {
       reads.add(turns(random.turns()).then([number]() mutable { return read(number); })
@@ -212,9 +242,7 @@ private:
   }
 
   kj::Promise<void> broken(Random& random) {
-    auto target = theirs(random);
-    bool isReturn = random.below(2) == 0;
-    auto number = promised(target, Settled::BROKEN, target.number, random.turns(), isReturn);
+    auto number = promised(random, Ask(random.below(3)), Settled::BROKEN, theirs(random).number).number;
     auto late = number.whenResolved().then([number]() mutable { return read(number).ignoreResult(); });
     return both(failsWith(read(number).ignoreResult(), "broken"), failsWith(kj::mv(late), "broken"));
   }
@@ -266,10 +294,16 @@ private:
     auto target = theirs(random).number;
     auto other = any(random).number;
     uint8_t wait = random.turns();
-    switch (random.below(16)) {
+    switch (random.below(20)) {
       case 0: {
         auto request = target.neverRequest();
         request.setOther(other);
+        return givenUp(request.send(), wait);
+      }
+      case 16: case 17: case 18: case 19: {
+        uint32_t last = 0;
+        auto steps = way(random, last);
+        auto request = forwarded(target, steps, 0, Settled::GIVEN, other, random.turns());
         return givenUp(request.send(), wait);
       }
       case 1: case 2: case 3: {
@@ -356,7 +390,7 @@ private:
   // Calls on a promise arrive as they were made, whatever it resolves to meanwhile. With `capnp-rpc` 0.27.3 on the other
   // side that is so where it resolves to one of ours, and not where it resolves to one of theirs.
   kj::Promise<void> order(Random& random) {
-    auto number = promised(theirs(random), Settled::GIVEN, own(random).number, random.turns(), false);
+    auto number = promised(random, Ask::PROMISE, Settled::GIVEN, own(random).number).number;
     return next(random, kj::mv(number), 0, random.below(12));
   }
 

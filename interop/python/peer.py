@@ -55,6 +55,13 @@ async def read(number, count=0):
     return (await number.read(count)).value
 
 
+def forwarded(first, way, to, other, count):
+    """Asks `first` to settle, or to have the last on the `way` do that."""
+    request = first.forward_request()
+    request.way, request.to, request.other, request.turns = way, to, other, count
+    return request
+
+
 class Function(legal.Function.Server):
     def __init__(self, factor):
         self.factor = factor
@@ -139,6 +146,13 @@ class Number(legal.Number.Server):
 
     async def never(self, **_):
         await asyncio.get_running_loop().create_future()
+
+    async def forward(self, way, to, other, turns, **_):
+        way = list(way)
+        await pause(turns)
+        if way:
+            return (await forwarded(way[0], way[1:], str(to), other, turns).send()).number
+        return self.settled(str(to), other)
 
 
 async def serve(path):
@@ -231,18 +245,30 @@ class Caller:
         answer = self.theirs(chosen)[0].same(other)
         expect("what came back", await read(answer.number), value)
 
-    def promised(self, chosen, target, to, other):
-        ask = target.settle if chosen.random() < 0.4 else target.promise
-        return ask(to, other, few(chosen))
+    def promised(self, chosen, to, other):
+        """What is asked for what it settles: for a promise, for a return, or for what comes from the last on a way. And
+        the value of who settles."""
+        target, value = self.theirs(chosen)
+        ask = chosen.randrange(5)
+        if ask < 3:
+            return target.promise(to, other, few(chosen)), value
+        if ask == 3:
+            return target.settle(to, other, few(chosen)), value
+        way = self.way(chosen)
+        last = way[-1][1] if way else value
+        return forwarded(target, [number for number, _ in way], to, other, few(chosen)).send(), last
+
+    def way(self, chosen):
+        """Theirs and ours."""
+        return [self.any(chosen) for _ in range(chosen.randrange(4))]
 
     async def promise(self, chosen):
         """Promises that resolve to something of the peer's, of ours, or to what is pipelined on one of both; or
         returns that do. They are called before and after that."""
-        target, value = self.theirs(chosen)
         other, more = self.any(chosen)
         to = chosen.choice(["own", "given", "answer"])
+        answer, value = self.promised(chosen, to, other)
         want = {"own": value, "given": more, "answer": (value + more) % MODULUS}[to]
-        answer = self.promised(chosen, target, to, other)
 
         async def later(number):
             await pause(few(chosen))
@@ -253,8 +279,7 @@ class Caller:
         expect("what was promised", got, [want] * 4)
 
     async def broken(self, chosen):
-        target, _ = self.theirs(chosen)
-        answer = self.promised(chosen, target, "broken", target)
+        answer, _ = self.promised(chosen, "broken", self.theirs(chosen)[0])
         await fails_with("broken", read(answer.number))
 
     async def functions(self, chosen):
@@ -281,7 +306,7 @@ class Caller:
     async def give_up(self, chosen):
         """Calls that are given up at any time."""
         target, (other, _) = self.theirs(chosen)[0], self.any(chosen)
-        kind = chosen.randrange(16)
+        kind = chosen.randrange(20)
         if kind == 0:
             answer = target.never(other)
         elif kind < 4:
@@ -290,6 +315,9 @@ class Caller:
             answer = target.same(other)
         elif kind < 10:
             answer = target.make(kind)
+        elif kind >= 16:
+            way = [number for number, _ in self.way(chosen)]
+            answer = forwarded(target, way, "given", other, few(chosen)).send()
         else:
             answer = target.read(few(chosen))
         await pause(few(chosen))

@@ -2,11 +2,13 @@
 
 pub mod legal;
 mod program;
+mod tails;
 
 use std::future::Future;
 use std::time::Duration;
 
 pub use program::{Program, halves, python};
+pub use tails::Tails;
 
 /// Runs a test on an event loop of its own, in real time: what it waits for is another process.
 ///

@@ -52,6 +52,10 @@ interface Number {
 
   never @15 (other :Number);
   # Is never answered.
+
+  forward @16 (way :List(Number), to :Settled, other :Number, turns :UInt8) -> (number :Number);
+  # `settle`, by the last on the way: each asks the next, after that many turns, and gives what it is given. In C++
+  # that is a tail call.
 }
 
 interface Function {

@@ -12,10 +12,14 @@ const EXCHANGES: u64 = 100_000;
 
 #[test]
 fn h1_legal_exchanges_with_a_callee_in_python_are_not_refused() {
-    run(LIMIT, legal::call(python("peer.py"), EXCHANGES));
+    run(LIMIT, async {
+        legal::call(python("peer.py"), EXCHANGES).await;
+    });
 }
 
 #[test]
 fn h1_legal_exchanges_with_a_caller_in_python_are_not_refused() {
-    run(LIMIT, legal::serve(python("peer.py"), EXCHANGES));
+    run(LIMIT, async {
+        legal::serve(python("peer.py"), EXCHANGES).await;
+    });
 }

@@ -5,7 +5,7 @@ use capnp::capability::FromClientHook as _;
 use futures::future::{join, try_join_all};
 
 use super::caller::{Caller, Held, is, resolved};
-use super::number::apply;
+use super::number::{apply, forwarded};
 use super::random::Random;
 use super::{MODULUS, turns};
 use crate::legal_capnp::{Settled, number};
@@ -27,8 +27,12 @@ impl Caller {
             0..3 => self.read(random).await,
             3..7 => self.chain(random).await,
             7..10 => self.same(random).await,
-            10..15 => self.promise(random, false).await,
-            15..18 => self.promise(random, true).await,
+            10..14 => self.promise(random, Ask::Promise).await,
+            14..16 => self.promise(random, Ask::Settle).await,
+            16..18 => {
+                let way = self.way(random);
+                self.promise(random, way).await
+            }
             18..20 => self.broken(random).await,
             20..22 => self.functions(random).await,
             22 => self.fail(random).await,
@@ -87,14 +91,15 @@ impl Caller {
 
     /// Promises that resolve to something of the peer's, of ours, or to what is pipelined on one of both; or returns
     /// that do.
-    async fn promise(&self, random: &mut Random, is_return: bool) -> Result<(), Error> {
+    async fn promise(&self, random: &mut Random, ask: Ask) -> Result<(), Error> {
         let (theirs, other) = (self.theirs(random), self.any(random));
+        let last = ask.last(&theirs);
         let (settled, value, is_ours) = match random.below(3) {
-            0 => (Settled::Own, theirs.value, false),
+            0 => (Settled::Own, last.value, last.is_own),
             1 => (Settled::Given, other.value, other.is_own),
             _ => (
                 Settled::Answer,
-                (theirs.value + other.value) % MODULUS,
+                (last.value + other.value) % MODULUS,
                 other.is_own,
             ),
         };
@@ -103,7 +108,7 @@ impl Caller {
             _ => Some(other.number),
         };
         let count = random.turns();
-        let promised = self.promised(&theirs, settled, given, count, is_return);
+        let promised = promised(&theirs, settled, given, count, ask);
         let early = random.below(4);
         let reads = (0..early).map(|_| read(&promised.number));
         let reads = try_join_all(reads.collect::<Vec<_>>());
@@ -127,43 +132,20 @@ impl Caller {
         Ok(())
     }
 
-    /// Asks for a promise, or for a return that is as late.
-    fn promised(
-        &self,
-        theirs: &Held,
-        settled: Settled,
-        given: Option<number::Client>,
-        count: u8,
-        is_return: bool,
-    ) -> Promised {
-        macro_rules! ask {
-            ($method:ident) => {{
-                let mut request = theirs.number.$method();
-                let mut params = request.get();
-                params.set_to(settled);
-                params.set_turns(count);
-                if let Some(given) = given {
-                    params.set_other(given);
-                }
-                let sent = request.send();
-                let promise = sent.promise;
-                Promised {
-                    number: sent.pipeline.get_number(),
-                    answer: Box::pin(async move { promise.await?.get()?.get_number() }),
-                }
-            }};
-        }
-        match is_return {
-            true => ask!(settle_request),
-            false => ask!(promise_request),
-        }
+    /// To be asked by way of theirs and ours.
+    fn way(&self, random: &mut Random) -> Ask {
+        Ask::Forward((0..random.below(4)).map(|_| self.any(random)).collect())
     }
 
     /// A promise that breaks.
     async fn broken(&self, random: &mut Random) -> Result<(), Error> {
-        let (theirs, count, is_return) =
-            (self.theirs(random), random.turns(), random.below(2) == 0);
-        let promised = self.promised(&theirs, Settled::Broken, None, count, is_return);
+        let (theirs, count) = (self.theirs(random), random.turns());
+        let ask = match random.below(4) {
+            0 | 1 => Ask::Promise,
+            2 => Ask::Settle,
+            _ => self.way(random),
+        };
+        let promised = promised(&theirs, Settled::Broken, None, count, ask);
         let early = read(&promised.number);
         let (early, answer) = join(early, promised.answer).await;
         fails_with("broken", early)?;
@@ -229,8 +211,13 @@ impl Caller {
                 }
             }};
         }
-        match random.below(16) {
+        match random.below(20) {
             0 => give_up!(send!(theirs, never_request, set_other(other))),
+            16.. => {
+                let (way, count) = (self.way(random).way(), random.turns());
+                let request = forwarded(&theirs, way, Settled::Given, Some(other), count);
+                give_up!(request.send());
+            }
             1..4 => give_up!(send!(theirs, plus_request, set_other(other))),
             4..7 => give_up!(send!(theirs, same_request, set_other(other))),
             7..10 => give_up!(send!(theirs, make_request, set_value(random.value()))),
@@ -297,13 +284,8 @@ impl Caller {
     async fn order(&self, random: &mut Random) -> Result<(), Error> {
         let target = self.own(random).number;
         let count = random.turns();
-        let promised = self.promised(
-            &self.theirs(random),
-            Settled::Given,
-            Some(target),
-            count,
-            false,
-        );
+        let theirs = self.theirs(random);
+        let promised = promised(&theirs, Settled::Given, Some(target), count, Ask::Promise);
         let mut calls = Vec::new();
         for _ in 0..random.below(12) {
             calls.push(send!(promised.number, next_request).promise);
@@ -335,10 +317,73 @@ impl Caller {
     }
 }
 
+/// How a number is asked for what it settles.
+enum Ask {
+    /// For a promise, which is there at once.
+    Promise,
+    /// For a return, which is as late.
+    Settle,
+    /// For one that comes from the last on this way.
+    Forward(Vec<Held>),
+}
+
+impl Ask {
+    /// Who settles, where `first` is asked.
+    fn last<'a>(&'a self, first: &'a Held) -> &'a Held {
+        match self {
+            Self::Forward(way) => way.last().unwrap_or(first),
+            Self::Promise | Self::Settle => first,
+        }
+    }
+
+    fn way(self) -> Vec<number::Client> {
+        match self {
+            Self::Forward(way) => way.into_iter().map(|held| held.number).collect(),
+            Self::Promise | Self::Settle => Vec::new(),
+        }
+    }
+}
+
 /// What was promised: pipelined, and from the answer.
 struct Promised {
     number: number::Client,
     answer: std::pin::Pin<Box<dyn Future<Output = Result<number::Client, Error>>>>,
+}
+
+fn promised(
+    theirs: &Held,
+    settled: Settled,
+    given: Option<number::Client>,
+    count: u8,
+    ask: Ask,
+) -> Promised {
+    macro_rules! sent {
+        ($request:expr) => {{
+            let sent = $request.send();
+            let promise = sent.promise;
+            Promised {
+                number: sent.pipeline.get_number(),
+                answer: Box::pin(async move { promise.await?.get()?.get_number() }),
+            }
+        }};
+    }
+    macro_rules! ask {
+        ($method:ident) => {{
+            let mut request = theirs.number.$method();
+            let mut params = request.get();
+            params.set_to(settled);
+            params.set_turns(count);
+            if let Some(given) = given {
+                params.set_other(given);
+            }
+            sent!(request)
+        }};
+    }
+    match ask {
+        Ask::Promise => ask!(promise_request),
+        Ask::Settle => ask!(settle_request),
+        Ask::Forward(_) => sent!(forwarded(&theirs.number, ask.way(), settled, given, count)),
+    }
 }
 
 /// Reads a number; the call leaves at once.

@@ -12,7 +12,7 @@ mod random;
 use capspan::guard::{Breach, Connection};
 
 pub use caller::Caller;
-pub use number::Vat;
+pub use number::{Vat, forwarded};
 
 /// What all is counted modulo.
 pub const MODULUS: u32 = 1_000_003;

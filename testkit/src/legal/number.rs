@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use capnp::Error;
-use capnp::capability::FromClientHook as _;
+use capnp::capability::{FromClientHook as _, Request};
 use futures::future::try_join_all;
 
 use super::{MODULUS, turns};
@@ -111,13 +111,39 @@ impl Number {
                 let mut plus = other()?.plus_request();
                 plus.get().set_other(self.vat().number(self.value));
                 let sent = plus.send();
-                // Until it is answered, what is pipelined on it does not resolve if nobody waits.
-                tokio::task::spawn_local(sent.promise);
-                Ok(sent.pipeline.get_sum())
+                let sum = sent.pipeline.get_sum();
+                // What is pipelined on it does not resolve if nobody waits for the answer, or the pipeline is gone by then.
+                tokio::task::spawn_local(async move {
+                    let _waits_for_it = sent.pipeline;
+                    sent.promise.await
+                });
+                Ok(sum)
             }
             Settled::Broken => Err(Error::failed("broken".into())),
         }
     }
+}
+
+/// A call that asks `first` to settle, or to have the last on the `way` do that.
+pub fn forwarded(
+    first: &number::Client,
+    way: Vec<number::Client>,
+    to: Settled,
+    other: Option<number::Client>,
+    count: u8,
+) -> Request<number::forward_params::Owned, number::forward_results::Owned> {
+    let mut request = first.forward_request();
+    let mut params = request.get();
+    params.set_to(to);
+    params.set_turns(count);
+    if let Some(other) = other {
+        params.set_other(other);
+    }
+    let mut rest = params.init_way(way.len() as u32);
+    for (index, number) in (0..).zip(way) {
+        rest.set(index, number.into_client_hook());
+    }
+    request
 }
 
 async fn read(number: &number::Client) -> Result<u32, Error> {
@@ -303,5 +329,30 @@ impl number::Server for Number {
     ) -> Result<(), Error> {
         let _held = (params, results);
         std::future::pending().await
+    }
+
+    async fn forward(
+        self: Rc<Self>,
+        params: number::ForwardParams,
+        mut results: number::ForwardResults,
+    ) -> Result<(), Error> {
+        let params = params.get()?;
+        let (to, count) = (params.get_to()?, params.get_turns());
+        turns(count).await;
+        let other = params.has_other().then(|| params.get_other()).transpose()?;
+        let mut way = params
+            .get_way()?
+            .iter()
+            .collect::<Result<Vec<number::Client>, _>>()?;
+        let number = match way.is_empty() {
+            true => self.settled(to, other)?,
+            false => {
+                let next = way.remove(0);
+                let given = forwarded(&next, way, to, other, count).send();
+                given.promise.await?.get()?.get_number()?
+            }
+        };
+        results.get().set_number(number);
+        Ok(())
     }
 }
