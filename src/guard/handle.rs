@@ -3,7 +3,10 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Context, Waker};
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 
 use super::breach::Breach;
 use super::budget::Share;
@@ -57,6 +60,8 @@ pub(super) struct Inner {
     due: Cell<Option<Cut>>,
     share: Option<Share>,
     counts: [Cell<u64>; Breach::ALL.len()],
+    /// How long the peer may still read after the end.
+    farewell: RefCell<Option<LocalBoxFuture<'static, ()>>>,
     /// Who writes messages.
     pub(super) writer: RefCell<Option<Waker>>,
 }
@@ -75,6 +80,7 @@ impl Guard {
             due: Cell::default(),
             share,
             counts: [const { Cell::new(0) }; Breach::ALL.len()],
+            farewell: RefCell::default(),
             writer: RefCell::default(),
             options,
         };
@@ -228,6 +234,20 @@ impl Inner {
     /// Why the guard has ended the connection.
     pub(super) fn why(&self) -> Option<&Error> {
         self.cut.get()
+    }
+
+    /// Is nobody waited for any more who reads what is left? Whoever was cut off is not, and others not for ever.
+    pub(super) fn is_left(&self, cx: &mut Context<'_>) -> bool {
+        if self.why().is_some() {
+            return self.queue.bytes() > 0;
+        }
+        let (Some(timer), Some(_)) = (&self.options.timer, self.ending.reason()) else {
+            return false;
+        };
+        let until = timer.now() + self.options.limits.last_message;
+        let mut farewell = self.farewell.borrow_mut();
+        let farewell = farewell.get_or_insert_with(|| timer.sleep_until(until));
+        farewell.poll_unpin(cx).is_ready()
     }
 
     /// Lets who reads, and who writes, look again.

@@ -30,6 +30,7 @@ pub struct GuardLimits {
     pub(super) burst: u64,
     pub(super) first_message: Duration,
     pub(super) half_message: Duration,
+    pub(super) last_message: Duration,
 }
 
 impl Default for GuardLimits {
@@ -51,6 +52,7 @@ impl Default for GuardLimits {
             burst: 64 << 20,
             first_message: Duration::from_secs(30),
             half_message: Duration::from_secs(30),
+            last_message: Duration::from_secs(30),
         }
     }
 }
@@ -178,6 +180,14 @@ impl GuardLimits {
     #[must_use]
     pub fn half_message(mut self, limit: Duration) -> Self {
         self.half_message = limit;
+        self
+    }
+
+    /// How long the peer may take to read what waits for it when the connection has come to its end, be it that it
+    /// closed it; default 30 s. The rest is dropped. Needs a timer.
+    #[must_use]
+    pub fn last_message(mut self, limit: Duration) -> Self {
+        self.last_message = limit;
         self
     }
 }

@@ -108,7 +108,7 @@ pub(super) fn gone(guard: &Guard) {
     inner.close();
 }
 
-/// How far what writes is: whoever was cut off is not waited for.
+/// How far what writes is.
 pub(super) fn written(
     guard: &Guard,
     polled: Poll<capnp::Result<()>>,
@@ -117,7 +117,7 @@ pub(super) fn written(
     let inner = &guard.inner;
     let result = match polled {
         Poll::Ready(result) => result,
-        Poll::Pending if inner.why().is_some() && inner.queue.bytes() > 0 => Ok(()),
+        Poll::Pending if inner.is_left(cx) => Ok(()),
         Poll::Pending => {
             keep(&inner.writer, cx.waker());
             return Poll::Pending;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use capnp::capability::RemotePromise;
-use capspan::guard::{Breach, Connection, GuardLimits};
+use capspan::guard::{Breach, Budget, Connection, GuardLimits, GuardOptions};
 use capspan_testkit::link::narrow;
 use capspan_testkit::run::{pass, run, until_idle};
 use capspan_testkit::wire_peer::{Cap, Peer, Service, Target, call, finish, method, release};
@@ -106,6 +106,29 @@ fn a_peer_reads_100_mib_of_answers_slowly() {
             }
         }
         scene.assert_unharmed().await;
+    });
+}
+
+/// Its answers wait for as long as it may read them, and count in a budget.
+#[test]
+fn a_peer_closes_its_end_and_does_not_read() {
+    run(async {
+        let budget = Budget::new().bytes(2 << 20);
+        for _ in 0..20 {
+            let options = GuardOptions::default().budget(&budget);
+            let mut scene = Scene::talkative(narrow(4 * KIB), options, 300 * KIB);
+            scene.peer.bootstrap().await;
+            for question in 1..4 {
+                scene.call(question, 0).await;
+            }
+            scene.assert_unharmed().await;
+            scene.peer.end_of_stream().await;
+            pass(Duration::from_secs(29)).await;
+            assert!(!scene.driver.is_finished() && scene.guard.queued_bytes() > 0);
+            pass(Duration::from_secs(2)).await;
+            assert!(scene.driver.is_finished());
+            assert_eq!((scene.guard.queued_bytes(), scene.guard.refused()), (0, 0));
+        }
     });
 }
 
