@@ -63,7 +63,7 @@ impl Ledger {
         });
         let gives_back = caps.iter().any(|cap| self.is_ours(cap));
         let may_wait = gives_back && self.may_wait(call)?;
-        let bytes = bytes + self.stand_in_bytes(&caps, may_wait);
+        let bytes = bytes + Self::cap_bytes(&caps) + self.stand_in_bytes(&caps, may_wait);
         let asked = Asked {
             id,
             caps: &caps,
@@ -431,7 +431,7 @@ impl Ledger {
             self.over(bytes);
         }
         if has_caps {
-            self.pass_caps(caps, Some(Mention::Answer(id, serial)));
+            self.pass_caps(caps, Some(Mention::Answer(id, serial, 0)));
             let leads = self.table_leads(caps);
             if let Some(answer) = self.answers.get_mut(id) {
                 answer.leads = leads;

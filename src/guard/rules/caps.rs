@@ -16,7 +16,7 @@ pub(super) type Descriptors<'a> = struct_list::Reader<'a, cap_descriptor::Owned>
 const MAX_REFERENCES: u32 = 1 << 30;
 
 /// Capabilities that are let go of one by one, of a table that is too long. A longer one ends the connection.
-const MAX_TURNED_AWAY: u32 = 65_536;
+const MAX_TURNED_AWAY: u32 = 16_384;
 
 /// From so many on, those are looked for and forgotten who stood for a call and are gone.
 const MANY: usize = 64;
@@ -206,8 +206,8 @@ impl Ledger {
     /// its own calls.
     pub(super) fn pass_caps(&mut self, caps: &[Cap], by: Option<Mention>) -> Passed {
         let mut passed = Passed::new();
-        for cap in caps {
-            self.pass_cap(cap, by);
+        for (at, cap) in (0..).zip(caps) {
+            self.pass_cap(cap, by.map(|by| by.at(at)));
             if let Cap::Sender { id, .. } = cap {
                 passed.push(*id);
             }
@@ -217,7 +217,7 @@ impl Ledger {
 
     fn on_of(&self, by: Option<Mention>) -> On {
         match by {
-            Some(Mention::Answer(id, _)) => {
+            Some(Mention::Answer(id, ..)) => {
                 self.answers.get(id).map_or(On::Nothing, |answer| answer.on)
             }
             Some(Mention::Export(id, _)) => {
@@ -254,8 +254,14 @@ impl Ledger {
                             && question.mentions.len().is_power_of_two()
                         {
                             let is_there = |by: &Mention| match by {
-                                Mention::Export(id, _) => self.exports.get(*id).is_some(),
-                                Mention::Answer(id, _) => self.answers.get(*id).is_some(),
+                                Mention::Export(id, serial) => self
+                                    .exports
+                                    .get(*id)
+                                    .is_some_and(|export| export.serial == *serial),
+                                Mention::Answer(id, serial, _) => self
+                                    .answers
+                                    .get(*id)
+                                    .is_some_and(|answer| answer.serial == *serial),
                             };
                             question.mentions.retain(|(by, _)| is_there(by));
                         }

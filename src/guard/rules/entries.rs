@@ -95,7 +95,18 @@ pub(super) enum Asked {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mention {
     Export(u32, Serial),
-    Answer(u32, Serial),
+    /// One of its results, by the place in their table.
+    Answer(u32, Serial, u32),
+}
+
+impl Mention {
+    /// The same of another place in the table.
+    pub(super) fn at(self, at: u32) -> Self {
+        match self {
+            Self::Answer(id, serial, _) => Self::Answer(id, serial, at),
+            export @ Self::Export(..) => export,
+        }
+    }
 }
 
 /// A capability of this side's that the peer holds.

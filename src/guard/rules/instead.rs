@@ -6,13 +6,12 @@
 use std::collections::HashMap;
 
 use capnp::any_pointer;
-use capnp::message::Builder;
 use capnp::private::capability::ClientHook;
 use capnp::traits::{Imbue, ImbueMut};
 use capnp_rpc::rpc_capnp::{message, payload, return_};
 
 use super::pointers::Cap;
-use super::replies::Injected;
+use super::replies::{Injected, with_room};
 use super::{Cut, Ledger, Verdict};
 use crate::guard::breach::Breach;
 
@@ -75,7 +74,7 @@ impl Ledger {
         let hooks: Hooks = caps.iter().map(|_| Some(nothing())).collect();
         let mut original = original;
         original.imbue(&hooks);
-        let (mut table, mut copy) = (Hooks::new(), Builder::new_default());
+        let (mut table, mut copy) = (Hooks::new(), with_room(words + 4 * caps.len() as u64 + 16));
         let mut root: any_pointer::Builder<'_> = copy.get_root()?;
         root.imbue_mut(&mut table);
         root.set_as(original)?;

@@ -293,6 +293,7 @@ impl Ledger {
             }
             Target::Answer { .. } => return None,
         };
+        let bytes = bytes + Self::cap_bytes(caps);
         if self.no_room_for_a_call(bytes).is_some()
             || on != On::Nothing && self.depth(on) > self.limits.pipeline_depth
         {

@@ -6,20 +6,21 @@
 
 use std::collections::{HashMap, HashSet};
 
-use capnp::message::Builder;
 use capnp::traits::ImbueMut;
 use capnp_rpc::rpc_capnp::message;
 
 use super::Ledger;
 use super::entries::{Exported, Imported, Leads, Place, Sent, Stage};
 use super::pointers::{Cap, Path};
-use super::replies::Injected;
+use super::replies::{Injected, SHORT, with_room};
 
 /// So many of the highest ids may be the guard's own calls'.
 const MAX_OWN: u32 = 1 << 30;
 
-/// What stands for a capability takes about as many.
-const STAND_IN_BYTES: u64 = 512;
+/// A capability among the parameters of a call takes at most as many, and so many where something stands for it. That
+/// may come to be for each promise of the peer's.
+const CAP_BYTES: u64 = 512;
+const STAND_IN_BYTES: u64 = 2_560;
 
 /// Ids of the guard's own calls are the highest that the peer does not use.
 #[derive(Default)]
@@ -61,6 +62,18 @@ impl Ledger {
         }
         let all = caps.iter().map(|cap| known.get(cap).unwrap_or(cap));
         (!known.is_empty()).then(|| all.cloned().collect())
+    }
+
+    /// What the capabilities of a call take, while it has them.
+    pub(super) fn cap_bytes(caps: &[Cap]) -> u64 {
+        let bytes = caps.iter().map(|cap| match cap {
+            Cap::None => 0,
+            Cap::Sender {
+                is_promise: true, ..
+            } => STAND_IN_BYTES,
+            _ => CAP_BYTES,
+        });
+        bytes.sum()
     }
 
     /// What those take that stand for capabilities of a call.
@@ -193,7 +206,7 @@ impl Ledger {
 
 /// The call `id` on the bootstrap object, which takes a capability.
 fn take(id: u32, bootstrap: u32, cap: &Cap) -> Injected {
-    let (mut table, mut message) = (Vec::new(), Builder::new_default());
+    let (mut table, mut message) = (Vec::new(), with_room(SHORT));
     let root: message::Builder<'_> = message.init_root();
     let mut call = root.init_call();
     call.set_question_id(id);

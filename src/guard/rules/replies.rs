@@ -19,6 +19,15 @@ pub(in crate::guard) enum Reply {
     Unimplemented(Injected),
 }
 
+/// As many words as most messages of the guard's have.
+pub(super) const SHORT: u64 = 32;
+
+/// A message that has at once room for so many words: there may be thousands, and by default each takes 8 KiB.
+pub(super) fn with_room(words: u64) -> Builder<HeapAllocator> {
+    let words = u32::try_from(words).unwrap_or(u32::MAX);
+    Builder::new(HeapAllocator::new().first_segment_words(words))
+}
+
 /// A message that `capnp-rpc` gets as if the peer had sent it, or a copy of one that it did.
 pub(in crate::guard) struct Injected {
     message: Builder<HeapAllocator>,
@@ -51,8 +60,9 @@ impl Reply {
 }
 
 impl Injected {
+    /// A short one.
     pub(super) fn write(fill: impl FnOnce(message::Builder<'_>)) -> Self {
-        let mut builder = Builder::new_default();
+        let mut builder = with_room(SHORT);
         fill(builder.init_root());
         Self::of(builder)
     }
@@ -73,7 +83,7 @@ impl Injected {
     }
 
     pub(super) fn copy(original: message::Reader<'_>) -> capnp::Result<Self> {
-        let mut builder = Builder::new_default();
+        let mut builder = with_room(original.total_size()?.word_count + 1);
         builder.set_root(original)?;
         Ok(Self::of(builder))
     }

@@ -249,13 +249,13 @@ impl Ledger {
                     **known = leads;
                 }
             }
-            Mention::Answer(id, serial) => {
+            Mention::Answer(id, serial, at) => {
                 if let Some(answer) = self.answers.get_mut(id)
                     && answer.serial == serial
+                    && let Some(stood) = answer.leads.get_mut(at as usize)
+                    && *stood == Leads::To(place)
                 {
-                    let place = Leads::To(place);
-                    let stood = answer.leads.iter_mut().filter(|leads| **leads == place);
-                    stood.for_each(|stood| *stood = leads.clone());
+                    *stood = leads;
                 }
             }
         }
