@@ -47,11 +47,7 @@ impl Ledger {
     ) -> Result<Verdict, Cut> {
         let all = self.stand_ins(caps, may_wait);
         let all = all.as_deref().unwrap_or(caps);
-        let copy = self.copy(message, all, |message| {
-            if let Ok(message::Call(Ok(call))) = message.which() {
-                call.get_send_results_to().set_caller(());
-            }
-        })?;
+        let copy = self.copy(message, all, |_| {})?;
         self.inbox.push_back(copy);
         Ok(Verdict::Withhold)
     }
@@ -77,7 +73,7 @@ impl Ledger {
         let (mut table, mut copy) = (Hooks::new(), with_room(words + 4 * caps.len() as u64 + 16));
         let mut root: any_pointer::Builder<'_> = copy.get_root()?;
         root.imbue_mut(&mut table);
-        root.set_as(original)?;
+        copy_without_table(original, root)?;
         let message: message::Builder<'_> = copy.get_root()?;
         match message.which()? {
             message::Call(call) => self.write_table(call?.get_params()?, caps, &hooks, &table),
@@ -136,6 +132,44 @@ impl Ledger {
     pub(super) fn without_surplus(&self, id: u32, count: u32) -> u32 {
         let surplus = self.imports.get(id).map_or(0, |import| import.surplus);
         count.saturating_sub(surplus)
+    }
+}
+
+/// Copies a message but for its table of capabilities: what that has in it might be anything, and `capnp` panics where
+/// a pointer to a capability is overwritten. Results of a call go to who makes it.
+fn copy_without_table(
+    original: message::Reader<'_>,
+    mut root: any_pointer::Builder<'_>,
+) -> capnp::Result<()> {
+    match original.which()? {
+        message::Call(call) => {
+            let call = call?;
+            let message: message::Builder<'_> = root.init_as();
+            let mut copy = message.init_call();
+            copy.set_question_id(call.get_question_id());
+            copy.set_target(call.get_target()?)?;
+            copy.set_interface_id(call.get_interface_id());
+            copy.set_method_id(call.get_method_id());
+            copy.set_allow_third_party_tail_call(call.get_allow_third_party_tail_call());
+            copy.set_no_promise_pipelining(call.get_no_promise_pipelining());
+            copy.set_only_promise_pipeline(call.get_only_promise_pipeline());
+            let content = call.get_params()?.get_content();
+            copy.init_params().get_content().set_as(content)
+        }
+        message::Return(ret) => {
+            let ret = ret?;
+            let return_::Results(results) = ret.which()? else {
+                return root.set_as(original);
+            };
+            let message: message::Builder<'_> = root.init_as();
+            let mut copy = message.init_return();
+            copy.set_answer_id(ret.get_answer_id());
+            copy.set_release_param_caps(ret.get_release_param_caps());
+            copy.set_no_finish_needed(ret.get_no_finish_needed());
+            let content = results?.get_content();
+            copy.init_results().get_content().set_as(content)
+        }
+        _ => root.set_as(original),
     }
 }
 
