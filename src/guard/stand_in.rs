@@ -74,7 +74,7 @@ pub(super) struct Standing {
     /// The way to its end. It is not there while somebody goes on it, nor afterwards.
     way: RefCell<Option<Way>>,
     /// Calls that have not been made.
-    pub(super) calls: Calls,
+    calls: RefCell<Rc<Calls>>,
     /// Is one being made?
     is_calling: Cell<bool>,
     waiters: RefCell<Vec<oneshot::Sender<()>>>,
@@ -98,7 +98,7 @@ enum State {
 pub(super) struct Parts {
     _hook: Hook,
     _way: Option<Way>,
-    _calls: Calls,
+    _calls: Rc<Calls>,
 }
 
 thread_local! {
@@ -167,7 +167,7 @@ impl Standing {
             hook: RefCell::new(hook),
             state: Cell::new(state),
             way: RefCell::default(),
-            calls: Calls::default(),
+            calls: RefCell::default(),
             is_calling: Cell::default(),
             waiters: RefCell::default(),
             relay,
@@ -181,7 +181,7 @@ impl Standing {
 
     /// Is it what it has become, with no calls that go there first?
     fn is_through(&self) -> bool {
-        self.state.get() == State::Settled && self.calls.is_empty()
+        self.state.get() == State::Settled && self.calls.borrow().is_empty()
     }
 
     /// What it has become, over those that stand for something as well.
@@ -274,13 +274,15 @@ impl Standing {
         if self.state.get() == State::Waits || self.is_calling.get() {
             return;
         }
-        while let Some(call) = self.calls.pop() {
+        while !self.calls.borrow().is_empty() {
             let end = self.end();
             if let Some(next) = standing_of(&*end) {
-                next.take_over(call);
-                next.pass_on();
-                continue;
+                next.take_over(self);
+                return next.pass_on();
             }
+            let Some(call) = self.calls().pop() else {
+                return;
+            };
             let Call {
                 interface_id,
                 method_id,
@@ -294,6 +296,14 @@ impl Standing {
             self.is_calling.set(false);
             let _it_was_canceled = begun.send(promise);
         }
+    }
+
+    pub(super) fn calls(&self) -> Rc<Calls> {
+        self.calls.borrow().clone()
+    }
+
+    pub(super) fn replace_calls(&self, calls: Rc<Calls>) -> Rc<Calls> {
+        self.calls.replace(calls)
     }
 
     fn wait(&self, waiter: oneshot::Sender<()>) {

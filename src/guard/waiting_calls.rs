@@ -1,6 +1,6 @@
 //! Calls on what stands for a promise, until they can be made.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
@@ -23,11 +23,11 @@ pub(super) struct Call {
     waits: Weak<Waits>,
 }
 
-/// The calls that wait for one promise, in their order.
+/// The calls that wait for one promise, in their order. All of them may come to wait for another.
 #[derive(Default)]
 pub(super) struct Calls {
-    by_number: RefCell<BTreeMap<u64, Call>>,
-    next: Cell<u64>,
+    by_number: RefCell<BTreeMap<i64, Call>>,
+    owner: RefCell<Weak<Standing>>,
 }
 
 impl Calls {
@@ -40,38 +40,55 @@ impl Calls {
         first.map(|(_, call)| call)
     }
 
-    /// All of them, to be dropped.
-    pub(super) fn take(&self) -> Self {
-        Self {
-            by_number: RefCell::new(self.by_number.take()),
-            next: Cell::default(),
-        }
+    fn len(&self) -> usize {
+        self.by_number.borrow().len()
     }
 
-    fn push(&self, call: Call) -> u64 {
-        let number = self.next.get();
-        self.next.set(number + 1);
-        self.by_number.borrow_mut().insert(number, call);
+    fn insert_last(&self, call: Call) -> i64 {
+        let mut calls = self.by_number.borrow_mut();
+        let number = calls.last_key_value().map_or(0, |(last, _)| last + 1);
+        calls.insert(number, call);
         number
+    }
+
+    fn insert_first(&self, call: Call) -> i64 {
+        let mut calls = self.by_number.borrow_mut();
+        let number = calls.first_key_value().map_or(0, |(first, _)| first - 1);
+        calls.insert(number, call);
+        number
+    }
+
+    /// Moves a call here whose place this gives.
+    fn adopt(self: &Rc<Self>, call: Call, insert: impl FnOnce(&Self, Call) -> i64) {
+        // Who has gone takes its call along.
+        if let Some(waits) = call.waits.upgrade() {
+            let number = insert(self, call);
+            let before = waits.at.replace((self.clone(), number));
+            drop(before);
+        }
     }
 }
 
 /// That somebody waits for a call. Dropping it takes the call away.
 pub(super) struct Waits {
-    /// What it waits for, and its number there.
-    at: RefCell<(Rc<Standing>, u64)>,
+    /// The calls that it is among, and its number there.
+    at: RefCell<(Rc<Calls>, i64)>,
+    /// What was called: that leads to what the call waits for now.
+    called: Rc<Standing>,
 }
 
 impl Waits {
+    /// What it waits for.
     pub(super) fn standing(&self) -> Rc<Standing> {
-        self.at.borrow().0.clone()
+        let owner = self.at.borrow().0.owner.borrow().upgrade();
+        owner.unwrap_or_else(|| self.called.clone())
     }
 }
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        let (standing, number) = self.at.get_mut();
-        let canceled = standing.calls.by_number.borrow_mut().remove(number);
+        let (calls, number) = self.at.get_mut();
+        let canceled = calls.by_number.borrow_mut().remove(number);
         drop(canceled);
     }
 }
@@ -86,6 +103,8 @@ impl Standing {
         results: Box<dyn ResultsHook>,
     ) -> (Rc<Waits>, oneshot::Receiver<Promise<(), Error>>) {
         let (begun, begins) = oneshot::channel();
+        let calls = self.calls();
+        calls.owner.replace(Rc::downgrade(self));
         let waits = Rc::new_cyclic(|waits| {
             let call = Call {
                 interface_id,
@@ -95,21 +114,32 @@ impl Standing {
                 begun,
                 waits: waits.clone(),
             };
-            let at = (self.clone(), self.calls.push(call));
+            let number = calls.insert_last(call);
             Waits {
-                at: RefCell::new(at),
+                at: RefCell::new((calls, number)),
+                called: self.clone(),
             }
         });
         (waits, begins)
     }
 
-    /// Takes a call that has waited elsewhere. It waits on as what it is: one within another, they would be as deep as
-    /// a promise has had steps.
-    pub(super) fn take_over(self: &Rc<Self>, call: Call) {
-        if let Some(waits) = call.waits.upgrade() {
-            let number = self.calls.push(call);
-            let before = waits.at.replace((self.clone(), number));
-            drop(before);
+    /// Takes all calls that have waited for `other`, after its own. They wait on as what they are: one within another,
+    /// they would be as deep as a promise has had steps. The fewer ones are moved to the others: so that, however many
+    /// steps there are, none is often.
+    pub(super) fn take_over(self: &Rc<Self>, other: &Standing) {
+        let (own, others) = (self.calls(), other.replace_calls(Rc::default()));
+        if own.len() >= others.len() {
+            while let Some(call) = others.pop() {
+                own.adopt(call, Calls::insert_last);
+            }
+            return;
         }
+        let last_of = |calls: &Calls| calls.by_number.borrow_mut().pop_last();
+        while let Some((_, call)) = last_of(&own) {
+            others.adopt(call, Calls::insert_first);
+        }
+        others.owner.replace(Rc::downgrade(self));
+        let empty = self.replace_calls(others);
+        drop(empty);
     }
 }

@@ -154,6 +154,39 @@ fn calls_that_wait_for_10000_promises_one_after_the_other() {
     });
 }
 
+// A call for each promise returns it, and each is fulfilled with what the call for the next one returns. All return at
+// once, and what waits for the first goes to the last: by one step, not by so many.
+#[test]
+fn calls_3000_that_wait_for_a_chain_of_3000_promises() {
+    served(async |on| {
+        let mut promises = Vec::new();
+        for id in 10_000..13_000 {
+            promises.push(on.get(id, method::PROMISE).await);
+        }
+        for (id, promise) in (20_000..).zip(&promises) {
+            on.call_with(id, method::WAIT, [Cap::Yours(*promise)]).await;
+        }
+        for id in 20_001..23_000 {
+            let next = Cap::Answer(id, vec![0]);
+            on.call_with(id + 10_000, method::FULFIL, [next]).await;
+        }
+        on.store(1, Cap::Answer(20_000, vec![0])).await;
+        let first = on.get(2, method::STORED).await;
+        for id in 50_000..53_000 {
+            on.peer
+                .say(call(id, Target::Cap(first), method::ECHO))
+                .await;
+        }
+        on.call_with(3, method::FULFIL, [Cap::Yours(0)]).await;
+        on.call(4, method::OPEN).await;
+        for id in 50_000..53_000 {
+            on.peer.returned(id).await;
+        }
+        on.call(5, method::DROP).await;
+        on.is_legal().await;
+    });
+}
+
 // Before and after it becomes a promise of the peer's, which comes home.
 #[test]
 fn calls_on_what_stands_for_a_promise_go_in_their_order() {
