@@ -238,8 +238,8 @@ impl Inner {
 
     /// Is nobody waited for any more who reads what is left? Whoever was cut off is not, and others not for ever.
     pub(super) fn is_left(&self, cx: &mut Context<'_>) -> bool {
-        if self.why().is_some() {
-            return self.queue.bytes() > 0;
+        if self.why().is_some() && self.queue.bytes() > 0 {
+            return true;
         }
         let (Some(timer), Some(_)) = (&self.options.timer, self.ending.reason()) else {
             return false;

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use capspan::guard::{Breach, GuardLimits};
-use capspan_testkit::run::{pass, run};
-use capspan_testkit::wire_peer::{Message, bootstrap, method};
+use capspan::guard::{Breach, Connection, GuardLimits, GuardOptions};
+use capspan_testkit::link::narrow;
+use capspan_testkit::run::{PausedTime, pass, run, until_idle};
+use capspan_testkit::wire_peer::{
+    Message, Peer, Service, Target, bootstrap, call, method, returns,
+};
+use futures::io::BufWriter;
+use tokio::task::spawn_local;
 
 use super::setting::{Scene, half_message, long_call};
 
@@ -25,6 +30,31 @@ fn no_message_comes() {
         assert_eq!(text, "no message came within 30s");
         scene.peer.aborted().await;
         scene.peer.ended().await;
+    });
+}
+
+/// What is cut off is not waited for, also where the stream has taken all, and keeps it.
+#[test]
+fn a_peer_that_is_cut_does_not_read_and_the_stream_has_a_buffer() {
+    run(async {
+        let (client, server) = narrow(256);
+        let options = GuardOptions::default().timer(PausedTime);
+        let writer = BufWriter::with_capacity(64 * 1024, server.1);
+        let object = Service::new().object();
+        let (connection, driver) = Connection::serve_with(server.0, writer, options, |_| object);
+        let driver = spawn_local(driver);
+        let mut peer = Peer::new(client);
+        peer.say(bootstrap(0)).await;
+        for question in 1..20 {
+            let text = call(question, Target::Answer(0, vec![]), method::TEXT);
+            peer.say(text).await;
+        }
+        until_idle().await;
+        peer.say(returns(5, [])).await;
+        until_idle().await;
+        assert_eq!(connection.guard().count(Breach::ReturnNotOpen), 1);
+        pass(TOO_LONG).await;
+        assert!(driver.is_finished());
     });
 }
 
