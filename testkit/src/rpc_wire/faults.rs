@@ -137,6 +137,7 @@ impl Turn<'_> {
             let at = 8 + self.draw.below(bytes.len() - 8);
             bytes[at] ^= 1 << self.draw.below(8);
         }
+        self.tables.has_garbled = true;
         Some(bytes)
     }
 }

@@ -259,7 +259,8 @@ impl<'a> Scene<'a> {
     }
 
     fn gives_back(&self) -> bool {
-        self.setup.gives_back || self.peer.tables.has_taken_tail
+        let tables = &self.peer.tables;
+        self.setup.gives_back || tables.has_taken_tail || tables.has_garbled
     }
 
     /// How much of our side is alive.

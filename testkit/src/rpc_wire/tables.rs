@@ -82,6 +82,8 @@ pub(super) struct Import {
 pub(super) struct Tables {
     /// Has it given back what it was given, by a call whose results are those of another?
     pub(super) has_taken_tail: bool,
+    /// Has it said what was not meant, and may give back anything?
+    pub(super) has_garbled: bool,
     pub(super) questions: BTreeMap<u32, Question>,
     pub(super) answers: BTreeMap<u32, Answer>,
     pub(super) exports: BTreeMap<u32, Export>,
