@@ -317,12 +317,17 @@ impl Ledger {
             Stage::Returned => {
                 let serial = answer.serial;
                 let results = answer.results.take();
+                let before = self.inbox.len();
                 self.answer_over(id);
                 if let (true, Some(results)) = (releases_results, results) {
                     self.release_results(&results)?;
                 }
                 self.answer_gone(id, serial);
-                Ok(Verdict::Pass)
+                if !self.has_stood_in(before) {
+                    return Ok(Verdict::Pass);
+                }
+                self.inject_finish(id, releases_results);
+                Ok(Verdict::Withhold)
             }
             Stage::Refused => {
                 self.answers.remove(id);

@@ -160,8 +160,13 @@ impl Ledger {
 
     /// The peer lets go of `count` references to `id`.
     pub(super) fn release(&mut self, id: u32, count: u32) -> Result<Verdict, Cut> {
+        let before = self.inbox.len();
         self.drop_export(id, count)?;
-        Ok(Verdict::Pass)
+        if !self.has_stood_in(before) {
+            return Ok(Verdict::Pass);
+        }
+        self.inject_release(id, count);
+        Ok(Verdict::Withhold)
     }
 
     pub(super) fn drop_export(&mut self, id: u32, count: u32) -> Result<(), Cut> {

@@ -107,6 +107,21 @@ impl Ledger {
         (self.promised_answers.is_there && is_ours).then(|| self.stand_in(to))
     }
 
+    /// Is something to stand for what the peer lets go of, since there were so many messages? Then `capnp-rpc` is to be
+    /// told afterwards.
+    pub(super) fn has_stood_in(&self, before: usize) -> bool {
+        self.promised_answers.is_there && self.inbox.len() > before
+    }
+
+    /// Is it of a call that the peer has given up?
+    pub(super) fn is_canceled(&self, cap: &Cap) -> bool {
+        let Cap::ReceiverAnswer(id, _) = cap else {
+            return false;
+        };
+        let answer = self.answers.get(*id);
+        answer.is_some_and(|answer| matches!(answer.stage, Stage::Finished | Stage::Canceled))
+    }
+
     pub(super) fn is_ours(&self, cap: &Cap) -> bool {
         match cap {
             Cap::Receiver(_) => true,
@@ -192,14 +207,17 @@ impl Ledger {
             return self.answered(ret, sent);
         }
         if self.promised_answers.open.remove(&id) && self.promised_answers.bootstrap != Some(id) {
-            self.inject_finish(id);
+            self.inject_finish(id, true);
         }
         Ok(())
     }
 
-    pub(super) fn inject_finish(&mut self, own: u32) {
+    /// `capnp-rpc` is told that a call is finished.
+    pub(super) fn inject_finish(&mut self, id: u32, releases_results: bool) {
         self.inbox.push_back(Injected::write(|message| {
-            message.init_finish().set_question_id(own);
+            let mut finish = message.init_finish();
+            finish.set_question_id(id);
+            finish.set_release_result_caps(releases_results);
         }));
     }
 }

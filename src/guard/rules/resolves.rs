@@ -9,7 +9,7 @@
 //! ends, something stands for it that breaks where it leads back (`promised.rs`). A promise that leads back
 //! to itself is broken, and so is one that waits for a call which the peer gives up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use capnp_rpc::rpc_capnp::resolve;
 
@@ -29,6 +29,8 @@ pub(super) struct Promises {
     pub(super) ends: HashMap<Serial, (u32, Serial)>,
     /// The same the other way round: who leads to one that has not.
     before: HashMap<Serial, Vec<Serial>>,
+    /// How many have resolved since those were forgotten that nothing leads to.
+    since: usize,
 }
 
 /// A `Resolve` that waits.
@@ -51,6 +53,17 @@ impl Promises {
             self.ends.insert(*serial, end);
         }
         self.before.entry(end.1).or_default().append(&mut all);
+        self.since += 1;
+    }
+
+    /// Forgets all of which `is_named` does not know.
+    fn forget(&mut self, is_named: impl Fn(Serial) -> bool) {
+        self.since = 0;
+        self.ends.retain(|serial, _| is_named(*serial));
+        self.before.clear();
+        for (serial, end) in &self.ends {
+            self.before.entry(end.1).or_default().push(*serial);
+        }
     }
 
     /// `serial` is settled, and who leads to it.
@@ -147,7 +160,7 @@ impl Ledger {
                 self.promises.settle(serial);
                 return self.let_resolve(id, &to, is_new);
             }
-            End::Promise(..) if self.promises.ends.len() >= self.limits.imports => {
+            End::Promise(..) if !self.has_room_for_ends() => {
                 let max = self.limits.imports;
                 let text = format!("{max} promises lead to unresolved ones, which is the limit");
                 (Breach::Imports, text)
@@ -170,13 +183,10 @@ impl Ledger {
                 self.set_import(id, Imported::Waiting);
                 return Verdict::Withhold;
             }
-            End::Lost => match self.of_unknown_end(&to) {
-                Some(stands) => {
-                    self.promises.settle(serial);
-                    return self.let_resolve(id, &stands, false);
-                }
-                None => lost(),
-            },
+            End::Lost => {
+                self.resolve_to_lost(id, serial, &to);
+                return Verdict::Withhold;
+            }
             End::Back => (
                 Breach::ResolveCycle,
                 "a promise resolves to itself".to_owned(),
@@ -194,6 +204,38 @@ impl Ledger {
         }
         self.keep_promise(id, to);
         Verdict::Withhold
+    }
+
+    /// Is there room for a promise that leads to one which has not resolved? Those that this side has let go of are
+    /// forgotten once in a while, if nothing leads to them.
+    fn has_room_for_ends(&mut self) -> bool {
+        let max = self.limits.imports;
+        if self.promises.ends.len() >= max && self.promises.since > max / 16 {
+            let exports = self.exports.values().filter_map(|it| match &it.leads {
+                Exported::Resolved(leads) => Some(&**leads),
+                _ => None,
+            });
+            let results = self.answers.values().flat_map(|answer| &answer.leads);
+            let named = exports.chain(results).filter_map(|leads| match leads {
+                Leads::To(Place::Import(_, serial)) => Some(*serial),
+                _ => None,
+            });
+            let alive = self.imports.values().map(|import| import.serial);
+            let known: HashSet<Serial> = named.chain(alive).collect();
+            self.promises.forget(|serial| known.contains(&serial));
+        }
+        self.promises.ends.len() < max
+    }
+
+    /// The peer has let go of what is on the way from `to`.
+    fn resolve_to_lost(&mut self, id: u32, serial: Serial, to: &Cap) {
+        match self.of_unknown_end(to) {
+            Some(stands) => {
+                self.promises.settle(serial);
+                self.let_resolve(id, &stands, false);
+            }
+            None => self.refuse_resolution(id, serial, to, lost()),
+        }
     }
 
     fn refuse_resolution(
@@ -321,7 +363,7 @@ impl Ledger {
         });
     }
 
-    /// Breaks the promises whose end will never be known.
+    /// The ends of promises will never be known.
     fn lost(&mut self, is_it: impl Fn(&Held) -> bool) {
         if self.promises.held.is_empty() {
             return;
@@ -331,7 +373,10 @@ impl Ledger {
                 continue;
             };
             if let Some(serial) = self.imports.get(id).map(|import| import.serial) {
-                self.refuse_resolution(id, serial, &held.to, lost());
+                match self.is_canceled(&held.to) {
+                    false => self.resolve_to_lost(id, serial, &held.to),
+                    true => self.refuse_resolution(id, serial, &held.to, lost()),
+                }
             }
         }
     }

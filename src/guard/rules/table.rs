@@ -45,6 +45,10 @@ impl<T> Table<T> {
         }
     }
 
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.dense.iter().flatten().chain(self.sparse.values())
+    }
+
     /// Puts `value` in the place of what had that id.
     pub(super) fn insert(&mut self, id: u32, value: T) -> Option<T> {
         let at = id as usize;

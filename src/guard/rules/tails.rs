@@ -110,13 +110,14 @@ impl Ledger {
             return Ok(());
         };
         self.tails -= 1;
-        // Whatever the peer says of the capabilities in it: it was not told of them.
-        self.inject_finish(id);
         self.answer_gone(id, answer.serial);
-        match &answer.results {
+        let released = match &answer.results {
             Some(results) => self.release_results(results),
             None => Ok(()),
-        }
+        };
+        // Whatever the peer says of the capabilities in it: it was not told of them.
+        self.inject_finish(id, true);
+        released
     }
 
     /// This side has given up the call that takes the results of call `id`.
@@ -130,7 +131,7 @@ impl Ledger {
             is_finished: true, ..
         })) = was
         {
-            self.inject_finish(id);
+            self.inject_finish(id, true);
             self.cancel(id);
         }
     }
