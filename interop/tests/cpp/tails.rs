@@ -84,6 +84,24 @@ fn h1_tail_calls_give_what_their_callee_gives() {
     });
 }
 
+/// Reads what a call will bring before it comes to the gate, while it waits there, and when it has returned: from what is
+/// pipelined on it, and from its results.
+async fn read_at_any_time(
+    callee: &Callee,
+    mut gate: Gate,
+    Sent { promise, pipeline }: Sent,
+) -> Result<Vec<u32>, Error> {
+    let before = read(&pipeline.get_number());
+    gate.asked().await;
+    let meanwhile = read(&pipeline.get_number());
+    round_trip(callee).await?;
+    gate.open();
+    let response = promise.await?;
+    let after = read(&pipeline.get_number());
+    let direct = read(&response.get()?.get_number()?);
+    try_join_all([before, meanwhile, after, direct]).await
+}
+
 /// Before C++ has made the tail call, while that is under way, and when it has returned.
 #[test]
 fn h1_tail_calls_are_pipelined_on_at_any_time() {
@@ -92,17 +110,9 @@ fn h1_tail_calls_are_pipelined_on_at_any_time() {
             to, other, value, ..
         } in cases(callee).await?
         {
-            let (mut gate, gated) = Gate::before(ours(callee));
-            let Sent { promise, pipeline } = forward(callee, vec![gated], to, other, 0);
-            let before = read(&pipeline.get_number());
-            gate.asked().await;
-            let meanwhile = read(&pipeline.get_number());
-            round_trip(callee).await?;
-            gate.open();
-            let response = promise.await?;
-            let after = read(&pipeline.get_number());
-            let direct = read(&response.get()?.get_number()?);
-            let reads = try_join_all([before, meanwhile, after, direct]).await?;
+            let (gate, gated) = Gate::before(ours(callee));
+            let sent = forward(callee, vec![gated], to, other, 0);
+            let reads = read_at_any_time(callee, gate, sent).await?;
             assert_eq!(reads, [value; 4]);
         }
         Ok(())
@@ -241,7 +251,7 @@ fn h1_tail_calls_of_tail_calls() {
             } in cases(callee).await?
             {
                 let service = callee.service();
-                let (mut gate, gated) = Gate::before(ours(callee));
+                let (gate, gated) = Gate::before(ours(callee));
                 let way = vec![
                     callee.vat().number(1),
                     service.clone(),
@@ -249,16 +259,8 @@ fn h1_tail_calls_of_tail_calls() {
                     service.clone(),
                     gated,
                 ];
-                let Sent { promise, pipeline } = forward(callee, way, to, other, turns);
-                let before = read(&pipeline.get_number());
-                gate.asked().await;
-                let meanwhile = read(&pipeline.get_number());
-                round_trip(callee).await?;
-                gate.open();
-                let response = promise.await?;
-                let after = read(&pipeline.get_number());
-                let direct = read(&response.get()?.get_number()?);
-                let reads = try_join_all([before, meanwhile, after, direct]).await?;
+                let sent = forward(callee, way, to, other, turns);
+                let reads = read_at_any_time(callee, gate, sent).await?;
                 assert_eq!(reads, [value; 4]);
             }
         }
