@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// A limit of time is no longer than a hundred years: no clock could add it to what it shows.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// How much of everything the peer of one connection may have at once.
 ///
 /// Past a limit a call is answered with an error (`overloaded`) and is not begun; what is no call, or can't
@@ -28,6 +31,7 @@ pub struct GuardLimits {
     pub(super) canceled_of: u32,
     pub(super) queued: u64,
     pub(super) burst: u64,
+    /// None of these is above [`LONGEST`].
     pub(super) first_message: Duration,
     pub(super) half_message: Duration,
     pub(super) last_message: Duration,
@@ -171,7 +175,7 @@ impl GuardLimits {
     /// How long the first message may take; default 30 s. Needs a [timer](super::GuardOptions::timer).
     #[must_use]
     pub fn first_message(mut self, limit: Duration) -> Self {
-        self.first_message = limit;
+        self.first_message = limit.min(LONGEST);
         self
     }
 
@@ -179,7 +183,7 @@ impl GuardLimits {
     /// force where bytes are counted.
     #[must_use]
     pub fn half_message(mut self, limit: Duration) -> Self {
-        self.half_message = limit;
+        self.half_message = limit.min(LONGEST);
         self
     }
 
@@ -187,7 +191,7 @@ impl GuardLimits {
     /// closed it; default 30 s. The rest is dropped. Needs a timer.
     #[must_use]
     pub fn last_message(mut self, limit: Duration) -> Self {
-        self.last_message = limit;
+        self.last_message = limit.min(LONGEST);
         self
     }
 }

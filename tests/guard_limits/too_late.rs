@@ -81,6 +81,25 @@ fn half_of_the_first_message_comes() {
 }
 
 #[test]
+fn limits_of_time_that_no_clock_could_show() {
+    run(async {
+        let limits = GuardLimits::default()
+            .first_message(Duration::MAX)
+            .half_message(Duration::MAX)
+            .last_message(Duration::MAX);
+        let mut scene = Scene::new(limits);
+        pass(TOO_LONG).await;
+        scene.peer.bootstrap().await;
+        scene.peer.say(half_message(1_000_000)).await;
+        pass(TOO_LONG).await;
+        scene.assert_unharmed().await;
+        scene.peer.end_of_stream().await;
+        until_idle().await;
+        assert!(scene.driver.is_finished());
+    });
+}
+
+#[test]
 fn half_of_a_message_comes() {
     run(async {
         let mut scene = Scene::new(GuardLimits::default());
