@@ -1,7 +1,7 @@
 //! How many promises may lead to each other, and wait.
 
 use capspan::guard::{Breach, GuardLimits};
-use capspan_testkit::wire_peer::{Cap, Target, method, release, resolve, returns};
+use capspan_testkit::wire_peer::{Cap, Target, finish, method, release, resolve, returns};
 
 use crate::harness::served_within;
 
@@ -52,6 +52,29 @@ fn promises_that_lead_to_one_and_are_let_go_of() {
         }
         assert_eq!(on.guard.usage().imports, 1);
         on.is_legal().await;
+    });
+}
+
+/// What the service has returned, and the peer has not finished, may lead to them still.
+#[test]
+fn promises_that_lead_to_one_and_are_in_results() {
+    served_within(GuardLimits::default().max_imports(3), async |on| {
+        on.store(1, Cap::Promise(6)).await;
+        for question in [10, 20, 30] {
+            on.store(question, Cap::Promise(5)).await;
+            on.call(question + 1, method::STORED).await;
+            on.peer.returned(question + 1).await;
+            on.peer.say(resolve(5, Cap::Promise(6))).await;
+            on.peer.expect(release(5, 1)).await;
+        }
+        on.store(40, Cap::Promise(5)).await;
+        on.peer.say(resolve(5, Cap::Promise(6))).await;
+        on.is_refused(Breach::Imports).await;
+        // There is room again when the peer has done with one of them.
+        on.peer.say(finish(11)).await;
+        on.store(50, Cap::Promise(5)).await;
+        on.peer.say(resolve(5, Cap::Promise(6))).await;
+        on.is_refused(Breach::Imports).await;
     });
 }
 

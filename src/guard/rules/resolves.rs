@@ -29,7 +29,7 @@ pub(super) struct Promises {
     pub(super) ends: HashMap<Serial, (u32, Serial)>,
     /// The same the other way round: who leads to one that has not.
     before: HashMap<Serial, Vec<Serial>>,
-    /// How many have resolved since those were forgotten that nothing leads to.
+    /// How many have resolved, or could not, since those were forgotten that nothing leads to.
     since: usize,
 }
 
@@ -210,7 +210,12 @@ impl Ledger {
     /// forgotten once in a while, if nothing leads to them.
     fn has_room_for_ends(&mut self) -> bool {
         let max = self.limits.imports;
-        if self.promises.ends.len() >= max && self.promises.since > max / 16 {
+        if self.promises.ends.len() < max {
+            return true;
+        }
+        // To look at all costs as much as some hundred messages.
+        self.promises.since += 1;
+        if self.promises.since > max / 64 {
             let exports = self.exports.values().filter_map(|it| match &it.leads {
                 Exported::Resolved(leads) => Some(&**leads),
                 _ => None,
