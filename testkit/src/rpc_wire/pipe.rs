@@ -48,6 +48,11 @@ impl Pipe {
         std::mem::take(&mut state.bytes).into()
     }
 
+    /// How many bytes it takes up. What nobody reads is in no one's memory but its own.
+    pub(super) fn room(&self) -> usize {
+        self.0.borrow().bytes.capacity()
+    }
+
     /// Ends it. What is in can still be read.
     pub(super) fn end(&self, end: End) {
         let mut state = self.0.borrow_mut();
