@@ -7,14 +7,14 @@ use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use capnp::capability::{Client, FromClientHook, Promise};
-use capspan::guard::{Connection, Guard};
+use capspan::guard::{Breach, Connection, Guard};
 use capspan_testkit::link::{End, direct, plain_server};
 use capspan_testkit::membrane::raw::object;
 use capspan_testkit::membrane::{idle, run};
 use capspan_testkit::memory::{COUNTING, Counting, alive};
 use capspan_testkit::testkit_capnp::thing;
 use capspan_testkit::wire_peer::{
-    Cap, Message, Peer, Service, Target, call, echo, finish, method, release, resolve,
+    Cap, Content, Message, Peer, Service, Target, call, echo, finish, method, release, resolve,
 };
 use tokio::task::{spawn_local, yield_now};
 
@@ -115,6 +115,50 @@ async fn served(object: Client) -> (Peer, Guard) {
     let mut peer = Peer::new(client);
     assert_eq!(peer.bootstrap().await, 0);
     (peer, guard)
+}
+
+/// A call whose results stay here, with so many pointers to its one capability: `capnp-rpc` gets a copy, whose table has
+/// a place for each.
+fn many_pointers(count: usize) -> Message {
+    let message = call(2, BOOTSTRAP, method::NEVER)
+        .with([Cap::Hosted(5)])
+        .content(Content::List(vec![Content::Cap(0); count]))
+        .to_yourself();
+    Message::Raw(Message::from(message).to_bytes())
+}
+
+#[test]
+fn a_message_with_many_pointers_to_one_capability_takes_what_it_counts() {
+    let _alone = alone();
+    run(async {
+        let service = Service::new();
+        let (mut peer, guard) = served(service.object()).await;
+        let message = many_pointers(16_000);
+        idle().await;
+        let before = alive();
+        peer.say(message).await;
+        idle().await;
+        let (after, counted) = (alive() - before, guard.usage().call_bytes as usize);
+        println!("{counted} bytes counted, {after} for as long as it runs");
+        assert_eq!((guard.refused(), guard.usage().calls), (0, 1));
+        assert!(after < counted);
+        peer.say(finish(2)).await;
+        idle().await;
+        assert_eq!(guard.usage().call_bytes, 0);
+    });
+}
+
+#[test]
+fn a_message_with_far_too_many_pointers_to_one_capability_is_the_end() {
+    let _alone = alone();
+    run(async {
+        let service = Service::new();
+        let (mut peer, guard) = served(service.object()).await;
+        peer.say(many_pointers(100_000)).await;
+        idle().await;
+        assert_eq!(guard.count(Breach::CapabilitiesInMessage), 1);
+        assert!(guard.ending().reason().is_some());
+    });
 }
 
 /// A call gives back what another will bring, by a thousand ways. Something stands for each.

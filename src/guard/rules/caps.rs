@@ -35,16 +35,18 @@ impl Ledger {
 
     /// A table that is longer than any may be can't even be turned away.
     pub(super) fn check_table(&self, table: Descriptors<'_>) -> Result<(), Cut> {
-        if table.len() <= MAX_TURNED_AWAY.max(self.limits.capabilities) {
+        self.check_count(table.len())
+    }
+
+    /// The same of so many.
+    pub(super) fn check_count(&self, count: u32) -> Result<(), Cut> {
+        let max = self.limits.capabilities;
+        if count <= MAX_TURNED_AWAY.max(max) {
             return Ok(());
         }
         Err(Cut::new(
             Breach::CapabilitiesInMessage,
-            format!(
-                "a message brings {} capabilities, more than {}",
-                table.len(),
-                self.limits.capabilities
-            ),
+            format!("a message brings {count} capabilities, more than {max}"),
         ))
     }
 

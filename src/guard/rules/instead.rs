@@ -1,7 +1,8 @@
 //! Messages of which `capnp-rpc` gets a copy, with other capabilities in places of its table.
 //!
 //! `capnp` copies the pointers to capabilities one by one, and gives each an index of its own. So the table of a
-//! copy is in the order of its pointers: what two of them point to is there twice, and would be counted twice.
+//! copy is in the order of its pointers: what two of them point to is there twice, and would be counted twice. It
+//! takes room twice as well, and counts for the bytes of its call.
 
 use std::collections::HashMap;
 
@@ -11,6 +12,7 @@ use capnp::traits::{Imbue, ImbueMut};
 use capnp_rpc::rpc_capnp::{message, payload, return_};
 
 use super::pointers::Cap;
+use super::promised::CAP_BYTES;
 use super::replies::{Injected, with_room};
 use super::{Cut, Ledger, Verdict};
 use crate::guard::breach::Breach;
@@ -59,7 +61,9 @@ impl Ledger {
         caps: &[Cap],
         change: impl FnOnce(message::Builder<'_>),
     ) -> Result<Injected, Cut> {
-        let words = original.total_size()?.word_count;
+        let size = original.total_size()?;
+        self.check_count(size.cap_count)?;
+        let words = size.word_count;
         let max = 4 * self.bytes + MAX_COPY;
         if self.bytes > 0 && words > max / 8 {
             return Err(Cut::new(
@@ -76,7 +80,12 @@ impl Ledger {
         copy_without_table(original, root)?;
         let message: message::Builder<'_> = copy.get_root()?;
         match message.which()? {
-            message::Call(call) => self.write_table(call?.get_params()?, caps, &hooks, &table),
+            message::Call(call) => {
+                let mut call = call?;
+                let more = table.len().saturating_sub(caps.len()) as u64;
+                self.takes_more(call.reborrow().get_question_id(), more * CAP_BYTES);
+                self.write_table(call.get_params()?, caps, &hooks, &table);
+            }
             message::Return(ret) => {
                 if let return_::Results(results) = ret?.which()? {
                     self.write_table(results?, caps, &hooks, &table);
@@ -86,6 +95,14 @@ impl Ledger {
         }
         change(copy.get_root()?);
         Ok(Injected::of(copy))
+    }
+
+    /// A call that has begun takes so many bytes more.
+    fn takes_more(&mut self, id: u32, bytes: u64) {
+        if let Some(answer) = self.answers.get_mut(id) {
+            answer.bytes += bytes;
+            self.bytes_in_flight += bytes;
+        }
     }
 
     /// The capabilities in the order of `table`, and after them those that nothing points to.

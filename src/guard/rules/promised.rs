@@ -19,7 +19,7 @@ const MAX_OWN: u32 = 1 << 30;
 
 /// A capability among the parameters of a call takes at most as many, and so many where something stands for it. That
 /// may come to be for each promise of the peer's.
-const CAP_BYTES: u64 = 512;
+pub(super) const CAP_BYTES: u64 = 512;
 const STAND_IN_BYTES: u64 = 2_560;
 
 /// Ids of the guard's own calls are the highest that the peer does not use.
