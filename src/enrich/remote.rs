@@ -7,6 +7,7 @@ use super::answers::{Answers, Flushed};
 use super::pending::Pending;
 use crate::drive::Tasks;
 use crate::error::{Error, Result};
+use crate::guard::OnEnd;
 use crate::outbox::{Entry, Outbox, Sender};
 use crate::pipeline_capnp::span_enricher;
 use crate::trace::{EnrichStatus, SpanUpdate};
@@ -184,6 +185,13 @@ impl Remote {
             EnrichStatus::Applied | EnrichStatus::Overloaded => self.send_pending(),
         }
         told.tell();
+    }
+}
+
+/// Before its event is delivered: then the event cuts it.
+impl OnEnd for Remote {
+    fn connection_ended(&self, reason: &Error) {
+        self.close(Err(reason.clone()));
     }
 }
 

@@ -279,6 +279,8 @@ impl<S: Service> pipeline::Server for PipelineServer<S> {
         let enricher = params.get_enricher().ok();
         let enricher = enricher.filter(|_| params.has_enricher());
         let enricher = Enricher::of_event(enricher, &self.shared.tasks, Some(&self.outbox));
+        let ending = self.ending.as_ref();
+        let registration = ending.and_then(|ending| enricher.until(ending));
         let dispatcher: event_dispatcher::Client = capnp_rpc::new_client(Dispatcher::new(
             self.shared.clone(),
             self.ending.clone(),
@@ -286,6 +288,7 @@ impl<S: Service> pipeline::Server for PipelineServer<S> {
             Started {
                 metadata: Rc::new(metadata),
                 enricher,
+                registration,
                 _place: place,
             },
         ));

@@ -17,7 +17,7 @@ use super::metadata::Metadata;
 use super::service::Service;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
-use crate::guard::Ending;
+use crate::guard::{Ending, Registration};
 use crate::pipeline_capnp::event_dispatcher::{self, open_session_results};
 use crate::session::{CalleeSession, OneCall, Opening, Place};
 use crate::trace::{Outcome, SpanStatus};
@@ -26,6 +26,8 @@ use crate::trace::{Outcome, SpanStatus};
 pub(super) struct Started {
     pub(super) metadata: Rc<Metadata>,
     pub(super) enricher: Enricher,
+    /// Until it has been delivered, it ends with the connection.
+    pub(super) registration: Option<Registration>,
     /// Until it has been delivered.
     pub(super) _place: Option<Place>,
 }
@@ -103,8 +105,13 @@ impl<S> Dispatcher<S> {
     {
         let (started, place) = self.take()?;
         let Started {
-            metadata, enricher, ..
+            metadata,
+            enricher,
+            registration,
+            ..
         } = started;
+        // From now on the event cuts it.
+        drop(registration);
         let shared = &self.shared;
         let spans = shared.open_spans(&metadata.parents, &described.name);
         for span in spans.iter().filter(|span| span.is_observed()) {
@@ -160,8 +167,13 @@ impl<S: Service> Dispatcher<S> {
     async fn open(&self) -> capnp::Result<CalleeSession> {
         let (started, place) = self.take()?;
         let Started {
-            metadata, enricher, ..
+            metadata,
+            enricher,
+            registration,
+            ..
         } = started;
+        // From now on the event cuts it.
+        drop(registration);
         let spans = self
             .shared
             .open_spans(&metadata.parents, &self.shared.session_name);
