@@ -19,7 +19,11 @@ struct Inner {
     /// How many they are. Asked with every call.
     count: Cell<usize>,
     next: Cell<u64>,
+    unanswered: Cell<usize>,
 }
+
+/// That something was sent over the connection and is not answered. Dropping it says that it is over.
+pub(crate) struct Unanswered(Outbox);
 
 /// Who may have something to send.
 pub(crate) trait Sender {
@@ -43,6 +47,17 @@ impl Outbox {
             outbox: self.clone(),
             number,
         }
+    }
+
+    /// How much of what all of them have sent is not answered, also for those who are gone.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.inner.unanswered.get()
+    }
+
+    /// Counts one more.
+    pub(crate) fn sent(&self) -> Unanswered {
+        self.inner.unanswered.set(self.unanswered() + 1);
+        Unanswered(self.clone())
     }
 
     /// Lets all who have entered send. Who enters meanwhile is left for another time.
@@ -89,6 +104,13 @@ impl Inner {
         let result = change(&mut senders);
         self.count.set(senders.len());
         result
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        let Self(outbox) = self;
+        outbox.inner.unanswered.set(outbox.unanswered() - 1);
     }
 }
 

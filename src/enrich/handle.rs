@@ -33,7 +33,8 @@ use crate::trace::{EnrichStatus, SpanContext, SpanEvent, SpanStatus, SpanUpdate,
 /// callee lets go is seen to be gone, before one of these events ends. 64 updates at most are on their way, unless they must go before such a message; what is
 /// written meanwhile waits, merged, for room. What is beyond 1,024 attributes, events or links in one update
 /// is left out; the caller's span counts how much ([`Dropped::unsent`](crate::trace::Dropped::unsent)). A
-/// caller who leaves 1,024 updates unanswered gets no more.
+/// caller who leaves 1,024 updates unanswered gets no more, nor does one who has left 16,384 on one connection, in
+/// all events.
 ///
 /// ```
 /// # use capspan::enrich::Enricher;

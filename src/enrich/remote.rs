@@ -8,7 +8,7 @@ use super::pending::Pending;
 use crate::drive::Tasks;
 use crate::error::{Error, Result};
 use crate::guard::OnEnd;
-use crate::outbox::{Entry, Outbox, Sender};
+use crate::outbox::{Entry, Outbox, Sender, Unanswered};
 use crate::pipeline_capnp::span_enricher;
 use crate::trace::{EnrichStatus, SpanUpdate};
 use crate::wire;
@@ -19,6 +19,10 @@ const MAX_IN_FLIGHT: usize = 64;
 /// With how many unanswered a caller is given up. More than [`MAX_IN_FLIGHT`] only leave because they
 /// must go before a return; one that never answers is not to make us keep them for ever.
 const MAX_UNANSWERED: usize = 1024;
+
+/// With how many that all events of one connection have left, those that are over among them, a caller is given up: a
+/// call that is not answered stays after its event. As many as `GuardLimits` lets a peer have in flight.
+const MAX_UNANSWERED_OF_A_PEER: usize = 16_384;
 
 /// Sends what is written in one turn of the event loop as one update when the turn ends, or before anything
 /// else is sent that must not overtake it; while there is no room, what is written in several.
@@ -153,6 +157,12 @@ impl Remote {
         let Some(way) = way else {
             return;
         };
+        let of_a_peer = way.outbox.as_ref().map_or(0, Outbox::unanswered);
+        if of_a_peer >= MAX_UNANSWERED_OF_A_PEER {
+            let text =
+                format!("the caller has left {of_a_peer} updates unanswered on this connection");
+            return self.close(Err(Error::overloaded(text)));
+        }
         self.entry.take();
         let (update, unsent) = self.pending.take().into_parts();
         let mut request = way.client.enrich_request();
@@ -162,6 +172,7 @@ impl Remote {
             number: self.answers.borrow_mut().sent(),
             lost_if_refused: Pending::parts_of(&update).saturating_add(unsent),
             is_answered: false,
+            _unanswered: way.outbox.as_ref().map(Outbox::sent),
         };
         let answer = request.send().promise;
         // Waited for, never cancelled: a call that is finished before its return keeps its slot at both
@@ -208,6 +219,7 @@ struct OnItsWay {
     /// How much is not on the span if this is refused.
     lost_if_refused: u32,
     is_answered: bool,
+    _unanswered: Option<Unanswered>,
 }
 
 impl OnItsWay {

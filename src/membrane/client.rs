@@ -27,9 +27,23 @@ pub(super) struct Node {
     /// That it is being found out.
     resolving: Cell<bool>,
     key: Key,
+    /// How many wrappers lie one in the other here, this one included.
+    depth: u32,
     /// Where the membrane is inspected.
     record: Option<Box<Record>>,
     membrane: Ref,
+}
+
+thread_local! {
+    /// How a wrapper of any membrane says how deep it is: it is asked for its address, and leaves that here as well.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The address of `hook`, and how many wrappers lie one in the other there: of none it is zero.
+pub(super) fn address_and_depth(hook: &dyn ClientHook) -> (usize, u32) {
+    let _thread_ends = DEPTH.try_with(|depth| depth.set(0));
+    let address = hook.get_ptr();
+    (address, DEPTH.try_with(Cell::get).unwrap_or_default())
 }
 
 /// A reference to a wrapper.
@@ -45,6 +59,7 @@ impl Node {
     pub(super) fn new(
         target: Box<dyn ClientHook>,
         key: Key,
+        depth: u32,
         record: Option<Box<Record>>,
         membrane: Ref,
     ) -> Self {
@@ -53,6 +68,7 @@ impl Node {
             resolution: OnceCell::new(),
             resolving: Cell::new(false),
             key,
+            depth,
             record,
             membrane,
         }
@@ -358,6 +374,7 @@ impl ClientHook for Wrapper {
 
     fn get_ptr(&self) -> usize {
         self.node.membrane.introduce(&self.node);
+        let _thread_ends = DEPTH.try_with(|depth| depth.set(self.node.depth));
         Rc::as_ptr(&self.node) as usize
     }
 

@@ -5,11 +5,11 @@ use std::rc::Rc;
 use capnp::private::capability::ClientHook;
 use capnp::private::layout::CapTable;
 
-use super::client::{Node, Wrapper};
+use super::client::{Node, Wrapper, address_and_depth};
 use super::policy::{Crossing, Passage, Policy};
 use super::state::{Ref, broken};
 use super::wrappers::Key;
-use super::{Direction, MAX_RESOLUTION_HOPS};
+use super::{Direction, MAX_RESOLUTION_HOPS, MAX_WRAPPERS};
 
 impl Ref {
     /// Lets `hook` cross, so that calls on what is given back go in `direction`.
@@ -44,9 +44,15 @@ impl Ref {
         if let Some(reason) = self.revoked() {
             return broken(reason.clone());
         }
+        let (address, below) = address_and_depth(&*hook);
+        if below >= MAX_WRAPPERS {
+            return broken(capnp::Error::failed(format!(
+                "a capability has come through {below} membranes; the limit of membranes is {MAX_WRAPPERS}"
+            )));
+        }
         let key = Key {
             brand: hook.get_brand(),
-            address: hook.get_ptr(),
+            address,
             direction,
         };
         if (self.policy().is_some() || self.limited.is_some()) && !self.wrappers.borrow().has(&key)
@@ -67,7 +73,7 @@ impl Ref {
                 return broken(reason.clone());
             }
         }
-        match self.wrapper_of(hook, key) {
+        match self.wrapper_of(hook, key, below + 1) {
             Ok(node) => Box::new(Wrapper::new(node)),
             Err(reason) => broken(reason),
         }
@@ -89,7 +95,12 @@ impl Ref {
         Ok(())
     }
 
-    fn wrapper_of(&self, hook: Box<dyn ClientHook>, key: Key) -> capnp::Result<Rc<Node>> {
+    fn wrapper_of(
+        &self,
+        hook: Box<dyn ClientHook>,
+        key: Key,
+        depth: u32,
+    ) -> capnp::Result<Rc<Node>> {
         let record = match self.inspection() {
             Some(inspection) if !self.wrappers.borrow().has(&key) => {
                 let record = inspection.record(self.now());
@@ -105,7 +116,7 @@ impl Ref {
         if let Some(node) = place.upgrade() {
             return Ok(node);
         }
-        let node = Rc::new(Node::new(hook, key, record, self.clone()));
+        let node = Rc::new(Node::new(hook, key, depth, record, self.clone()));
         *place = Rc::downgrade(&node);
         Ok(node)
     }
