@@ -7,13 +7,15 @@ use super::action::Action;
 use super::messages::{Content, finish, message, write_cap, write_payload, write_target};
 use super::script::{Draw, Kind, Step};
 use super::service::INTERFACE;
-use super::tables::{Descriptor, Export, Op, Question, Tables, Target};
+use super::tables::{Descriptor, Export, Op, Question, Tables, Target, given};
 
 /// A peer that speaks by itself.
 #[derive(Default)]
 pub(super) struct Peer {
     /// Does it give back what it was given?
     pub(super) gives_back: bool,
+    /// Does a promise of its resolve to what is not there yet as well?
+    pub(super) resolves_to_promises: bool,
     pub(super) tables: Tables,
     /// What it has sent last.
     pub(super) last: Vec<u8>,
@@ -22,6 +24,7 @@ pub(super) struct Peer {
 /// One step's decisions.
 pub(super) struct Turn<'a> {
     pub(super) gives_back: bool,
+    pub(super) resolves_to_promises: bool,
     pub(super) tables: &'a mut Tables,
     pub(super) draw: Draw,
     pub(super) is_loose: bool,
@@ -32,6 +35,7 @@ impl Peer {
     pub(super) fn say(&mut self, step: &Step) -> Option<Vec<u8>> {
         let mut turn = Turn {
             gives_back: self.gives_back,
+            resolves_to_promises: self.resolves_to_promises,
             tables: &mut self.tables,
             draw: step.draw,
             is_loose: step.is_loose,
@@ -419,6 +423,7 @@ impl Turn<'_> {
             };
         }
         let strict = resolves.filter(|_| !self.is_loose);
+        let strict_on_ours = strict.filter(|_| !self.resolves_to_promises);
         match self.draw.below(7) {
             0 if !is_new => Descriptor::None,
             0 | 1 => self.new_export(false),
@@ -444,7 +449,8 @@ impl Turn<'_> {
             }
             5 => {
                 let known = self.tables.imports.iter();
-                let known = known.filter(|(_, import)| strict.is_none() || !import.is_promise);
+                let known =
+                    known.filter(|(_, import)| strict_on_ours.is_none() || !import.is_promise);
                 let known: Vec<u32> = known.map(|(id, _)| *id).collect();
                 let known = self.draw.among(known);
                 known.map_or_else(|| self.new_export(false), Descriptor::ReceiverHosted)
@@ -455,7 +461,9 @@ impl Turn<'_> {
                 // An answer that is not there yet may be made of what it is given to.
                 // One that is there may be made of what the promise was given to.
                 let is_safe = |question: &Question| {
-                    question.is_fresh || strict.is_none() && question.is_returned
+                    question.is_fresh
+                        || strict_on_ours.is_none() && question.is_returned
+                        || self.resolves_to_promises && resolves.is_some()
                 };
                 let known = known.filter(|(_, question)| self.is_loose || is_safe(question));
                 let known: Vec<_> = known.map(|(id, q)| (*id, q.is_bootstrap)).collect();
@@ -484,14 +492,6 @@ impl Turn<'_> {
             false => Descriptor::SenderHosted(id),
         }
     }
-}
-
-/// Which of the peer's own are given.
-fn given(caps: &[Descriptor]) -> impl Iterator<Item = u32> {
-    caps.iter().filter_map(|cap| match cap {
-        Descriptor::SenderHosted(id) | Descriptor::SenderPromise(id) => Some(*id),
-        _ => None,
-    })
 }
 
 pub(super) fn fail(mut exception: exception::Builder<'_>) {

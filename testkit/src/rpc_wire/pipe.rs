@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use futures::{AsyncRead, AsyncWrite};
 
-/// As much as a pipe holds before its writer has to wait.
+/// As much as a pipe holds before its writer has to wait, and as much as one that is narrow does.
 const ROOM: usize = 64 * 1024;
+const NARROW: usize = 256;
 
 /// One direction of a connection: either end, and the hand of a test.
 #[derive(Clone, Default)]
@@ -19,6 +20,7 @@ pub(super) struct Pipe(Rc<RefCell<State>>);
 #[derive(Default)]
 struct State {
     bytes: VecDeque<u8>,
+    is_narrow: bool,
     end: Option<End>,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -34,6 +36,11 @@ pub(super) enum End {
 }
 
 impl Pipe {
+    /// From now on it holds less.
+    pub(super) fn narrow(&self) {
+        self.0.borrow_mut().is_narrow = true;
+    }
+
     /// Puts bytes in, without a limit.
     pub(super) fn send(&self, bytes: &[u8]) {
         let mut state = self.0.borrow_mut();
@@ -94,7 +101,8 @@ impl AsyncWrite for Pipe {
         if state.end.is_some() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let room = ROOM.saturating_sub(state.bytes.len()).min(buffer.len());
+        let room = if state.is_narrow { NARROW } else { ROOM };
+        let room = room.saturating_sub(state.bytes.len()).min(buffer.len());
         if room == 0 {
             state.writer = Some(cx.waker().clone());
             return Poll::Pending;

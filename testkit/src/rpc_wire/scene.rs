@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 
 use capnp::capability::{Client, FromClientHook};
 use capnp_rpc::rpc_capnp::message;
-use capspan::guard::{Breach, Connection, ConnectionDriver};
+use capspan::guard::{Breach, Connection, ConnectionDriver, GuardLimits};
 use futures::FutureExt;
 
 use super::action::Action;
@@ -20,6 +20,23 @@ use crate::memory;
 /// More than a peer can make our side hold with as few messages as a run has.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
+/// Limits that a few messages reach. What the peer leaves unread is above what one message has, so that the others
+/// are reached as well.
+fn narrow() -> GuardLimits {
+    GuardLimits::default()
+        .max_calls(5)
+        .max_unfinished(16)
+        .max_call_bytes(8_000)
+        .max_exports(8)
+        .max_imports(8)
+        .max_capabilities(2)
+        .max_pipeline_depth(2)
+        .max_hops(1)
+        .max_waiting(1)
+        .max_queued(2_000)
+        .max_burst(8_000)
+}
+
 /// What a run has come to.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -32,6 +49,21 @@ pub struct Report {
     /// What the guard has refused, and how often.
     pub refused: Vec<(Breach, u64)>,
 }
+
+/// What a correct peer may be refused for where limits are small.
+const LIMITS: [Breach; 11] = [
+    Breach::OnRefused,
+    Breach::CallsInFlight,
+    Breach::UnfinishedCalls,
+    Breach::BytesInFlight,
+    Breach::Exports,
+    Breach::Imports,
+    Breach::CapabilitiesInMessage,
+    Breach::PipelineDepth,
+    Breach::ResolutionHops,
+    Breach::WaitingPromises,
+    Breach::QueuedBytes,
+];
 
 /// What is told of each message when it is sent or read, and of what our side does by itself.
 pub type Log<'a> = &'a dyn Fn(String);
@@ -68,6 +100,8 @@ struct Scene<'a> {
     to: Pipe,
     from: Pipe,
     setup: Setup,
+    /// The peer reads nothing.
+    is_deaf: bool,
     connection: Option<Connection>,
     driver: usize,
     alive: Alive,
@@ -93,16 +127,23 @@ impl<'a> Scene<'a> {
         let (mut turns, alive) = (Turns::default(), Alive::default());
         let honest = Honest::new(&mut turns);
         let (to, from) = (Pipe::default(), Pipe::default());
+        let mut limits = GuardLimits::default();
+        if setup.is_narrow {
+            from.narrow();
+            limits = narrow();
+        }
         let service = Service::new(&alive);
         let weak = Rc::downgrade(&service);
         let (connection, driver, application) = match setup.serves {
             true => {
                 let bootstrap = |_: &_| service.bootstrap();
-                let (connection, driver) = Connection::serve(to.clone(), from.clone(), bootstrap);
+                let (connection, driver) =
+                    Connection::serve_with(to.clone(), from.clone(), limits, bootstrap);
                 (connection, driver, None)
             }
             false => {
-                let (connection, driver) = Connection::connect(to.clone(), from.clone());
+                let (connection, driver) =
+                    Connection::connect_with(to.clone(), from.clone(), limits);
                 let peer: Client = connection.bootstrap();
                 *service.peer.borrow_mut() = Some(peer.into_client_hook());
                 (connection, driver, Some(service))
@@ -115,11 +156,13 @@ impl<'a> Scene<'a> {
             turns,
             peer: Peer {
                 gives_back: setup.gives_back,
+                resolves_to_promises: setup.is_narrow,
                 ..Peer::default()
             },
             to,
             from,
             setup,
+            is_deaf: false,
             connection: Some(connection),
             driver,
             alive,
@@ -144,6 +187,8 @@ impl<'a> Scene<'a> {
             }
             Kind::Turn => {
                 let mut draw = step.draw;
+                self.is_deaf = self.setup.is_narrow && !self.is_deaf;
+                self.note(|| format!("   reads nothing: {}", self.is_deaf));
                 for _ in 0..1 + draw.below(4) {
                     self.turns.turn();
                 }
@@ -157,7 +202,9 @@ impl<'a> Scene<'a> {
         }
         if !step.is_hasty {
             self.turns.rest();
-            self.read();
+            if !self.is_deaf {
+                self.read();
+            }
         }
     }
 
@@ -167,9 +214,11 @@ impl<'a> Scene<'a> {
         self.to.send(bytes);
     }
 
-    fn read(&mut self) {
+    /// Reads what is there. Is it anything?
+    fn read(&mut self) -> bool {
+        let bytes = self.from.take();
         let (received, log) = (&mut self.report.received, self.log);
-        self.peer.tables.read(&self.from.take(), |message| {
+        self.peer.tables.read(&bytes, |message| {
             *received += 1;
             if let Some(log) = log {
                 log(format!("<- {message:?}"));
@@ -177,6 +226,12 @@ impl<'a> Scene<'a> {
         });
         // What waited for room can go on.
         self.turns.rest();
+        !bytes.is_empty()
+    }
+
+    /// Reads all that comes.
+    fn read_all(&mut self) {
+        while self.read() {}
     }
 
     fn note(&self, what: impl FnOnce() -> String) {
@@ -205,7 +260,7 @@ impl<'a> Scene<'a> {
     /// Ends the connection, and holds what is left against nothing.
     fn finish(mut self) -> Report {
         self.turns.rest();
-        self.read();
+        self.read_all();
         self.report.abort = self.peer.tables.abort.take();
         self.note(|| format!("   the end: {:?}", self.setup.ending));
         let service = self.service.upgrade().filter(|_| self.gives_back());
@@ -224,7 +279,7 @@ impl<'a> Scene<'a> {
             Ending::Dropped => self.turns.abort(self.driver),
         }
         self.turns.rest();
-        self.read();
+        self.read_all();
         self.honest_call();
         if let (Some(service), Some(before)) = (self.service.upgrade(), of_others) {
             service.let_go_of_its_own(&before);
@@ -250,8 +305,11 @@ impl<'a> Scene<'a> {
             .map(|breach| (*breach, guard.count(*breach)));
         let refused: Vec<_> = refused.filter(|(_, count)| *count > 0).collect();
         if self.setup.faults == Faults::None {
-            let is_circle = |breach| [Breach::ResolveCycle, Breach::ReturnCycle].contains(breach);
-            let is_fine = |breach| self.gives_back() && is_circle(breach);
+            let is_circle =
+                |breach: &Breach| [Breach::ResolveCycle, Breach::ReturnCycle].contains(breach);
+            let is_limit = |breach: &Breach| self.setup.is_narrow && LIMITS.contains(breach);
+            let is_fine =
+                |breach: &Breach| self.gives_back() && is_circle(breach) || is_limit(breach);
             let is_fine = refused.iter().all(|(breach, _)| is_fine(breach));
             assert!(is_fine, "a correct peer is refused {refused:?}");
         }

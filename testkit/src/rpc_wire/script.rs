@@ -24,6 +24,8 @@ pub(super) struct Setup {
     /// The peer gives back what it was given, by name or as an answer. A correct one may then close a circle, which
     /// it can't know.
     pub(super) gives_back: bool,
+    /// The limits are small, and so is what the connection holds; the peer reads for some of the time only.
+    pub(super) is_narrow: bool,
     /// How it ends.
     pub(super) ending: Ending,
 }
@@ -117,6 +119,7 @@ impl Script {
                 _ => Ending::Dropped,
             },
             gives_back: setup >> 5 & 3 != 0,
+            is_narrow: setup >> 7 != 0,
         };
         let steps = steps.chunks_exact(STEP).take(STEPS);
         let steps = steps.map(|bytes| Step::decode(bytes, setup.faults));

@@ -318,3 +318,11 @@ impl Tables {
             .map_or(table.len() as u32, |(free, _)| free)
     }
 }
+
+/// Which of the peer's own are given.
+pub(super) fn given(caps: &[Descriptor]) -> impl Iterator<Item = u32> {
+    caps.iter().filter_map(|cap| match cap {
+        Descriptor::SenderHosted(id) | Descriptor::SenderPromise(id) => Some(*id),
+        _ => None,
+    })
+}
