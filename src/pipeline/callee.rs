@@ -275,7 +275,7 @@ impl<S: Service> pipeline::Server for PipelineServer<S> {
         }
         let place = self.rooms.announce()?;
         let params = params.get()?;
-        let metadata = Metadata::read(params.get_metadata()?)?;
+        let received = self.rooms.keep(Metadata::read(params.get_metadata()?)?)?;
         let enricher = params.get_enricher().ok();
         let enricher = enricher.filter(|_| params.has_enricher());
         let enricher = Enricher::of_event(enricher, &self.shared.tasks, Some(&self.outbox));
@@ -286,7 +286,7 @@ impl<S: Service> pipeline::Server for PipelineServer<S> {
             self.ending.clone(),
             self.rooms.clone(),
             Started {
-                metadata: Rc::new(metadata),
+                received: Rc::new(received),
                 enricher,
                 registration,
                 _place: place,

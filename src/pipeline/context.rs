@@ -5,6 +5,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use super::handler::guarded;
+use super::limits::Received;
 use super::metadata::Metadata;
 use crate::enrich::Enricher;
 use crate::session::{Channels, Life};
@@ -13,21 +14,21 @@ use crate::trace::{SpanParent, SpanUpdate};
 /// An event, as its service sees it. Clones are of the same event; holding one keeps nothing open.
 #[derive(Clone)]
 pub struct EventContext {
-    metadata: Rc<Metadata>,
+    received: Rc<Received>,
     life: Rc<Life>,
 }
 
 impl EventContext {
-    pub(super) fn new(metadata: Rc<Metadata>, life: &Rc<Life>) -> Self {
+    pub(super) fn new(received: Rc<Received>, life: &Rc<Life>) -> Self {
         Self {
-            metadata,
+            received,
             life: life.clone(),
         }
     }
 
     /// What travelled with the event.
     pub fn metadata(&self) -> &Metadata {
-        &self.metadata
+        &self.received.metadata
     }
 
     /// Writes to the caller's span.
@@ -86,7 +87,7 @@ impl EventContext {
 impl fmt::Debug for EventContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventContext")
-            .field("metadata", &self.metadata)
+            .field("metadata", self.metadata())
             .field("enricher", self.enricher())
             .finish_non_exhaustive()
     }

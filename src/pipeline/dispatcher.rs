@@ -12,8 +12,7 @@ use super::callee::Shared;
 use super::context::EventContext;
 use super::events::{self, CustomEvent, Description, EventKind, QueueBatch, Scheduled};
 use super::handler::{Handler, guarded};
-use super::limits::Rooms;
-use super::metadata::Metadata;
+use super::limits::{Received, Rooms};
 use super::service::Service;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
@@ -24,7 +23,7 @@ use crate::trace::{Outcome, SpanStatus};
 
 /// What `startEvent` announced.
 pub(super) struct Started {
-    pub(super) metadata: Rc<Metadata>,
+    pub(super) received: Rc<Received>,
     pub(super) enricher: Enricher,
     /// Until it has been delivered, it ends with the connection.
     pub(super) registration: Option<Registration>,
@@ -105,7 +104,7 @@ impl<S> Dispatcher<S> {
     {
         let (started, place) = self.take()?;
         let Started {
-            metadata,
+            received,
             enricher,
             registration,
             ..
@@ -113,14 +112,14 @@ impl<S> Dispatcher<S> {
         // From now on the event cuts it.
         drop(registration);
         let shared = &self.shared;
-        let spans = shared.open_spans(&metadata.parents, &described.name);
+        let spans = shared.open_spans(&received.metadata.parents, &described.name);
         for span in spans.iter().filter(|span| span.is_observed()) {
             described.write(span);
         }
         let setting = shared.setting(described.kind, self.ending.as_ref());
         let (run, membrane) = OneCall::begin(spans, enricher, &setting);
         run.life().occupy(place);
-        let event = EventContext::new(metadata, run.life());
+        let event = EventContext::new(received, run.life());
         let handler = Handler::new(shared.service.clone(), event, run.life(), &shared.tasks);
         let handler: event_dispatcher::Client = membrane.export_server(handler);
         drop(membrane);
@@ -141,7 +140,7 @@ impl<S> Drop for Dispatcher<S> {
             return;
         };
         let Started {
-            metadata, enricher, ..
+            received, enricher, ..
         } = started;
         self.shared.tasks.drop_later(enricher);
         if !self.shared.is_observed() {
@@ -155,7 +154,7 @@ impl<S> Drop for Dispatcher<S> {
             (None, None) => (Outcome::Canceled, None),
         };
         let status = reason.map(|reason| SpanStatus::error(reason.reason()));
-        let spans = self.shared.open_spans(&metadata.parents, "event");
+        let spans = self.shared.open_spans(&received.metadata.parents, "event");
         for span in spans.iter() {
             span.conclude(outcome, status.clone(), None);
         }
@@ -167,7 +166,7 @@ impl<S: Service> Dispatcher<S> {
     async fn open(&self) -> capnp::Result<CalleeSession> {
         let (started, place) = self.take()?;
         let Started {
-            metadata,
+            received,
             enricher,
             registration,
             ..
@@ -176,13 +175,13 @@ impl<S: Service> Dispatcher<S> {
         drop(registration);
         let spans = self
             .shared
-            .open_spans(&metadata.parents, &self.shared.session_name);
+            .open_spans(&received.metadata.parents, &self.shared.session_name);
         let setting = self
             .shared
             .setting(EventKind::Session, self.ending.as_ref());
         let opening = Opening::begin(spans, enricher, &setting);
         opening.life().occupy(place);
-        let event = EventContext::new(metadata, opening.life());
+        let event = EventContext::new(received, opening.life());
         let parent = event.parent().clone();
         let service = self.shared.service.clone();
         let life = opening.life();

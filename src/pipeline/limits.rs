@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::metadata::Metadata;
 use crate::error::Result;
 use crate::session::{Place, Room};
 
@@ -12,12 +13,13 @@ use crate::session::{Place, Room};
 ///
 /// ```
 /// # use capspan::pipeline::EventLimits;
-/// let limits = EventLimits::default().max_announced(64).max_open(100);
+/// let limits = EventLimits::default().max_announced(64).max_open(100).max_metadata_bytes(1 << 20);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct EventLimits {
     announced: usize,
     open: usize,
+    metadata_bytes: usize,
 }
 
 impl Default for EventLimits {
@@ -25,6 +27,7 @@ impl Default for EventLimits {
         Self {
             announced: 1_024,
             open: 10_000,
+            metadata_bytes: 64 << 20,
         }
     }
 }
@@ -46,6 +49,15 @@ impl EventLimits {
         self.open = count;
         self
     }
+
+    /// Bytes of the texts in the [metadata](super::Metadata) of all its events, announced or delivered, for as long
+    /// as anything holds their [context](super::EventContext); default 64 MiB. An event for whose metadata there
+    /// is no room is not announced, and nobody is told of it.
+    #[must_use]
+    pub fn max_metadata_bytes(mut self, bytes: usize) -> Self {
+        self.metadata_bytes = bytes;
+        self
+    }
 }
 
 /// How many events were refused, of all peers. See [`EventLimits`].
@@ -56,6 +68,8 @@ pub struct RefusedEvents {
     pub announced: u64,
     /// Attempts to deliver those that were announced.
     pub open: u64,
+    /// Those that were not announced because of their metadata.
+    pub metadata: u64,
 }
 
 /// What has been refused so far. Clones share it.
@@ -63,6 +77,7 @@ pub struct RefusedEvents {
 pub(super) struct Refusals {
     announced: Rc<Cell<u64>>,
     open: Rc<Cell<u64>>,
+    metadata: Rc<Cell<u64>>,
 }
 
 impl Refusals {
@@ -70,33 +85,58 @@ impl Refusals {
         RefusedEvents {
             announced: self.announced.get(),
             open: self.open.get(),
+            metadata: self.metadata.get(),
         }
     }
 }
 
+/// What has travelled with an event, and the place that it takes.
+pub(super) struct Received {
+    pub(super) metadata: Metadata,
+    _place: Option<Place>,
+}
+
 /// Room for the events of one peer. Without limits there is always some.
 #[derive(Clone, Default)]
-pub(super) struct Rooms(Option<[Rc<Room>; 2]>);
+pub(super) struct Rooms(Option<Rc<OfAPeer>>);
+
+struct OfAPeer {
+    announced: Rc<Room>,
+    open: Rc<Room>,
+    metadata: Rc<Room>,
+}
 
 impl Rooms {
     pub(super) fn of_a_peer(limits: EventLimits, refusals: &Refusals) -> Self {
         let announced = "too many events are announced on this connection and not delivered";
         let open = "too many events are under way on this connection";
-        Self(Some([
-            Room::new(announced, limits.announced, &refusals.announced),
-            Room::new(open, limits.open, &refusals.open),
-        ]))
+        let metadata = "the metadata of events on this connection has too many bytes";
+        Self(Some(Rc::new(OfAPeer {
+            announced: Room::new(announced, limits.announced, &refusals.announced),
+            open: Room::new(open, limits.open, &refusals.open),
+            metadata: Room::new(metadata, limits.metadata_bytes, &refusals.metadata),
+        })))
     }
 
     /// Takes the place of an event that is being announced.
     pub(super) fn announce(&self) -> Result<Option<Place>> {
-        let room = self.0.as_ref().map(|[announced, _]| announced);
-        room.map(Room::enter).transpose()
+        let rooms = self.0.as_ref();
+        rooms.map(|rooms| rooms.announced.enter()).transpose()
     }
 
     /// Takes the place of an event that is being delivered.
     pub(super) fn open(&self) -> Result<Option<Place>> {
-        let room = self.0.as_ref().map(|[_, open]| open);
-        room.map(Room::enter).transpose()
+        let rooms = self.0.as_ref();
+        rooms.map(|rooms| rooms.open.enter()).transpose()
+    }
+
+    /// Takes the place of what travels with an event.
+    pub(super) fn keep(&self, metadata: Metadata) -> Result<Received> {
+        let rooms = self.0.as_ref();
+        let place = rooms.map(|rooms| rooms.metadata.enter_with(metadata.text_bytes()));
+        Ok(Received {
+            _place: place.transpose()?,
+            metadata,
+        })
     }
 }

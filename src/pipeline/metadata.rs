@@ -124,6 +124,12 @@ impl Metadata {
         self
     }
 
+    /// Bytes of its texts.
+    pub(super) fn text_bytes(&self) -> usize {
+        let texts = [&self.baggage, &self.feature_flags, &self.application];
+        texts.into_iter().flatten().map(|text| text.len()).sum()
+    }
+
     pub(crate) fn write(&self, mut to: subrequest_metadata::Builder<'_>) {
         if let Some(parent) = &self.parents.internal {
             wire::write_context(parent, to.reborrow().init_internal_parent());
