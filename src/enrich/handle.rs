@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use capnp::capability::FromClientHook;
 
@@ -12,7 +12,6 @@ use super::in_process::InProcess;
 use super::remote::Remote;
 use crate::drive::Tasks;
 use crate::error::Result;
-use crate::guard::{Ending, OnEnd, Registration};
 use crate::outbox::Outbox;
 use crate::pipeline_capnp::span_enricher;
 use crate::trace::{EnrichStatus, SpanContext, SpanEvent, SpanStatus, SpanUpdate, Value};
@@ -89,20 +88,6 @@ impl Enricher {
             to: client.map_or(To::Nobody, |client| To::new(client, tasks, outbox)),
             outbox: outbox.cloned(),
         }
-    }
-
-    /// Lets go of the caller at the end of its connection, for as long as what this gives is held: what the
-    /// caller has sent may be something that keeps this.
-    pub(crate) fn until(&self, ending: &Ending) -> Option<Registration> {
-        let To::Remote(remote) = &self.to else {
-            return None;
-        };
-        if let Some(reason) = ending.reason() {
-            remote.close(Err(reason.clone()));
-            return None;
-        }
-        let watcher: Weak<dyn OnEnd> = Rc::<Remote>::downgrade(remote);
-        Some(ending.register(watcher))
     }
 
     /// Is there a span to write to, as far as is known here? If not, an update need not even be made.

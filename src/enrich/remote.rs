@@ -7,7 +7,6 @@ use super::answers::{Answers, Flushed};
 use super::pending::Pending;
 use crate::drive::Tasks;
 use crate::error::{Error, Result};
-use crate::guard::OnEnd;
 use crate::outbox::{Entry, Outbox, Sender, Unanswered};
 use crate::pipeline_capnp::span_enricher;
 use crate::trace::{EnrichStatus, SpanUpdate};
@@ -196,13 +195,6 @@ impl Remote {
             EnrichStatus::Applied | EnrichStatus::Overloaded => self.send_pending(),
         }
         told.tell();
-    }
-}
-
-/// Before its event is delivered: then the event cuts it.
-impl OnEnd for Remote {
-    fn connection_ended(&self, reason: &Error) {
-        self.close(Err(reason.clone()));
     }
 }
 

@@ -279,18 +279,11 @@ impl<S: Service> pipeline::Server for PipelineServer<S> {
         let enricher = params.get_enricher().ok();
         let enricher = enricher.filter(|_| params.has_enricher());
         let enricher = Enricher::of_event(enricher, &self.shared.tasks, Some(&self.outbox));
-        let ending = self.ending.as_ref();
-        let registration = ending.and_then(|ending| enricher.until(ending));
         let dispatcher: event_dispatcher::Client = capnp_rpc::new_client(Dispatcher::new(
             self.shared.clone(),
             self.ending.clone(),
             self.rooms.clone(),
-            Started {
-                received: Rc::new(received),
-                enricher,
-                registration,
-                _place: place,
-            },
+            Started::new(received, enricher, self.ending.as_ref(), place),
         ));
         results.get().set_dispatcher(dispatcher);
         Ok(())

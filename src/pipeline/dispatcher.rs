@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use capnp::capability::FromClientHook;
 use capnp::private::capability::{ParamsHook, ResultsHook};
@@ -16,20 +16,28 @@ use super::limits::{Received, Rooms};
 use super::service::Service;
 use crate::enrich::Enricher;
 use crate::error::{Error, Result};
-use crate::guard::{Ending, Registration};
+use crate::guard::{Ending, OnEnd, Registration};
 use crate::pipeline_capnp::event_dispatcher::{self, open_session_results};
 use crate::session::{CalleeSession, OneCall, Opening, Place};
 use crate::trace::{Outcome, SpanStatus};
 
 /// What `startEvent` announced.
 pub(super) struct Started {
-    pub(super) received: Rc<Received>,
-    pub(super) enricher: Enricher,
-    /// Until it has been delivered, it ends with the connection.
-    pub(super) registration: Option<Registration>,
+    received: Rc<Received>,
+    enricher: Enricher,
     /// Until it has been delivered.
-    pub(super) _place: Option<Place>,
+    _cut: Option<CutAtEnd>,
+    _place: Option<Place>,
 }
+
+/// Lets go of a caller when its connection ends, until this is dropped: the enricher that it has sent may keep the
+/// event's dispatcher.
+struct CutAtEnd {
+    _registration: Registration,
+    _enricher: Rc<ToCut>,
+}
+
+struct ToCut(Enricher);
 
 pub(super) struct Dispatcher<S> {
     shared: Rc<Shared<S>>,
@@ -39,6 +47,48 @@ pub(super) struct Dispatcher<S> {
     started: RefCell<Option<Started>>,
     /// Why there was no room for it.
     refused: RefCell<Option<Error>>,
+}
+
+impl Started {
+    pub(super) fn new(
+        received: Received,
+        enricher: Enricher,
+        ending: Option<&Ending>,
+        place: Option<Place>,
+    ) -> Self {
+        let cut = ending.map(|ending| CutAtEnd::new(&enricher, ending));
+        Self {
+            received: Rc::new(received),
+            enricher,
+            _cut: cut,
+            _place: place,
+        }
+    }
+
+    /// From now on the event has its own place, and cuts its caller.
+    fn delivered(self) -> (Rc<Received>, Enricher) {
+        (self.received, self.enricher)
+    }
+}
+
+impl CutAtEnd {
+    fn new(enricher: &Enricher, ending: &Ending) -> Self {
+        let enricher = Rc::new(ToCut(enricher.clone()));
+        if ending.reason().is_some() {
+            enricher.0.cut();
+        }
+        let watcher: Weak<dyn OnEnd> = Rc::<ToCut>::downgrade(&enricher);
+        Self {
+            _registration: ending.register(watcher),
+            _enricher: enricher,
+        }
+    }
+}
+
+impl OnEnd for ToCut {
+    fn connection_ended(&self, _reason: &Error) {
+        self.0.cut();
+    }
 }
 
 impl<S> Dispatcher<S> {
@@ -103,14 +153,7 @@ impl<S> Dispatcher<S> {
         S: Service,
     {
         let (started, place) = self.take()?;
-        let Started {
-            received,
-            enricher,
-            registration,
-            ..
-        } = started;
-        // From now on the event cuts it.
-        drop(registration);
+        let (received, enricher) = started.delivered();
         let shared = &self.shared;
         let spans = shared.open_spans(&received.metadata.parents, &described.name);
         for span in spans.iter().filter(|span| span.is_observed()) {
@@ -165,14 +208,7 @@ impl<S: Service> Dispatcher<S> {
     /// Delivers an event as a session.
     async fn open(&self) -> capnp::Result<CalleeSession> {
         let (started, place) = self.take()?;
-        let Started {
-            received,
-            enricher,
-            registration,
-            ..
-        } = started;
-        // From now on the event cuts it.
-        drop(registration);
+        let (received, enricher) = started.delivered();
         let spans = self
             .shared
             .open_spans(&received.metadata.parents, &self.shared.session_name);
