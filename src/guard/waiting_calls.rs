@@ -1,6 +1,6 @@
 //! Calls on what stands for a promise, until they can be made.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
@@ -27,6 +27,10 @@ pub(super) struct Call {
 #[derive(Default)]
 pub(super) struct Calls {
     by_number: RefCell<BTreeMap<i64, Call>>,
+    /// All numbers so far are from `first` on, and below `last`. None is given twice: who has waited for a call that was
+    /// made keeps its number, and takes away what is there.
+    first: Cell<i64>,
+    last: Cell<i64>,
     owner: RefCell<Weak<Standing>>,
 }
 
@@ -45,16 +49,16 @@ impl Calls {
     }
 
     fn insert_last(&self, call: Call) -> i64 {
-        let mut calls = self.by_number.borrow_mut();
-        let number = calls.last_key_value().map_or(0, |(last, _)| last + 1);
-        calls.insert(number, call);
+        let number = self.last.get();
+        self.last.set(number + 1);
+        self.by_number.borrow_mut().insert(number, call);
         number
     }
 
     fn insert_first(&self, call: Call) -> i64 {
-        let mut calls = self.by_number.borrow_mut();
-        let number = calls.first_key_value().map_or(0, |(first, _)| first - 1);
-        calls.insert(number, call);
+        let number = self.first.get() - 1;
+        self.first.set(number);
+        self.by_number.borrow_mut().insert(number, call);
         number
     }
 

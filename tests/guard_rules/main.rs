@@ -5,6 +5,7 @@
 
 mod calls;
 mod capabilities;
+mod drivers;
 mod embargoes;
 mod given_back;
 mod harness;
@@ -13,3 +14,4 @@ mod limits_of_promises;
 mod messages;
 mod resolves;
 mod returns;
+mod waiting_calls;
