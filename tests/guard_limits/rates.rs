@@ -147,3 +147,34 @@ fn calls_are_canceled_slowly() {
         scene.assert_unharmed().await;
     });
 }
+
+// What is pipelined on a call keeps it going, and is all that its caller wants: C++ and Rust finish it as soon as that
+// was sent.
+#[test]
+fn calls_that_are_only_pipelined_on_are_not_canceled() {
+    run(async {
+        let mut scene = Scene::new(GuardLimits::default());
+        scene.peer.bootstrap().await;
+        for chain in 1..=500 {
+            let [first, second, third] = [0, 1, 2].map(|step| 10 * chain + step);
+            let waits = |question, target| {
+                let wait = call(question, target, method::WAIT);
+                wait.with([Cap::Yours(0)])
+            };
+            let on = |question| Target::Answer(question, vec![0]);
+            scene.peer.say(waits(first, Target::Cap(0))).await;
+            scene.peer.say(waits(second, on(first))).await;
+            scene.peer.say(finish(first)).await;
+            scene.peer.say(call(third, on(second), method::TEXT)).await;
+            scene.peer.say(finish(second)).await;
+        }
+        for open in 1..=2 {
+            scene.call(open, method::OPEN).await;
+            scene.peer.returned(open).await;
+        }
+        for chain in 1..=500 {
+            scene.peer.returned(10 * chain + 2).await;
+        }
+        scene.assert_unharmed().await;
+    });
+}
