@@ -93,6 +93,7 @@ pub mod guard;
 pub mod membrane;
 mod outbox;
 pub mod pipeline;
+mod room;
 pub mod session;
 mod slots;
 mod timer;

@@ -18,7 +18,7 @@ const LIMIT: usize = 8 << 20;
 fn sessions_with_the_longest_metadata_find_no_room_beyond_its_limit() {
     run(async {
         let service = |world: &_| Desks::new(world, Rc::default());
-        let limits = EventLimits::default().max_metadata_bytes(LIMIT);
+        let limits = EventLimits::default().max_kept_bytes(LIMIT);
         let served = Served::new(Place::Connection, service, |callee| {
             callee.event_limits(limits)
         });
@@ -39,12 +39,12 @@ fn sessions_with_the_longest_metadata_find_no_room_beyond_its_limit() {
             for _ in 0..100 {
                 let error = open().await.err().unwrap();
                 assert_eq!(error.kind, capnp::ErrorKind::Overloaded);
-                assert!(error.extra.contains("metadata"), "{error}");
+                assert!(error.extra.contains("bytes of events are kept"), "{error}");
             }
             until_idle().await;
             let kept = alive() - before;
             assert!(kept < LIMIT + LIMIT / 8, "{kept} bytes");
-            assert_eq!(served.callee.refused().metadata, 100 * round);
+            assert_eq!(served.callee.refused().bytes, 100 * round);
             // What is over makes room.
             drop(held);
             until_idle().await;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, with those that it may use.
-const LAYERS: [(&str, &[&str]); 22] = [
+const LAYERS: [(&str, &[&str]); 23] = [
     // What capnpc makes.
     ("trace_capnp", &[]),
     ("event_capnp", &[]),
@@ -26,6 +26,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("clock", &["error"]),
     ("timer", &[]),
     ("slots", &[]),
+    ("room", &["error"]),
     ("waiting", &["slots"]),
     ("outbox", &[]),
     ("drive", &["error", "clock"]),
@@ -48,6 +49,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
             "byte_stream_capnp",
             "http_over_capnp_capnp",
             "error",
+            "room",
             "wire",
         ],
     ),
@@ -67,6 +69,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
         &[
             "pipeline_capnp",
             "error",
+            "room",
             "timer",
             "slots",
             "waiting",
@@ -86,6 +89,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
             "http_over_capnp_capnp",
             "pipeline_capnp",
             "error",
+            "room",
             "outbox",
             "drive",
             "trace",

@@ -15,6 +15,7 @@ use crate::byte_stream_capnp::byte_stream;
 use crate::error::{Error, Result};
 use crate::http_over_capnp_capnp::http_request;
 use crate::http_over_capnp_capnp::http_service::client_request_context;
+use crate::room::Place;
 
 /// A request that has been received.
 pub(crate) struct Received {
@@ -30,6 +31,8 @@ pub(crate) struct Responding {
     is_head: bool,
     /// Where the request has a body.
     _body: Option<Closer>,
+    /// Of the request's head.
+    _place: Option<Place>,
     _nexts: Rc<Nexts>,
 }
 
@@ -39,13 +42,17 @@ fn refused(error: capnp::Error) -> Stopped {
 
 impl Responding {
     /// Receives a request. `refuses` is told how many writes of its body have been refused because too much
-    /// waits, each time.
+    /// waits, each time. What is kept of the request is counted in `place`, and where that is.
     pub(crate) fn receive(
         request: capnp::Result<http_request::Reader<'_>>,
         context: capnp::Result<client_request_context::Client>,
         refuses: impl Fn(u64) + 'static,
+        mut place: Option<Place>,
     ) -> Result<Received> {
         let (request, length) = head::read_request(request?)?;
+        if let Some(place) = &mut place {
+            place.add(head::size(&request))?;
+        }
         let nexts = Rc::default();
         let (body, stream, closer) = match length {
             Some(0) => (Body::empty(), None, None),
@@ -56,6 +63,7 @@ impl Responding {
                     over,
                     nexts: Rc::downgrade(&nexts),
                     refuses: Box::new(refuses),
+                    place: place.as_ref().map(Place::another),
                 };
                 let (stream, body, pipe) = pipe(length, async { why }, outside);
                 (body, Some(stream), Some(Closer(pipe)))
@@ -65,6 +73,7 @@ impl Responding {
             context: context?,
             is_head: request.method() == Method::HEAD,
             _body: closer,
+            _place: place,
             _nexts: nexts,
         };
         Ok(Received {

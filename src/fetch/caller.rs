@@ -337,6 +337,7 @@ impl Responder {
             over,
             nexts: self.nexts.clone(),
             refuses: Box::new(move |count| sees(Seen::Refused(count))),
+            place: None,
         };
         let (stream, body, _ends_by_itself) = pipe(length, why, outside);
         (stream, received(body, self.is_received.clone()))

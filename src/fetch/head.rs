@@ -19,6 +19,9 @@ const MAX_URL_BYTES: usize = 32 * 1024;
 const MAX_HEADERS: u32 = 512;
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 
+/// What a header takes beside its bytes.
+const HEADER: usize = 128;
+
 /// What the one common value stands for.
 const GZIP_DEFLATE: &str = "gzip, deflate";
 
@@ -108,6 +111,18 @@ pub(super) fn read_request(from: http_request::Reader<'_>) -> Result<(Request<()
         Ok(http_request::body_size::Unknown(())) | Err(capnp::NotInSchema(_)) => None,
     };
     Ok((request, length))
+}
+
+/// About what a request's head takes in memory, in bytes.
+pub(super) fn size(request: &Request<()>) -> usize {
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let authority = uri
+        .authority()
+        .map_or(0, |authority| authority.as_str().len());
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| HEADER + name.as_str().len() + value.len());
+    path + authority + headers.sum::<usize>()
 }
 
 /// Writes a response without its body; `length` is that of the body, if it is known.

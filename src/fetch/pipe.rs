@@ -14,6 +14,7 @@ use super::body::Body;
 use super::writer::{self, Nexts};
 use crate::byte_stream_capnp::byte_stream;
 use crate::error::{Error, Result};
+use crate::room::Place;
 
 /// How many bytes may wait to be read before whoever writes has to wait.
 const ROOM: u64 = 64 * 1024;
@@ -43,6 +44,8 @@ struct State {
     /// Bytes that came and bytes that were read.
     received: u64,
     read: u64,
+    /// Where what waits is counted.
+    place: Option<Place>,
     /// What was said beforehand.
     length: Option<u64>,
     is_ended: bool,
@@ -86,6 +89,8 @@ pub(super) struct Outside {
     pub(super) nexts: Weak<Nexts>,
     /// Is told how many writes have been refused because too much waits, each time.
     pub(super) refuses: Box<dyn Fn(u64)>,
+    /// Where what waits to be read is counted together with others.
+    pub(super) place: Option<Place>,
 }
 
 /// A stream for the sender of a body of `length`, and the body. If the sender drops it before its end, the
@@ -100,6 +105,7 @@ pub(super) fn pipe(
             length,
             is_read: true,
             asks: Some(outside.over),
+            place: outside.place,
             ..State::default()
         }),
         refuses: outside.refuses,
@@ -191,6 +197,7 @@ impl Pipe {
         let mut state = self.state.borrow_mut();
         if let Some(piece) = state.pieces.pop_front() {
             state.read += piece.len() as u64;
+            state.give_back(piece.len());
             let until = state.read + ROOM;
             let count = state.writes.partition_point(|(at, _)| *at < until);
             let returning: Vec<_> = state.writes.drain(..count).collect();
@@ -272,6 +279,11 @@ impl State {
                  waits counts as {WAITING_WRITE} more); wait for each write to return"
             )));
         }
+        if let Some(place) = &mut self.place
+            && let Err(error) = place.add(piece.len())
+        {
+            return self.fail(error);
+        }
         self.received = received;
         match self.pieces.back_mut() {
             Some(last) if last.len() + piece.len() <= SMALL => last.extend_from_slice(piece),
@@ -313,6 +325,12 @@ impl State {
         Err(error)
     }
 
+    fn give_back(&mut self, size: usize) {
+        if let Some(place) = &mut self.place {
+            place.give_back(size);
+        }
+    }
+
     /// How many bytes wait to be read.
     fn waiting(&self) -> u64 {
         self.received - self.read
@@ -321,6 +339,7 @@ impl State {
     /// What waits: to be read, and to return.
     fn let_go(&mut self) -> impl Sized + use<> {
         self.read = self.received;
+        self.give_back(usize::MAX);
         (
             std::mem::take(&mut self.pieces),
             std::mem::take(&mut self.writes),
@@ -363,6 +382,7 @@ mod tests {
             over,
             nexts: Weak::new(),
             refuses: Box::new(move |count| *counts.borrow_mut() = count),
+            place: None,
         };
         let why = async { Error::canceled("given up") };
         let (stream, body, pipe) = pipe(length, why, outside);

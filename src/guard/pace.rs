@@ -72,12 +72,12 @@ impl Pace {
         }
     }
 
-    /// So many calls have come in all, and so many of them were finished before they had returned. The clock
-    /// is only looked at once in as many calls as the limit is about.
+    /// So many calls have come in all, and so many of them were finished before they had returned. Those that others
+    /// were made on are none, from then on. The clock is only looked at once in as many calls as the limit is about.
     pub(super) fn calls(&mut self, begun: u64, canceled: u64) -> Result<(), Cut> {
         let of = u64::from(self.limits.canceled_of);
         let known = self.calls.as_ref().map_or(0, |calls| calls.begun);
-        if canceled == 0 || begun - known < of {
+        if canceled == 0 || begun.saturating_sub(known) < of {
             return Ok(());
         }
         let now = self.now();

@@ -8,6 +8,7 @@ use super::handler::guarded;
 use super::limits::Received;
 use super::metadata::Metadata;
 use crate::enrich::Enricher;
+use crate::room::Place;
 use crate::session::{Channels, Life};
 use crate::trace::{SpanParent, SpanUpdate};
 
@@ -29,6 +30,11 @@ impl EventContext {
     /// What travelled with the event.
     pub fn metadata(&self) -> &Metadata {
         &self.received.metadata
+    }
+
+    /// Where what is kept of it besides is to have its place.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.received.place()
     }
 
     /// Writes to the caller's span.

@@ -18,7 +18,8 @@ use crate::enrich::Enricher;
 use crate::error::{Error, Result};
 use crate::guard::{Ending, OnEnd, Registration};
 use crate::pipeline_capnp::event_dispatcher::{self, open_session_results};
-use crate::session::{CalleeSession, OneCall, Opening, Place};
+use crate::room::Place;
+use crate::session::{CalleeSession, OneCall, Opening};
 use crate::trace::{Outcome, SpanStatus};
 
 /// What `startEvent` announced.

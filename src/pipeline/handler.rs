@@ -135,7 +135,7 @@ impl<S: Service> event_dispatcher::Server for Handler<S> {
         params: event_dispatcher::TailParams,
         mut results: event_dispatcher::TailResults,
     ) -> capnp::Result<()> {
-        let (tail, receiving) = events::tail::receive(params.get()?)?;
+        let (tail, receiving) = events::tail::receive(params.get()?, self.event.place())?;
         drop(params);
         let (service, event) = (self.service.clone(), self.event.clone());
         let parent = event.parent().clone();

@@ -50,7 +50,8 @@ impl<S: Service> HttpServer<S> {
                 });
             }
         };
-        let received = Responding::receive(asked.request, asked.context, refuses);
+        let received =
+            Responding::receive(asked.request, asked.context, refuses, self.event.place());
         let received = received.inspect_err(|error| {
             let end = SessionEnd::new(Outcome::Exception, Some(error.reason()));
             self.life.will_end(end);

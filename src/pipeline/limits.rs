@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::metadata::Metadata;
 use crate::error::Result;
-use crate::session::{Place, Room};
+use crate::room::{Place, Room};
 
 /// How many events the peer of one connection may have at once. What finds no room is answered with an error
 /// ([`Error::is_overloaded`](crate::Error::is_overloaded)) and counted
@@ -13,13 +13,13 @@ use crate::session::{Place, Room};
 ///
 /// ```
 /// # use capspan::pipeline::EventLimits;
-/// let limits = EventLimits::default().max_announced(64).max_open(100).max_metadata_bytes(1 << 20);
+/// let limits = EventLimits::default().max_announced(64).max_open(100).max_kept_bytes(1 << 20);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct EventLimits {
     announced: usize,
     open: usize,
-    metadata_bytes: usize,
+    kept_bytes: usize,
 }
 
 impl Default for EventLimits {
@@ -27,7 +27,7 @@ impl Default for EventLimits {
         Self {
             announced: 1_024,
             open: 10_000,
-            metadata_bytes: 64 << 20,
+            kept_bytes: 64 << 20,
         }
     }
 }
@@ -50,12 +50,13 @@ impl EventLimits {
         self
     }
 
-    /// Bytes of the texts in the [metadata](super::Metadata) of all its events, announced or delivered, for as long
-    /// as anything holds their [context](super::EventContext); default 64 MiB. An event for whose metadata there
-    /// is no room is not announced, and nobody is told of it.
+    /// Bytes that are kept of all its events; default 64 MiB. These are the texts of their
+    /// [metadata](super::Metadata), for as long as anything holds their [context](super::EventContext); the heads of
+    /// their HTTP requests, until these are answered; and what has come of bodies and of tail events, and waits to be
+    /// read. Where there is no room, an event is not announced, a request is refused, a body or a tail fails.
     #[must_use]
-    pub fn max_metadata_bytes(mut self, bytes: usize) -> Self {
-        self.metadata_bytes = bytes;
+    pub fn max_kept_bytes(mut self, bytes: usize) -> Self {
+        self.kept_bytes = bytes;
         self
     }
 }
@@ -68,8 +69,8 @@ pub struct RefusedEvents {
     pub announced: u64,
     /// Attempts to deliver those that were announced.
     pub open: u64,
-    /// Those that were not announced because of their metadata.
-    pub metadata: u64,
+    /// What found no room among the bytes that are kept: metadata, heads, pieces of bodies, tail events.
+    pub bytes: u64,
 }
 
 /// What has been refused so far. Clones share it.
@@ -77,7 +78,7 @@ pub struct RefusedEvents {
 pub(super) struct Refusals {
     announced: Rc<Cell<u64>>,
     open: Rc<Cell<u64>>,
-    metadata: Rc<Cell<u64>>,
+    bytes: Rc<Cell<u64>>,
 }
 
 impl Refusals {
@@ -85,7 +86,7 @@ impl Refusals {
         RefusedEvents {
             announced: self.announced.get(),
             open: self.open.get(),
-            metadata: self.metadata.get(),
+            bytes: self.bytes.get(),
         }
     }
 }
@@ -93,7 +94,14 @@ impl Refusals {
 /// What has travelled with an event, and the place that it takes.
 pub(super) struct Received {
     pub(super) metadata: Metadata,
-    _place: Option<Place>,
+    place: Option<Place>,
+}
+
+impl Received {
+    /// Where something else of the event is to have its place.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.place.as_ref().map(Place::another)
+    }
 }
 
 /// Room for the events of one peer. Without limits there is always some.
@@ -103,18 +111,18 @@ pub(super) struct Rooms(Option<Rc<OfAPeer>>);
 struct OfAPeer {
     announced: Rc<Room>,
     open: Rc<Room>,
-    metadata: Rc<Room>,
+    bytes: Rc<Room>,
 }
 
 impl Rooms {
     pub(super) fn of_a_peer(limits: EventLimits, refusals: &Refusals) -> Self {
         let announced = "too many events are announced on this connection and not delivered";
         let open = "too many events are under way on this connection";
-        let metadata = "the metadata of events on this connection has too many bytes";
+        let bytes = "too many bytes of events are kept on this connection";
         Self(Some(Rc::new(OfAPeer {
             announced: Room::new(announced, limits.announced, &refusals.announced),
             open: Room::new(open, limits.open, &refusals.open),
-            metadata: Room::new(metadata, limits.metadata_bytes, &refusals.metadata),
+            bytes: Room::new(bytes, limits.kept_bytes, &refusals.bytes),
         })))
     }
 
@@ -133,9 +141,9 @@ impl Rooms {
     /// Takes the place of what travels with an event.
     pub(super) fn keep(&self, metadata: Metadata) -> Result<Received> {
         let rooms = self.0.as_ref();
-        let place = rooms.map(|rooms| rooms.metadata.enter_with(metadata.text_bytes()));
+        let place = rooms.map(|rooms| rooms.bytes.enter_with(metadata.text_bytes()));
         Ok(Received {
-            _place: place.transpose()?,
+            place: place.transpose()?,
             metadata,
         })
     }

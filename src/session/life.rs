@@ -13,7 +13,6 @@ use super::call_spans::Parents;
 use super::channels::Channels;
 use super::end::{Exception, SessionEnd};
 use super::limits::{self, Activity};
-use super::room::Place;
 use super::running::RunningEvent;
 use super::setting::Setting;
 use super::side::{CalleesPart, Side, What};
@@ -23,6 +22,7 @@ use crate::error::Error;
 use crate::guard::{Ending, OnEnd, Registration};
 use crate::membrane::{Completed, Scope, Watch, WeakMembrane};
 use crate::pipeline_capnp::rpc_session;
+use crate::room::Place;
 use crate::trace::{Outcome, SpanBuilder, Timestamp};
 use crate::waiting::Waiting;
 

@@ -15,7 +15,6 @@
 //! - [`TimeLimits`]: how long it may take, or do nothing.
 //! - [`CallSpans`]: spans of the calls in a session.
 //! - `top_level`: what the application of an unobserved session calls.
-//! - `room`: how many there may be at once.
 //! - [`Channels`]: one thing for the operator, one for the tenant.
 
 mod ask;
@@ -29,7 +28,6 @@ mod end;
 mod life;
 mod limits;
 mod one_call;
-mod room;
 mod running;
 mod setting;
 mod settle;
@@ -48,7 +46,6 @@ pub use end::SessionEnd;
 pub(crate) use life::Life;
 pub use limits::TimeLimits;
 pub(crate) use one_call::OneCall;
-pub(crate) use room::{Place, Room};
 pub(crate) use running::Running;
 pub use running::{Drain, Drained};
 pub(crate) use setting::Setting;

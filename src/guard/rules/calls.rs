@@ -119,14 +119,9 @@ impl Ledger {
         Ok(Verdict::Pass)
     }
 
-    pub(super) fn pipelined_on(&mut self, answer: u32) {
-        if let Some(answer) = self.answers.get_mut(answer) {
-            answer.is_pipelined = true;
-        }
-    }
-
     pub(super) fn begin(&mut self, id: u32, on: On, bytes: u64) {
         let answer = Answer::new(self.serial(), Stage::Running, on, bytes);
+        self.carry(on);
         self.begun += 1;
         self.in_flight += 1;
         self.bytes_in_flight += bytes;
@@ -305,7 +300,7 @@ impl Ledger {
                         true => Err(finished_twice(id)),
                     };
                 }
-                self.canceled += 1;
+                self.count_canceled(id);
                 self.cancel(id);
                 Ok(Verdict::Pass)
             }
@@ -341,11 +336,11 @@ impl Ledger {
         let Some(answer) = self.answers.get_mut(id) else {
             return;
         };
-        let (serial, bytes) = (answer.serial, answer.bytes);
+        let (serial, bytes, on) = (answer.serial, answer.bytes, answer.on);
         answer.stage = Stage::Finished;
         if !answer.is_pipelined {
             answer.stage = Stage::Canceled;
-            self.over(bytes);
+            self.over(bytes, on);
         }
         self.answer_gone(id, serial);
     }
@@ -391,7 +386,8 @@ impl Ledger {
     }
 
     /// A call is no more in flight.
-    pub(super) fn over(&mut self, bytes: u64) {
+    fn over(&mut self, bytes: u64, on: On) {
+        self.carry_no_more(on);
         self.in_flight = self.in_flight.saturating_sub(1);
         self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes);
     }
@@ -418,7 +414,7 @@ impl Ledger {
         let Some(answer) = self.answers.get_mut(id) else {
             return;
         };
-        let (serial, was, bytes) = (answer.serial, answer.stage, answer.bytes);
+        let (serial, was, bytes, on) = (answer.serial, answer.stage, answer.bytes, answer.on);
         let is_finished = matches!(was, Stage::Finished | Stage::Canceled);
         let is_tail = answer.tail.is_some();
         if !is_finished {
@@ -433,7 +429,7 @@ impl Ledger {
             self.bytes_in_flight += answer.bytes;
         }
         if was != Stage::Canceled {
-            self.over(bytes);
+            self.over(bytes, on);
         }
         if has_caps {
             self.pass_caps(caps, Some(Mention::Answer(id, serial, 0)));

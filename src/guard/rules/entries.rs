@@ -38,6 +38,8 @@ pub(super) struct Answer {
     pub(super) bytes: u64,
     /// Is it pipelined on, or passed on as what it will bring? Then it goes on after its `Finish`.
     pub(super) is_pipelined: bool,
+    /// How many calls in flight wait for what it will bring, to be made on that.
+    pub(super) carriers: u32,
     /// The `Return` that was sent, if there are capabilities in it.
     pub(super) results: Option<Sent>,
     /// Where each capability in it leads to, as far as this is known.
@@ -178,6 +180,7 @@ impl Answer {
             tail: None,
             bytes,
             is_pipelined: false,
+            carriers: 0,
             results: None,
             leads: Vec::new(),
         }

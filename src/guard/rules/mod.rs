@@ -6,6 +6,7 @@
 //! [`Ledger::replies`] and [`Ledger::inbox`].
 //!
 //! - [`calls`]: the peer's calls, from their arrival to `Return` and `Finish`.
+//! - [`carried`]: those of them that others are made on.
 //! - [`returns`]: this side's calls.
 //! - [`caps`]: capabilities of either side, and their references.
 //! - [`resolves`]: promises, and what they lead to. No circle is closed here.
@@ -19,6 +20,7 @@
 
 mod calls;
 mod caps;
+mod carried;
 mod entries;
 mod instead;
 mod leads;

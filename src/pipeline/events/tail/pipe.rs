@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use crate::error::{Error, Result};
+use crate::room::Place;
 use crate::tail_capnp::tail_event;
 use crate::trace::{Dropped, TailEvent};
 use crate::wire;
@@ -28,6 +29,8 @@ type List<'a> = capnp::struct_list::Reader<'a, tail_event::Owned>;
 pub(super) struct Pipe {
     pub(super) events: VecDeque<TailEvent>,
     pub(super) waiting: usize,
+    /// Where what waits is counted together with others.
+    pub(super) place: Option<Place>,
     pub(super) counts: Counts,
     pub(super) dropped: Dropped,
     pub(super) is_ended: bool,
@@ -84,11 +87,24 @@ impl Pipe {
                      wait for each call to return"
                 )))?;
             }
+            if let Some(place) = &mut self.place
+                && let Err(error) = place.add(size)
+            {
+                self.fail(error)?;
+            }
             self.counts.take(event.sequence);
             self.waiting += size;
             self.events.push_back(event);
         }
         Ok(())
+    }
+
+    /// Somebody has read so much.
+    pub(super) fn read(&mut self, size: usize) {
+        self.waiting = self.waiting.saturating_sub(size);
+        if let Some(place) = &mut self.place {
+            place.give_back(size);
+        }
     }
 
     pub(super) fn check_has_not_failed(&self) -> capnp::Result<()> {

@@ -15,6 +15,7 @@ use super::read_service;
 use crate::drive::Tasks;
 use crate::error::{Error, Result};
 use crate::pipeline_capnp::event_dispatcher;
+use crate::room::Place;
 use crate::session::{Life, SessionEnd};
 use crate::tail_capnp::tail_stream;
 use crate::trace::{Dropped, Outcome, SpanUpdate, TailEvent};
@@ -48,13 +49,15 @@ struct Working {
     life: Rc<Life>,
 }
 
-/// What comes through a stream, and what becomes of that.
+/// What comes through a stream, and what becomes of that. What waits to be read is counted in `place`.
 pub(in crate::pipeline) fn receive(
     from: event_dispatcher::tail_params::Reader<'_>,
+    place: Option<Place>,
 ) -> Result<(TailEvents, Receiving)> {
     let service = read_service(from)?.into();
     let pipe = Rc::new(RefCell::new(Pipe {
         is_read: true,
+        place,
         ..Pipe::default()
     }));
     let events = TailEvents {
@@ -149,7 +152,7 @@ impl Stream for TailEvents {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut pipe = self.pipe.borrow_mut();
         if let Some(event) = pipe.events.pop_front() {
-            pipe.waiting = pipe.waiting.saturating_sub(event.size());
+            pipe.read(event.size());
             if pipe.waiting < ROOM {
                 let writers = std::mem::take(&mut pipe.writers);
                 drop(pipe);
@@ -177,6 +180,7 @@ impl Drop for TailEvents {
         let mut pipe = self.pipe.borrow_mut();
         pipe.is_read = false;
         let events = std::mem::take(&mut pipe.events);
+        pipe.read(usize::MAX);
         let wakers = (std::mem::take(&mut pipe.writers), pipe.reader.take());
         drop(pipe);
         drop(events);

@@ -14,7 +14,7 @@ pub(crate) struct Room {
     refused: Rc<Cell<u64>>,
 }
 
-/// A place that is taken, until it is dropped.
+/// A place that is taken, until it is dropped. It may become larger, and smaller.
 pub(crate) struct Place {
     room: Rc<Room>,
     size: usize,
@@ -51,6 +51,30 @@ impl Room {
     }
 }
 
+impl Place {
+    /// One of no size, in the same room.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            room: self.room.clone(),
+            size: 0,
+        }
+    }
+
+    /// Takes so much more; fails where less is left ([`Error::is_overloaded`]).
+    pub(crate) fn add(&mut self, size: usize) -> Result<()> {
+        let mut more = self.room.enter_with(size)?;
+        self.size += std::mem::take(&mut more.size);
+        Ok(())
+    }
+
+    /// Gives back so much of it, or all.
+    pub(crate) fn give_back(&mut self, size: usize) {
+        let less = size.min(self.size);
+        self.size -= less;
+        self.room.taken.set(self.room.taken.get() - less);
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let taken = &self.room.taken;
@@ -74,6 +98,21 @@ mod tests {
         drop(first);
         assert!(room.enter().is_ok());
         assert_eq!(refused.get(), 1);
+    }
+
+    #[test]
+    fn a_place_grows_and_shrinks() {
+        let refused = Rc::default();
+        let room = Room::new("ten bytes are there", 10, &refused);
+        let mut first = room.enter_with(4).ok().unwrap();
+        let mut other = first.another();
+        assert!(other.add(7).is_err() && other.add(6).is_ok() && first.add(1).is_err());
+        first.give_back(3);
+        assert!(other.add(3).is_ok() && other.add(1).is_err());
+        first.give_back(usize::MAX);
+        assert!(other.add(1).is_ok() && other.add(1).is_err());
+        drop((first, other));
+        assert!(room.enter_with(10).is_ok());
     }
 
     #[test]
