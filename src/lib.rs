@@ -84,6 +84,7 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod depth;
 mod drive;
 pub mod enrich;
 mod error;

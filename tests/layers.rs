@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, with those that it may use.
-const LAYERS: [(&str, &[&str]); 23] = [
+const LAYERS: [(&str, &[&str]); 24] = [
     // What capnpc makes.
     ("trace_capnp", &[]),
     ("event_capnp", &[]),
@@ -25,14 +25,18 @@ const LAYERS: [(&str, &[&str]); 23] = [
     ("error", &[]),
     ("clock", &["error"]),
     ("timer", &[]),
+    ("depth", &[]),
     ("slots", &[]),
     ("room", &["error"]),
     ("waiting", &["slots"]),
     ("outbox", &[]),
     ("drive", &["error", "clock"]),
     ("trace", &["error", "clock"]),
-    ("membrane", &["error", "clock", "slots", "waiting", "drive"]),
-    ("guard", &["error", "timer", "waiting", "outbox"]),
+    (
+        "membrane",
+        &["error", "clock", "depth", "slots", "waiting", "drive"],
+    ),
+    ("guard", &["error", "timer", "depth", "waiting", "outbox"]),
     (
         "wire",
         &[

@@ -16,8 +16,12 @@ use futures::channel::oneshot;
 use super::relay::Relay;
 use super::waiting_calls::{Call, Calls};
 use super::way::Way;
+use crate::depth::{self, MAX_WRAPPERS, address_and_depth};
 
 pub(super) type Hook = Box<dyn ClientHook>;
+
+/// Over so many that stand for each other it is looked how deep the last is.
+const MAX_STANDING: usize = 1024;
 
 /// From so many on, those who do not wait any more are looked for.
 const MANY: usize = 64;
@@ -217,6 +221,15 @@ impl Standing {
                 _ => State::PassesOn,
             };
             let at = (way.hops > hops).then(|| way.at.add_ref());
+            if let Some(at) = &at
+                && address_and_depth(&**at).1 >= MAX_WRAPPERS
+            {
+                drop(way);
+                self.settle(broken(Error::failed(format!(
+                    "a promise has come through {MAX_WRAPPERS} membranes, which is the limit"
+                ))));
+                return Poll::Ready(());
+            }
             self.way.replace(Some(way));
             self.becomes(at, state);
             return Poll::Pending;
@@ -312,6 +325,18 @@ impl Standing {
             waiters.retain(|waiter| !waiter.is_canceled());
         }
         waiters.push(waiter);
+    }
+
+    /// How many wrappers lie one in the other behind it, as far as it has become something.
+    fn depth(&self) -> u32 {
+        let mut at = self.hook();
+        for _ in 0..MAX_STANDING {
+            match standing_of(&*at) {
+                Some(next) => at = next.hook(),
+                None => return address_and_depth(&*at).1,
+            }
+        }
+        MAX_WRAPPERS
     }
 
     fn address(&self) -> usize {
@@ -452,6 +477,7 @@ impl ClientHook for StandIn {
             let _nobody_is_there_where_a_thread_ends =
                 ANSWER.try_with(|answer| answer.replace(Some(self.standing.clone())));
         }
+        depth::tell(|| self.standing.depth());
         self.standing.address()
     }
 

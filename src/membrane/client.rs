@@ -15,6 +15,7 @@ use super::policy::{Call, Policy, Verdict};
 use super::state::{Ref, broken};
 use super::turn::{MAX_REDIRECTS, Redirect};
 use super::wrappers::Key;
+use crate::depth::{self, address_and_depth};
 
 /// One capability, wrapped. All references to the wrapper share it.
 pub(super) struct Node {
@@ -27,23 +28,9 @@ pub(super) struct Node {
     /// That it is being found out.
     resolving: Cell<bool>,
     key: Key,
-    /// How many wrappers lie one in the other here, this one included.
-    depth: u32,
     /// Where the membrane is inspected.
     record: Option<Box<Record>>,
     membrane: Ref,
-}
-
-thread_local! {
-    /// How a wrapper of any membrane says how deep it is: it is asked for its address, and leaves that here as well.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
-}
-
-/// The address of `hook`, and how many wrappers lie one in the other there: of none it is zero.
-pub(super) fn address_and_depth(hook: &dyn ClientHook) -> (usize, u32) {
-    let _thread_ends = DEPTH.try_with(|depth| depth.set(0));
-    let address = hook.get_ptr();
-    (address, DEPTH.try_with(Cell::get).unwrap_or_default())
 }
 
 /// A reference to a wrapper.
@@ -59,7 +46,6 @@ impl Node {
     pub(super) fn new(
         target: Box<dyn ClientHook>,
         key: Key,
-        depth: u32,
         record: Option<Box<Record>>,
         membrane: Ref,
     ) -> Self {
@@ -68,7 +54,6 @@ impl Node {
             resolution: OnceCell::new(),
             resolving: Cell::new(false),
             key,
-            depth,
             record,
             membrane,
         }
@@ -178,6 +163,17 @@ impl Node {
     pub(super) fn settle(&self) {
         let more = self.with_target(|target| target.when_more_resolved());
         let _resolved = more.and_then(|more| more.now_or_never());
+    }
+
+    /// How many wrappers lie one in the other here, this one included. A promise may have got deeper than it was.
+    fn depth(&self) -> u32 {
+        if let Some(resolution) = self.resolution.get() {
+            return address_and_depth(&**resolution).1;
+        }
+        let target = self.target.try_borrow().ok();
+        let target = target.as_ref().and_then(|target| target.as_deref());
+        let below = target.map_or(0, |target| address_and_depth(target).1);
+        below.saturating_add(1)
     }
 
     fn resolve(&self, resolved: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
@@ -374,7 +370,7 @@ impl ClientHook for Wrapper {
 
     fn get_ptr(&self) -> usize {
         self.node.membrane.introduce(&self.node);
-        let _thread_ends = DEPTH.try_with(|depth| depth.set(self.node.depth));
+        depth::tell(|| self.node.depth());
         Rc::as_ptr(&self.node) as usize
     }
 

@@ -5,11 +5,12 @@ use std::rc::Rc;
 use capnp::private::capability::ClientHook;
 use capnp::private::layout::CapTable;
 
-use super::client::{Node, Wrapper, address_and_depth};
+use super::client::{Node, Wrapper};
 use super::policy::{Crossing, Passage, Policy};
 use super::state::{Ref, broken};
 use super::wrappers::Key;
-use super::{Direction, MAX_RESOLUTION_HOPS, MAX_WRAPPERS};
+use super::{Direction, MAX_RESOLUTION_HOPS};
+use crate::depth::{MAX_WRAPPERS, address_and_depth};
 
 impl Ref {
     /// Lets `hook` cross, so that calls on what is given back go in `direction`.
@@ -73,7 +74,7 @@ impl Ref {
                 return broken(reason.clone());
             }
         }
-        match self.wrapper_of(hook, key, below + 1) {
+        match self.wrapper_of(hook, key) {
             Ok(node) => Box::new(Wrapper::new(node)),
             Err(reason) => broken(reason),
         }
@@ -95,12 +96,7 @@ impl Ref {
         Ok(())
     }
 
-    fn wrapper_of(
-        &self,
-        hook: Box<dyn ClientHook>,
-        key: Key,
-        depth: u32,
-    ) -> capnp::Result<Rc<Node>> {
+    fn wrapper_of(&self, hook: Box<dyn ClientHook>, key: Key) -> capnp::Result<Rc<Node>> {
         let record = match self.inspection() {
             Some(inspection) if !self.wrappers.borrow().has(&key) => {
                 let record = inspection.record(self.now());
@@ -116,7 +112,7 @@ impl Ref {
         if let Some(node) = place.upgrade() {
             return Ok(node);
         }
-        let node = Rc::new(Node::new(hook, key, depth, record, self.clone()));
+        let node = Rc::new(Node::new(hook, key, record, self.clone()));
         *place = Rc::downgrade(&node);
         Ok(node)
     }

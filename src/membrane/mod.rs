@@ -90,10 +90,6 @@ use crate::error::{Error, Result};
 /// How often a promise may resolve to another promise when it crosses.
 const MAX_RESOLUTION_HOPS: u32 = 64;
 
-/// How many wrappers may lie one in the other, of several membranes. Who calls the outermost goes down them on the
-/// stack; and where membranes meet in one service, a peer can let one capability go round through them for ever.
-const MAX_WRAPPERS: u32 = 64;
-
 /// Which way calls on a wrapper cross the membrane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Direction {

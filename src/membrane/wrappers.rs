@@ -99,7 +99,6 @@ mod tests {
         let node = Rc::new(Node::new(
             hook,
             key(address),
-            1,
             None,
             Ref::new(Options::default()),
         ));

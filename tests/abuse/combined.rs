@@ -225,3 +225,78 @@ fn updates_that_are_left_unanswered_by_session_after_session_come_to_an_end() {
         scene.end().await;
     });
 }
+
+/// What a promise of the caller's becomes that has gone round.
+enum Becomes {
+    /// What a session has.
+    Ours,
+    /// What the caller has.
+    Theirs,
+    /// What came of the last round.
+    Itself,
+    /// It never does: the connection ends.
+    Nothing,
+}
+
+/// What stands for a promise says nothing of what lies in it.
+#[test]
+fn a_promise_that_goes_through_two_sessions_in_turn_does_not_grow_without_end() {
+    use Becomes::{Itself, Nothing, Ours, Theirs};
+    for becomes in [Nothing, Ours, Theirs, Itself] {
+        run(async {
+            let scene = Scene::new();
+            let sessions = [scene.open(None).await, scene.open(None).await];
+            let (tell, told) = oneshot::channel::<thing::Client>();
+            let mut it: thing::Client = capnp_rpc::new_future_client(async {
+                told.await
+                    .map_err(|_| capnp::Error::failed("it is nothing".into()))
+            });
+            for round in 0..2_000 {
+                let mut store = sessions[1].writer.store_request();
+                store.get().set_thing(it);
+                store.send().promise.await.unwrap();
+                let taken = sessions[0].writer.take_request().send().promise.await;
+                let taken = taken.unwrap_or_else(|error| panic!("{round}: {error}"));
+                it = taken.get().unwrap().get_thing().unwrap();
+                if round % 16 == 0 {
+                    until_idle().await;
+                }
+            }
+            let called = it.number_request().send().promise;
+            until_idle().await;
+            let becomes = match becomes {
+                Ours => Some(sessions[0].writer.clone()),
+                Theirs => Some(capnp_rpc::new_client(OfTheCaller)),
+                Itself => Some(it.clone()),
+                Nothing => None,
+            };
+            let never_told = match becomes {
+                Some(becomes) => {
+                    assert!(tell.send(becomes).is_ok());
+                    let error = called.await.err().unwrap();
+                    assert!(error.extra.contains("limit of membranes"), "{error}");
+                    None
+                }
+                None => Some((tell, called)),
+            };
+            until_idle().await;
+            drop((it, sessions));
+            until_idle().await;
+            scene.end().await;
+            drop(never_told);
+        });
+    }
+}
+
+/// An object of the caller's.
+struct OfTheCaller;
+
+impl thing::Server for OfTheCaller {
+    async fn number(
+        self: Rc<Self>,
+        _params: thing::NumberParams,
+        _results: thing::NumberResults,
+    ) -> capnp::Result<()> {
+        Ok(())
+    }
+}
