@@ -8,24 +8,42 @@ use capnp::private::capability::ClientHook;
 /// round through them for ever.
 pub(crate) const MAX_WRAPPERS: u32 = 64;
 
-thread_local! {
-    /// A hook that is asked for its address while there is something here leaves how deep it is.
-    static DEPTH: Cell<Option<u32>> = const { Cell::new(None) };
+#[derive(Clone, Copy, Default)]
+enum Question {
+    #[default]
+    None,
+    Asked,
+    Told(u32),
 }
 
-/// The address of `hook`, and how many wrappers lie one in the other there: of none it is zero.
-pub(crate) fn address_and_depth(hook: &dyn ClientHook) -> (usize, u32) {
-    let _thread_ends = DEPTH.try_with(|depth| depth.set(Some(0)));
+thread_local! {
+    /// A hook of ours that is asked for its address while this is a question leaves the answer.
+    static QUESTION: Cell<Question> = const { Cell::new(Question::None) };
+}
+
+/// The address of `hook`, and how many wrappers lie one in the other there, if it tells. Hooks of `capnp-rpc` don't:
+/// there are none.
+///
+/// Not to be asked of one of its promises while that resolves.
+pub(crate) fn address_and_depth(hook: &dyn ClientHook) -> (usize, Option<u32>) {
+    let _thread_ends = QUESTION.try_with(|question| question.set(Question::Asked));
     let address = hook.get_ptr();
-    let depth = DEPTH.try_with(Cell::take).ok().flatten();
-    (address, depth.unwrap_or_default())
+    let depth = match QUESTION.try_with(Cell::take) {
+        Ok(Question::Told(depth)) => Some(depth),
+        _ => None,
+    };
+    (address, depth)
+}
+
+/// How many wrappers lie one in the other there.
+pub(crate) fn depth_of(hook: &dyn ClientHook) -> u32 {
+    address_and_depth(hook).1.unwrap_or_default()
 }
 
 /// To be called by a hook that has another in it, when it is asked for its address.
 pub(crate) fn tell(depth: impl FnOnce() -> u32) {
-    let is_asked = DEPTH.try_with(Cell::take).ok().flatten().is_some();
-    if is_asked {
-        let told = depth();
-        let _thread_ends = DEPTH.try_with(|depth| depth.set(Some(told)));
+    if let Ok(Question::Asked) = QUESTION.try_with(Cell::take) {
+        let told = Question::Told(depth());
+        let _thread_ends = QUESTION.try_with(|question| question.set(told));
     }
 }

@@ -28,6 +28,7 @@ mod observer;
 mod options;
 mod outgoing;
 mod pace;
+mod parts;
 mod reading;
 mod relay;
 mod rules;

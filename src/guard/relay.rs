@@ -25,7 +25,8 @@ use capnp::private::capability::{ParamsHook, ResultsHook};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use super::stand_in::{Hook, Parts, Watch, keeper, stand_in, standing_of};
+use super::parts::Parts;
+use super::stand_in::{Hook, Watch, keeper, stand_in, standing_of};
 use super::way::{innermost, is_promise};
 
 /// Those that stand for promises and objects.

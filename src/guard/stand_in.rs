@@ -13,10 +13,11 @@ use capnp::{Error, MessageSize};
 use futures::FutureExt;
 use futures::channel::oneshot;
 
+use super::parts::Parts;
 use super::relay::Relay;
 use super::waiting_calls::{Call, Calls};
 use super::way::Way;
-use crate::depth::{self, MAX_WRAPPERS, address_and_depth};
+use crate::depth::{self, MAX_WRAPPERS, address_and_depth, depth_of};
 
 pub(super) type Hook = Box<dyn ClientHook>;
 
@@ -75,6 +76,8 @@ pub(super) struct Standing {
     /// The promise, or what it has become.
     hook: RefCell<Hook>,
     state: Cell<State>,
+    /// Does it tell how many wrappers lie in it?
+    tells_depth: Cell<bool>,
     /// The way to its end. It is not there while somebody goes on it, nor afterwards.
     way: RefCell<Option<Way>>,
     /// Calls that have not been made.
@@ -98,45 +101,11 @@ enum State {
     Settled,
 }
 
-/// What is left of one that nobody has any more.
-pub(super) struct Parts {
-    _hook: Hook,
-    _way: Option<Way>,
-    _calls: Rc<Calls>,
-}
-
 thread_local! {
-    /// What is to be dropped after what is being dropped.
-    static LEFT: RefCell<Vec<Parts>> = const { RefCell::new(Vec::new()) };
-    static IS_DROPPING: Cell<bool> = const { Cell::new(false) };
     /// How one is recognised behind `dyn ClientHook`: it is asked for its address, and while the question is open
     /// leaves itself here as well.
     static IS_ASKED: Cell<bool> = const { Cell::new(false) };
     static ANSWER: RefCell<Option<Rc<Standing>>> = const { RefCell::new(None) };
-}
-
-impl Parts {
-    /// Drops it, and what goes with it afterwards: of those that stand for each other there may be more than a stack
-    /// has room for.
-    pub(super) fn let_go(self) {
-        struct Dropping;
-        impl Drop for Dropping {
-            fn drop(&mut self) {
-                IS_DROPPING.set(false);
-            }
-        }
-        let mut next = Some(self);
-        if IS_DROPPING.replace(true) {
-            // Where a thread ends there may be no place for it any more: it is dropped at once.
-            let _is_left = LEFT.try_with(|left| left.borrow_mut().extend(next.take()));
-            return;
-        }
-        let _until_the_end = Dropping;
-        while let Some(parts) = next {
-            drop(parts);
-            next = LEFT.try_with(|left| left.borrow_mut().pop()).ok().flatten();
-        }
-    }
 }
 
 /// Lets one go on when its promise resolves. It ends with that, or when nobody has it any more.
@@ -168,6 +137,7 @@ impl Future for Watch {
 impl Standing {
     fn new(hook: Hook, state: State, relay: Weak<Relay>) -> Self {
         Self {
+            tells_depth: Cell::new(address_and_depth(&*hook).1.is_some()),
             hook: RefCell::new(hook),
             state: Cell::new(state),
             way: RefCell::default(),
@@ -222,7 +192,7 @@ impl Standing {
             };
             let at = (way.hops > hops).then(|| way.at.add_ref());
             if let Some(at) = &at
-                && address_and_depth(&**at).1 >= MAX_WRAPPERS
+                && depth_of(&**at) >= MAX_WRAPPERS
             {
                 drop(way);
                 self.settle(broken(Error::failed(format!(
@@ -276,6 +246,7 @@ impl Standing {
     fn becomes(&self, hook: Option<Hook>, state: State) {
         self.state.set(state);
         if let Some(hook) = hook {
+            self.tells_depth.set(address_and_depth(&*hook).1.is_some());
             let before = self.hook.replace(hook);
             drop(before);
         }
@@ -330,13 +301,20 @@ impl Standing {
     /// How many wrappers lie one in the other behind it, as far as it has become something.
     fn depth(&self) -> u32 {
         let mut at = self.hook();
+        // A promise of `capnp-rpc` that resolves just now can't be asked.
+        let mut may_be_asked = self.may_be_asked();
         for _ in 0..MAX_STANDING {
             match standing_of(&*at) {
-                Some(next) => at = next.hook(),
-                None => return address_and_depth(&*at).1,
+                Some(next) => (at, may_be_asked) = (next.hook(), next.may_be_asked()),
+                None if may_be_asked => return depth_of(&*at),
+                None => return 0,
             }
         }
         MAX_WRAPPERS
+    }
+
+    fn may_be_asked(&self) -> bool {
+        self.tells_depth.get() || self.state.get() == State::Settled
     }
 
     fn address(&self) -> usize {
@@ -348,11 +326,8 @@ impl Drop for Standing {
     fn drop(&mut self) {
         drop(self.is_there.take());
         let nothing = broken(Error::failed(String::new()));
-        let parts = Parts {
-            _hook: self.hook.replace(nothing),
-            _way: self.way.take(),
-            _calls: self.calls.take(),
-        };
+        let hook = self.hook.replace(nothing);
+        let parts = Parts::new(hook, self.way.take(), self.calls.take());
         match self.relay.upgrade() {
             Some(relay) => relay.take_apart(parts),
             None => parts.let_go(),

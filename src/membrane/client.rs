@@ -15,7 +15,7 @@ use super::policy::{Call, Policy, Verdict};
 use super::state::{Ref, broken};
 use super::turn::{MAX_REDIRECTS, Redirect};
 use super::wrappers::Key;
-use crate::depth::{self, address_and_depth};
+use crate::depth::{self, depth_of};
 
 /// One capability, wrapped. All references to the wrapper share it.
 pub(super) struct Node {
@@ -28,6 +28,8 @@ pub(super) struct Node {
     /// That it is being found out.
     resolving: Cell<bool>,
     key: Key,
+    /// Does what is wrapped tell how many wrappers lie in it? If not, it isn't asked: it may be busy.
+    tells_depth: bool,
     /// Where the membrane is inspected.
     record: Option<Box<Record>>,
     membrane: Ref,
@@ -46,6 +48,7 @@ impl Node {
     pub(super) fn new(
         target: Box<dyn ClientHook>,
         key: Key,
+        tells_depth: bool,
         record: Option<Box<Record>>,
         membrane: Ref,
     ) -> Self {
@@ -54,6 +57,7 @@ impl Node {
             resolution: OnceCell::new(),
             resolving: Cell::new(false),
             key,
+            tells_depth,
             record,
             membrane,
         }
@@ -168,11 +172,14 @@ impl Node {
     /// How many wrappers lie one in the other here, this one included. A promise may have got deeper than it was.
     fn depth(&self) -> u32 {
         if let Some(resolution) = self.resolution.get() {
-            return address_and_depth(&**resolution).1;
+            return depth_of(&**resolution);
+        }
+        if !self.tells_depth {
+            return 1;
         }
         let target = self.target.try_borrow().ok();
         let target = target.as_ref().and_then(|target| target.as_deref());
-        let below = target.map_or(0, |target| address_and_depth(target).1);
+        let below = target.map_or(0, depth_of);
         below.saturating_add(1)
     }
 

@@ -46,7 +46,9 @@ impl Ref {
             return broken(reason.clone());
         }
         let (address, below) = address_and_depth(&*hook);
-        if below >= MAX_WRAPPERS {
+        if let Some(below) = below
+            && below >= MAX_WRAPPERS
+        {
             return broken(capnp::Error::failed(format!(
                 "a capability has come through {below} membranes; the limit of membranes is {MAX_WRAPPERS}"
             )));
@@ -74,7 +76,7 @@ impl Ref {
                 return broken(reason.clone());
             }
         }
-        match self.wrapper_of(hook, key) {
+        match self.wrapper_of(hook, key, below.is_some()) {
             Ok(node) => Box::new(Wrapper::new(node)),
             Err(reason) => broken(reason),
         }
@@ -96,7 +98,12 @@ impl Ref {
         Ok(())
     }
 
-    fn wrapper_of(&self, hook: Box<dyn ClientHook>, key: Key) -> capnp::Result<Rc<Node>> {
+    fn wrapper_of(
+        &self,
+        hook: Box<dyn ClientHook>,
+        key: Key,
+        tells_depth: bool,
+    ) -> capnp::Result<Rc<Node>> {
         let record = match self.inspection() {
             Some(inspection) if !self.wrappers.borrow().has(&key) => {
                 let record = inspection.record(self.now());
@@ -112,7 +119,7 @@ impl Ref {
         if let Some(node) = place.upgrade() {
             return Ok(node);
         }
-        let node = Rc::new(Node::new(hook, key, record, self.clone()));
+        let node = Rc::new(Node::new(hook, key, tells_depth, record, self.clone()));
         *place = Rc::downgrade(&node);
         Ok(node)
     }

@@ -99,6 +99,7 @@ mod tests {
         let node = Rc::new(Node::new(
             hook,
             key(address),
+            false,
             None,
             Ref::new(Options::default()),
         ));

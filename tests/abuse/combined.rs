@@ -272,7 +272,8 @@ fn a_promise_that_goes_through_two_sessions_in_turn_does_not_grow_without_end() 
             };
             let never_told = match becomes {
                 Some(becomes) => {
-                    assert!(tell.send(becomes).is_ok());
+                    // What is broken lets go of it.
+                    let _nobody_waits = tell.send(becomes);
                     let error = called.await.err().unwrap();
                     assert!(error.extra.contains("limit of membranes"), "{error}");
                     None
