@@ -2,6 +2,7 @@
 //! allocated.
 
 use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use capnp::capability::Request;
 use capnp::traits::HasTypeId;
@@ -18,6 +19,12 @@ use capspan_testkit::service::Place;
 static ALLOCATOR: Counting = COUNTING;
 
 const LIMIT: usize = 8 << 20;
+
+/// One after the other: what is allocated is counted for the whole process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn limited(callee: Callee<Slow>) -> Callee<Slow> {
     callee.event_limits(EventLimits::default().max_kept_bytes(LIMIT))
@@ -116,6 +123,7 @@ fn assert_limited(all: Kept, least: Kept) {
 
 #[test]
 fn bodies_that_wait_to_be_read_have_a_limit_together() {
+    let _alone = alone();
     run(async {
         let least = kept_of_fetches(400, 1, 0, false).await;
         let all = kept_of_fetches(400, 60 * 1024, 0, false).await;
@@ -125,6 +133,7 @@ fn bodies_that_wait_to_be_read_have_a_limit_together() {
 
 #[test]
 fn bodies_whose_writes_are_given_up_have_a_limit_together() {
+    let _alone = alone();
     run(async {
         let least = kept_of_fetches(20, 1, 0, true).await;
         let all = kept_of_fetches(20, 60 * 1024, 0, true).await;
@@ -134,6 +143,7 @@ fn bodies_whose_writes_are_given_up_have_a_limit_together() {
 
 #[test]
 fn heads_of_requests_have_a_limit_together() {
+    let _alone = alone();
     run(async {
         let least = kept_of_fetches(400, 0, 1, false).await;
         let all = kept_of_fetches(400, 0, 60 * 1024, false).await;
@@ -175,6 +185,7 @@ async fn kept_of_tails(name: usize) -> Kept {
 /// About as much as all of it is said to take is what it takes.
 #[test]
 fn tail_events_that_wait_to_be_read_have_a_limit_together() {
+    let _alone = alone();
     run(async {
         let all = kept_of_tails(256).await;
         assert!(all.refused > 0);
