@@ -5,9 +5,9 @@ use std::future::Future;
 use std::rc::Rc;
 
 use capnp::Error;
-use capnp::any_pointer;
 use capnp::capability::{Client, FromClientHook, Promise, RemotePromise};
 use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
+use capnp::{any_pointer, any_pointer_list};
 use capnp_rpc::new_future_client;
 use futures::FutureExt;
 use futures::channel::oneshot;
@@ -51,6 +51,10 @@ pub mod method {
     pub const OPEN: u16 = 13;
     /// As [`PROMISE`], and calls [`ECHO`] on it, for as long as the object lives.
     pub const CALLED_PROMISE: u16 = 14;
+    /// Gives all that it keeps, in a list.
+    pub const LIST: u16 = 15;
+    /// As [`LIST`], but returns when [`OPEN`] is called.
+    pub const LIST_LATER: u16 = 16;
 }
 
 /// Makes objects, and knows how many of them are alive. Clones share that.
@@ -98,6 +102,12 @@ impl Service {
         params.set_thing(thing::Client::new(cap));
         let stored = request.send().promise.await;
         stored.expect("an object of this process stores what it gets");
+    }
+
+    async fn opened(&self) {
+        let (open, opened) = oneshot::channel();
+        self.shared.waiting.borrow_mut().push(open);
+        let _the_service_is_gone = opened.await;
     }
 
     /// How many objects are alive.
@@ -168,9 +178,7 @@ impl Object {
             }),
             method::WAIT => later(async move {
                 let cap = cap_of(&*params)?;
-                let (open, opened) = oneshot::channel();
-                self.service.shared.waiting.borrow_mut().push(open);
-                let _the_service_is_gone = opened.await;
+                self.service.opened().await;
                 give(results, cap)
             }),
             method::OPEN => {
@@ -179,6 +187,11 @@ impl Object {
                 }
                 Promise::ok(())
             }
+            method::LIST => done(self.list(results)),
+            method::LIST_LATER => later(async move {
+                self.service.opened().await;
+                self.list(results)
+            }),
             _ => Promise::err(Error::unimplemented("no such method".into())),
         }
     }
@@ -187,6 +200,17 @@ impl Object {
         let stored = self.stored.borrow();
         let last = stored.last().map(|cap| cap.add_ref());
         last.ok_or_else(|| Error::failed("nothing is stored".into()))
+    }
+
+    fn list(&self, mut results: Box<dyn ResultsHook>) -> Result<(), Error> {
+        let stored = self.stored.borrow();
+        let list = results.get()?;
+        let mut list = list.initn_as::<any_pointer_list::Builder<'_>>(stored.len() as u32);
+        for (at, cap) in (0..).zip(&*stored) {
+            let mut place = list.reborrow().get(at);
+            place.set_as_capability(cap.add_ref());
+        }
+        Ok(())
     }
 
     fn promise(&self) -> Box<dyn ClientHook> {
