@@ -178,3 +178,53 @@ fn calls_that_are_only_pipelined_on_are_not_canceled() {
         scene.assert_unharmed().await;
     });
 }
+
+// Each has what the one before will bring among its parameters, and all run at once. When the last is given up, nothing
+// wants any of them.
+#[test]
+fn calls_that_are_given_up_with_the_one_that_they_were_made_for_are_canceled() {
+    run(async {
+        let mut scene = Scene::new(GuardLimits::default());
+        scene.peer.bootstrap().await;
+        for chain in 1..=40 {
+            let first = 100 * chain;
+            scene.call(first, method::NEVER).await;
+            for question in first + 1..first + 50 {
+                let carried = Cap::Answer(question - 1, vec![0]);
+                let carries = call(question, Target::Cap(0), method::NEVER).with([carried]);
+                scene.peer.say(carries).await;
+                scene.peer.say(finish(question - 1)).await;
+            }
+            scene.peer.say(finish(first + 49)).await;
+        }
+        scene.assert_cut(Breach::CanceledCalls).await;
+    });
+}
+
+// A call may be made on what several others will bring.
+#[test]
+fn calls_of_which_another_takes_the_results_are_not_canceled() {
+    run(async {
+        let mut scene = Scene::new(GuardLimits::default());
+        scene.peer.bootstrap().await;
+        for join in 1..=600 {
+            let first = 10 * join;
+            for question in first..first + 3 {
+                let waits = call(question, Target::Cap(0), method::WAIT);
+                scene.peer.say(waits.with([Cap::Yours(0)])).await;
+            }
+            let all = [0, 1, 2].map(|at| Cap::Answer(first + at, vec![0]));
+            let joins = call(first + 3, Target::Cap(0), method::WAIT).with(all);
+            scene.peer.say(joins).await;
+            for question in first..first + 3 {
+                scene.peer.say(finish(question)).await;
+            }
+        }
+        scene.call(1, method::OPEN).await;
+        scene.peer.returned(1).await;
+        for join in 1..=600 {
+            scene.peer.returned(10 * join + 3).await;
+        }
+        scene.assert_unharmed().await;
+    });
+}
