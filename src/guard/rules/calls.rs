@@ -1,6 +1,7 @@
 //! The peer's calls.
 
 use capnp_rpc::rpc_capnp::{call, exception, message, message_target, return_};
+use smallvec::SmallVec;
 
 use super::caps::{Descriptors, own_caps};
 use super::entries::{Answer, Export, Exported, Mention, On, Sent, Stage, size};
@@ -73,8 +74,10 @@ impl Ledger {
         if let Some(refusal) = refusal {
             return self.refuse_call(asked, refusal);
         }
+        let mut carried: SmallVec<[On; 2]> = SmallVec::from_slice(&[on]);
         for cap in &caps {
             let other = self.waits_on(cap);
+            carried.push(other);
             if other != On::Nothing && self.depth(other) > self.depth(on) {
                 on = other;
             }
@@ -92,6 +95,7 @@ impl Ledger {
             .into_iter()
             .for_each(|answer| self.pipelined_on(answer));
         self.begin(id, on, bytes);
+        carried.into_iter().for_each(|on| self.carry(id, on));
         if let (true, Some(answer)) = (is_tail, self.answers.get_mut(id)) {
             answer.tail = Some(Tail::Kept);
             self.tails += 1;
@@ -116,12 +120,12 @@ impl Ledger {
             .into_iter()
             .for_each(|answer| self.pipelined_on(answer));
         self.begin(id, on, bytes);
+        self.carry(id, on);
         Ok(Verdict::Pass)
     }
 
     pub(super) fn begin(&mut self, id: u32, on: On, bytes: u64) {
         let answer = Answer::new(self.serial(), Stage::Running, on, bytes);
-        self.carry(on);
         self.begun += 1;
         self.in_flight += 1;
         self.bytes_in_flight += bytes;
@@ -336,11 +340,11 @@ impl Ledger {
         let Some(answer) = self.answers.get_mut(id) else {
             return;
         };
-        let (serial, bytes, on) = (answer.serial, answer.bytes, answer.on);
+        let (serial, bytes) = (answer.serial, answer.bytes);
         answer.stage = Stage::Finished;
         if !answer.is_pipelined {
             answer.stage = Stage::Canceled;
-            self.over(bytes, on);
+            self.over(bytes);
         }
         self.answer_gone(id, serial);
     }
@@ -386,8 +390,7 @@ impl Ledger {
     }
 
     /// A call is no more in flight.
-    fn over(&mut self, bytes: u64, on: On) {
-        self.carry_no_more(on);
+    fn over(&mut self, bytes: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes);
     }
@@ -414,13 +417,14 @@ impl Ledger {
         let Some(answer) = self.answers.get_mut(id) else {
             return;
         };
-        let (serial, was, bytes, on) = (answer.serial, answer.stage, answer.bytes, answer.on);
+        let (serial, was, bytes) = (answer.serial, answer.stage, answer.bytes);
         let is_finished = matches!(was, Stage::Finished | Stage::Canceled);
         let is_tail = answer.tail.is_some();
         if !is_finished {
             answer.stage = Stage::Returned;
         }
         answer.bytes = 0;
+        answer.carries = SmallVec::new();
         // `capnp-rpc` needs a `Finish` for whatever has capabilities, and keeps it until then.
         let has_caps = !needs_no_finish && !caps.is_empty();
         if is_tail || has_caps {
@@ -429,7 +433,7 @@ impl Ledger {
             self.bytes_in_flight += answer.bytes;
         }
         if was != Stage::Canceled {
-            self.over(bytes, on);
+            self.over(bytes);
         }
         if has_caps {
             self.pass_caps(caps, Some(Mention::Answer(id, serial, 0)));

@@ -38,8 +38,10 @@ pub(super) struct Answer {
     pub(super) bytes: u64,
     /// Is it pipelined on, or passed on as what it will bring? Then it goes on after its `Finish`.
     pub(super) is_pipelined: bool,
-    /// How many calls in flight wait for what it will bring, to be made on that.
+    /// How many calls were made on what it will bring, or with that, and were not canceled.
     pub(super) carriers: u32,
+    /// On which calls, or with the results of which, it was made itself, until it returns.
+    pub(super) carries: SmallVec<[(u32, Serial); 1]>,
     /// The `Return` that was sent, if there are capabilities in it.
     pub(super) results: Option<Sent>,
     /// Where each capability in it leads to, as far as this is known.
@@ -181,6 +183,7 @@ impl Answer {
             bytes,
             is_pipelined: false,
             carriers: 0,
+            carries: SmallVec::new(),
             results: None,
             leads: Vec::new(),
         }

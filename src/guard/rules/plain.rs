@@ -312,6 +312,7 @@ impl Ledger {
             .into_iter()
             .for_each(|answer| self.pipelined_on(answer));
         self.begin(id, on, bytes);
+        self.carry(id, on);
         Some(())
     }
 
