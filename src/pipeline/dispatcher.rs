@@ -57,6 +57,8 @@ impl Started {
         ending: Option<&Ending>,
         place: Option<Place>,
     ) -> Self {
+        // Who has sent none has nothing to be let go of.
+        let ending = ending.filter(|_| enricher.is_observed());
         let cut = ending.map(|ending| CutAtEnd::new(&enricher, ending));
         Self {
             received: Rc::new(received),
