@@ -37,7 +37,7 @@ fn a_promise_that_waits_for_the_results_of_a_call_that_is_finished() {
             if keeps {
                 on.peer.say(release(promise, 1)).await;
             }
-            lists.is_over(on).await;
+            lists.end(on).await;
             let rest = on.peer.rest().await;
             let count = |id| {
                 rest.iter()
@@ -78,7 +78,7 @@ fn promises_that_wait_over_calls_that_are_finished() {
         let heard = on.peer.called().await;
         on.peer.say(returns(heard.question, [])).await;
         on.peer.returned(4).await;
-        lists.is_over(on).await;
+        lists.end(on).await;
         on.is_legal().await;
     });
 }

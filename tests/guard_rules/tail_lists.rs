@@ -67,7 +67,7 @@ impl Lists {
     }
 
     /// All is let go of, and nothing is left of any call: but what the peer was given the service by is open.
-    pub(crate) async fn is_over(self, on: &mut Connected) {
+    pub(crate) async fn end(self, on: &mut Connected) {
         self.next_is_dropped(on).await;
         let usage = on.guard.usage();
         assert_eq!((usage.calls, usage.call_bytes, usage.unfinished), (0, 0, 0));
@@ -158,7 +158,7 @@ fn a_list_of_this_sides_and_of_the_peers() {
         assert_eq!(lists.service.calls(), calls + 1);
         on.peer.say(finish(1)).await;
         drop(all);
-        lists.is_over(on).await;
+        lists.end(on).await;
         assert_eq!(released(on, 5).await, 2);
         on.is_legal().await;
     });
@@ -186,7 +186,7 @@ fn a_list_that_comes_when_the_peer_has_done_with_its_call() {
         assert_eq!(all.len(), 1);
         is_the_peers(on, &all[0], 6).await;
         drop(all);
-        lists.is_over(on).await;
+        lists.end(on).await;
         assert_eq!(released(on, 6).await, 1);
         on.is_legal().await;
     });
@@ -207,7 +207,7 @@ fn a_list_that_is_taken_late_is_of_nothing() {
         let all = listed(asked).await;
         assert!(all.len() == 2 && all.iter().all(Option::is_none));
         on.peer.say(finish(1)).await;
-        lists.is_over(on).await;
+        lists.end(on).await;
         assert_eq!(released(on, 5).await, 1);
         on.is_legal().await;
     });
@@ -232,7 +232,7 @@ fn a_promise_of_the_peers_in_a_list() {
         idle().await;
         is_the_peers(on, &all[0], 8).await;
         drop(all);
-        lists.is_over(on).await;
+        lists.end(on).await;
         let rest = on.peer.rest().await;
         let count = |id| {
             rest.iter()
@@ -273,7 +273,7 @@ fn a_promise_of_this_sides_in_a_list() {
         called.promise.await.expect("an answer");
         drop(all);
         on.peer.say(finish(1)).await;
-        lists.is_over(on).await;
+        lists.end(on).await;
         assert_eq!(released(on, 5).await, 1);
         on.is_legal().await;
     });
@@ -313,7 +313,7 @@ fn many_lists_at_once() {
             .say_all((1..=20).filter(|id| id % 2 == 1).map(finish))
             .await;
         on.peer.say(resolve(7, Cap::Hosted(5))).await;
-        lists.is_over(on).await;
+        lists.end(on).await;
         assert_eq!(released(on, 5).await, 2);
         on.is_legal().await;
     });
@@ -397,7 +397,7 @@ fn a_list_that_there_is_no_room_for() {
         on.peer.say_all([finish(3), finish(2), finish(1)]).await;
         assert_eq!(on.guard.count(Breach::BytesInFlight), 2);
         assert_eq!(on.guard.count(Breach::OnRefused), 1);
-        lists.is_over(on).await;
+        lists.end(on).await;
         assert_eq!(released(on, 5).await, 40);
         on.goes_on().await;
         assert_eq!(on.guard.refused(), 3);
