@@ -21,6 +21,8 @@ pub struct Ending {
 #[derive(Default)]
 struct Inner {
     reason: OnceCell<Error>,
+    /// The peer has closed it, between two messages.
+    is_closed_by_peer: Cell<bool>,
     watchers: RefCell<Slab<Weak<dyn OnEnd>>>,
     has_stopped: Cell<bool>,
     waiting: Waiting,
@@ -43,6 +45,11 @@ impl Ending {
     /// Why the connection has ended; `None` while it has not.
     pub fn reason(&self) -> Option<&Error> {
         self.inner.reason.get()
+    }
+
+    /// Has the peer closed it, between two messages, as who has no more to say does?
+    pub fn is_closed_by_peer(&self) -> bool {
+        self.inner.is_closed_by_peer.get()
     }
 
     /// That the connection is lost, where it is: what calls over it fail with then may say anything.
@@ -84,6 +91,14 @@ impl Ending {
     pub(super) fn stop(&self) {
         self.inner.has_stopped.set(true);
         self.inner.waiting.wake();
+    }
+
+    /// The peer has closed it.
+    pub(super) fn close(&self) {
+        if self.reason().is_none() {
+            self.inner.is_closed_by_peer.set(true);
+            self.end(Error::disconnected("the peer closed the connection"));
+        }
     }
 
     /// Ends the connection for all who have part in it. Of several reasons the first one counts.

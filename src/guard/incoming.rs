@@ -164,8 +164,7 @@ impl<V: 'static> Inbox<V> {
                 Ok(Some((message, inner.arrived.message())))
             }
             Ok(None) => {
-                let reason = Error::disconnected("the peer closed the connection");
-                inner.ending.end(reason);
+                inner.ending.close();
                 Ok(None)
             }
             Err(_) if inner.arrived.has_no_room.get() => {

@@ -10,7 +10,7 @@ use futures::FutureExt;
 
 use super::Direction;
 use super::call::{self, Noted, Pipelined};
-use super::inspect::{Introducing, Record, Wrapped};
+use super::inspect::{Introducing, Mark, Record, Wrapped};
 use super::policy::{Call, Policy, Verdict};
 use super::state::{Ref, broken};
 use super::turn::{MAX_REDIRECTS, Redirect};
@@ -63,9 +63,9 @@ impl Node {
         }
     }
 
-    pub(super) fn wrapped(&self) -> Option<Wrapped> {
+    pub(super) fn wrapped(&self) -> Option<(Wrapped, Option<Mark>)> {
         let record = self.record.as_ref()?;
-        Some(record.wrapped(self.direction()))
+        Some((record.wrapped(self.direction()), record.mark().cloned()))
     }
 
     pub(super) fn direction(&self) -> Direction {
@@ -109,7 +109,7 @@ impl Node {
         let watch = policy.and_then(|policy| policy.call_begins(&call));
         let mut noted = Noted::new(watch, method, record.is_some());
         if let Some(record) = record {
-            record.count_call();
+            record.count_call(method);
             // What it is pipelined on goes on for it, whatever else refers to that.
             if record
                 .kept()

@@ -12,10 +12,12 @@ use crate::clock::Timestamp;
 /// A wrapper that is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wrapped {
+    number: u64,
     is_inbound: bool,
     introduced_by: Option<IntroducedBy>,
     since: Option<Timestamp>,
     calls: u64,
+    last_call: Option<(u64, u16)>,
 }
 
 /// The call in which a capability crossed.
@@ -30,6 +32,11 @@ pub struct IntroducedBy {
 }
 
 impl Wrapped {
+    /// Tells it apart from all others that the membrane has had, from 1 in the order in which they crossed.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Does it stand outside for something inside? If not, it is the other way round.
     pub fn is_inbound(&self) -> bool {
         self.is_inbound
@@ -50,6 +57,11 @@ impl Wrapped {
     /// How many calls were made on it.
     pub fn calls(&self) -> u64 {
         self.calls
+    }
+
+    /// The interface and the method of the last of them: nothing else tells what kind of capability it is.
+    pub fn last_call(&self) -> Option<(u64, u16)> {
+        self.last_call
     }
 }
 
@@ -88,6 +100,8 @@ impl Origin {
 pub(super) struct Inspection {
     /// The call whose message is crossing.
     current: RefCell<Option<Origin>>,
+    /// The number of the last wrapper.
+    last_number: Cell<u64>,
 }
 
 /// While it lives, what crosses is introduced by a call.
@@ -98,10 +112,12 @@ pub(super) struct Introducing<'a> {
 
 /// What is noted of one wrapper.
 pub(super) struct Record {
+    number: u64,
     introduced_by: Option<IntroducedBy>,
     mark: Option<Mark>,
     since: Option<Timestamp>,
     calls: Cell<u64>,
+    last_call: Cell<Option<(u64, u16)>>,
     /// The call that it is pipelined on, where that is to be kept.
     call: Cell<Option<Pipelined>>,
 }
@@ -116,12 +132,16 @@ impl Inspection {
 
     /// What is to be noted of a wrapper that comes to be now. It may run a policy's code.
     pub(super) fn record(&self, since: Option<Timestamp>) -> Record {
+        let number = self.last_number.get() + 1;
+        self.last_number.set(number);
         let origin = self.current.borrow().clone();
         Record {
+            number,
             introduced_by: origin.as_ref().map(|origin| origin.by),
             mark: origin.and_then(Origin::mark),
             since,
             calls: Cell::new(0),
+            last_call: Cell::new(None),
             call: Cell::new(None),
         }
     }
@@ -134,8 +154,9 @@ impl Drop for Introducing<'_> {
 }
 
 impl Record {
-    pub(super) fn count_call(&self) {
+    pub(super) fn count_call(&self, method: (u64, u16)) {
         self.calls.set(self.calls.get() + 1);
+        self.last_call.set(Some(method));
     }
 
     /// Keeps a call.
@@ -166,10 +187,12 @@ impl Record {
 
     pub(super) fn wrapped(&self, direction: Direction) -> Wrapped {
         Wrapped {
+            number: self.number,
             is_inbound: direction == Direction::Inbound,
             introduced_by: self.introduced_by,
             since: self.since,
             calls: self.calls.get(),
+            last_call: self.last_call.get(),
         }
     }
 }

@@ -246,7 +246,18 @@ impl Membrane {
     /// The wrappers that are alive, in no order; none where it is not [inspected](Builder::inspected).
     /// Those of its parts are not among them.
     pub fn wrapped(&self) -> Vec<Wrapped> {
+        let wrapped = self.membrane.wrapped().into_iter();
+        wrapped.map(|(wrapped, _)| wrapped).collect()
+    }
+
+    /// The same, with what the calls that introduced them are marked with.
+    pub(crate) fn marked(&self) -> Vec<(Wrapped, Option<Mark>)> {
         self.membrane.wrapped()
+    }
+
+    /// How many calls are in flight, in either direction; those in its parts are not among them.
+    pub fn calls(&self) -> usize {
+        self.membrane.calls()
     }
 
     /// What its limits have refused so far.

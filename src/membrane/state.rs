@@ -10,7 +10,7 @@ use capnp::private::layout::CapTable;
 use super::call::{Calls, Local, Pipelined, Received, Sent};
 use super::client::Node;
 use super::completion::{Completed, Completer, Completion};
-use super::inspect::{Inspection, Wrapped};
+use super::inspect::{Inspection, Mark, Wrapped};
 use super::leaving::{Leaving, LeavingCall, LeavingRef};
 use super::limits::{Limited, Limits};
 use super::policy::{Policy, Scope};
@@ -107,9 +107,16 @@ impl State {
         self.inspection.as_deref()
     }
 
-    pub(super) fn wrapped(&self) -> Vec<Wrapped> {
+    /// The wrappers alive, and what the calls that introduced them are marked with.
+    pub(super) fn wrapped(&self) -> Vec<(Wrapped, Option<Mark>)> {
         let nodes: Vec<_> = self.wrappers.borrow().nodes().collect();
         nodes.iter().filter_map(|node| node.wrapped()).collect()
+    }
+
+    /// How many calls are in flight.
+    pub(super) fn calls(&self) -> usize {
+        let calls = self.local.len() + self.sent.len() + self.received.len();
+        calls - self.waits.get()
     }
 
     pub(super) fn now(&self) -> Option<Timestamp> {
@@ -121,10 +128,7 @@ impl State {
     pub(super) fn admit_call(&self) -> Result<(), capnp::Error> {
         match &self.limited {
             None => Ok(()),
-            Some(limited) => {
-                let calls = self.local.len() + self.sent.len() + self.received.len();
-                limited.admit_call(calls - self.waits.get())
-            }
+            Some(limited) => limited.admit_call(self.calls()),
         }
     }
 

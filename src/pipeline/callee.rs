@@ -17,7 +17,7 @@ use crate::guard::Ending;
 use crate::outbox::Outbox;
 use crate::pipeline_capnp::{event_dispatcher, pipeline};
 use crate::session::{
-    CallSpans, Channels, Drain, MAX_BACKGROUND_WORK, Running, Setting, TimeLimits,
+    CallSpans, Channels, Drain, LiveEvents, MAX_BACKGROUND_WORK, Running, Setting, TimeLimits,
 };
 use crate::trace::{Channel, SpanBuilder, SpanContext, SpanKind, Tracer};
 
@@ -34,6 +34,7 @@ pub(super) struct Shared<S> {
     joins_trace: bool,
     pub(super) session_name: Box<str>,
     call_spans: Option<CallSpans>,
+    live: Option<LiveEvents>,
     limits: Option<TimeLimits>,
     max_works: usize,
     pub(super) running: Rc<Running>,
@@ -55,6 +56,7 @@ impl<S: Service> Callee<S> {
                 joins_trace: true,
                 session_name: "session".into(),
                 call_spans: None,
+                live: None,
                 limits: None,
                 max_works: MAX_BACKGROUND_WORK,
                 running: Rc::default(),
@@ -94,6 +96,12 @@ impl<S: Service> Callee<S> {
     #[must_use]
     pub fn call_spans(self, calls: CallSpans) -> Self {
         self.with(|shared| shared.call_spans = Some(calls))
+    }
+
+    /// Lets its events be looked at while they are under way, on this side.
+    #[must_use]
+    pub fn live(self, live: &LiveEvents) -> Self {
+        self.with(|shared| shared.live = Some(live.clone()))
     }
 
     /// How many events each peer may have at once. Callers in this process may have as many as they like.
@@ -200,7 +208,7 @@ impl<S> Shared<S> {
                     Some(caller) => tracer.linked_to(caller.clone()),
                     None => tracer.root(),
                 };
-                parent.start(name, SpanKind::Server)
+                parent.start_event(name, SpanKind::Server)
             })
     }
 
@@ -212,13 +220,13 @@ impl<S> Shared<S> {
     ) -> Setting<'a> {
         let Channels { internal, user } = &self.tracers;
         Setting {
-            ending,
             clock: user.clock().or_else(|| internal.clock()),
             call_spans: self.call_spans.as_ref().filter(|_| kind.has_call_spans()),
             limits: self.limits.as_ref(),
             max_works: self.max_works,
             running: Some(&self.running),
-            tasks: &self.tasks,
+            live: self.live.as_ref(),
+            ..Setting::new(ending, &self.tasks)
         }
     }
 }
@@ -239,6 +247,7 @@ impl<S> Clone for Shared<S> {
             joins_trace: self.joins_trace,
             session_name: self.session_name.clone(),
             call_spans: self.call_spans.clone(),
+            live: self.live.clone(),
             limits: self.limits.clone(),
             max_works: self.max_works,
             running: self.running.clone(),

@@ -25,7 +25,7 @@ use crate::fetch::{self, Body, Exchange, Seen};
 use crate::guard::{Connection, Ending};
 use crate::pipeline_capnp::pipeline;
 use crate::session::{
-    self, Answered, CallSpans, Channels, Delivery, Opened, Session, Setting, TimeLimits,
+    self, Answered, CallSpans, Channels, Delivery, LiveEvents, Opened, Session, Setting, TimeLimits,
 };
 use crate::trace::{Clock, SpanBuilder, SpanKind, SpanParent};
 
@@ -35,6 +35,7 @@ pub struct Pipeline {
     client: pipeline::Client,
     ending: Option<Ending>,
     call_spans: Option<CallSpans>,
+    live: Option<LiveEvents>,
     tasks: Tasks,
 }
 
@@ -60,6 +61,7 @@ impl Pipeline {
             client,
             ending: None,
             call_spans: None,
+            live: None,
             tasks: tasks.clone(),
         }
     }
@@ -70,6 +72,7 @@ impl Pipeline {
             client: connection.bootstrap(),
             ending: Some(connection.ending().clone()),
             call_spans: None,
+            live: None,
             tasks: tasks.clone(),
         }
     }
@@ -78,6 +81,13 @@ impl Pipeline {
     #[must_use]
     pub fn call_spans(mut self, calls: CallSpans) -> Self {
         self.call_spans = Some(calls);
+        self
+    }
+
+    /// Lets its events be looked at while they are under way, on this side.
+    #[must_use]
+    pub fn live(mut self, live: &LiveEvents) -> Self {
+        self.live = Some(live.clone());
         self
     }
 
@@ -127,6 +137,7 @@ impl Event<'_> {
     ///
     /// If the event is not delivered, the span ends with it.
     pub fn span(mut self, span: SpanBuilder) -> Self {
+        span.become_event();
         self.parents.user = span.parent();
         self.span = Some(span);
         self
@@ -352,23 +363,22 @@ impl Event<'_> {
         let Pipeline {
             ending,
             call_spans,
+            live,
             tasks,
             ..
         } = self.pipeline;
         Setting {
-            ending: ending.as_ref(),
             clock,
             call_spans: call_spans.as_ref().filter(|_| kind.has_call_spans()),
             limits: self.limits.as_ref(),
-            max_works: 0,
-            running: None,
-            tasks,
+            live: live.as_ref(),
+            ..Setting::new(ending.as_ref(), tasks)
         }
     }
 
     /// Opens its spans, and announces it.
     fn start(&mut self, described: Option<&Description>) -> Announced {
-        let open = |parent: &SpanParent| parent.start(self.name, SpanKind::Client);
+        let open = |parent: &SpanParent| parent.start_event(self.name, SpanKind::Client);
         let Channels { internal, user } = &self.parents;
         let clock = [user, internal]
             .into_iter()

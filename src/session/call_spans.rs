@@ -170,7 +170,7 @@ impl Policy for Recorder {
         let channels = &origin.unwrap_or(life.parents()).channels;
         let spans = channels
             .as_ref()
-            .map(|parent| parent.start_shared(&name, kind));
+            .map(|parent| parent.start_call(&name, kind));
         Some(Rc::new(CallSpan {
             spans,
             is_answered_here,

@@ -262,7 +262,7 @@ pub(crate) fn open<C: FromClientHook>(
         open,
     } = opened;
     let is_observed = spans.iter().any(SpanBuilder::is_observed);
-    let part = match is_observed || setting.limits.is_some() {
+    let part = match is_observed || setting.limits.is_some() || setting.live.is_some() {
         true => {
             let none = setting.no_enricher();
             let life = Life::begin(What::Session, Side::Caller, spans, none, setting);

@@ -13,6 +13,7 @@ use super::call_spans::Parents;
 use super::channels::Channels;
 use super::end::{Exception, SessionEnd};
 use super::limits::{self, Activity};
+use super::live::LivePlace;
 use super::running::RunningEvent;
 use super::setting::Setting;
 use super::side::{CalleesPart, Side, What};
@@ -20,7 +21,7 @@ use crate::drive::Tasks;
 use crate::enrich::Enricher;
 use crate::error::Error;
 use crate::guard::{Ending, OnEnd, Registration};
-use crate::membrane::{Completed, Scope, Watch, WeakMembrane};
+use crate::membrane::{Completed, Membrane, Scope, Watch, WeakMembrane};
 use crate::pipeline_capnp::rpc_session;
 use crate::room::Place;
 use crate::trace::{Outcome, SpanBuilder, Timestamp};
@@ -62,6 +63,7 @@ pub(crate) struct Life {
     /// That nothing refers to it any more, while there is more to wait for.
     pub(super) completed: Cell<Option<Completed>>,
     running: RefCell<Option<RunningEvent>>,
+    live: RefCell<Option<LivePlace>>,
     pub(super) tasks: Tasks,
 }
 
@@ -99,10 +101,14 @@ impl Life {
             max_works: setting.max_works,
             completed: Cell::new(None),
             running: RefCell::default(),
+            live: RefCell::default(),
             tasks: setting.tasks.clone(),
         });
         if let Some(running) = setting.running {
             life.running.replace(Some(running.enter(&life)));
+        }
+        if let Some(live) = setting.live {
+            life.live.replace(Some(live.enter(&life)));
         }
         if let Some(ending) = ending {
             match ending.reason() {
@@ -138,6 +144,11 @@ impl Life {
             membrane.revoke(self.end_error(end));
         }
         let _only_once = self.membrane.set(membrane);
+    }
+
+    /// Its membrane, while anything refers through it.
+    pub(super) fn membrane(&self) -> Option<Membrane> {
+        self.membrane.get()?.upgrade()
     }
 
     pub(crate) fn has_membrane(&self) -> bool {
@@ -349,6 +360,7 @@ impl Life {
         self.registration.take();
         self.place.take();
         self.running.take();
+        self.live.take();
         self.enricher.cut();
         self.close_spans(&end, at);
         self.waiting.wake();
@@ -431,64 +443,16 @@ impl Scope for Life {
 
 impl OnEnd for Life {
     fn connection_ended(&self, reason: &Error) {
-        self.abort(SessionEnd::new(
-            Outcome::Disconnected,
-            Some(reason.reason()),
-        ));
+        let is_closed = self.ending.as_ref().is_some_and(Ending::is_closed_by_peer);
+        let is_idle = || self.membrane().is_none_or(|membrane| membrane.calls() == 0);
+        // Where nobody has said when a session ends, that is how it does.
+        let outcome = match self.what == What::Connection && is_closed && is_idle() {
+            true => Outcome::Ok,
+            false => Outcome::Disconnected,
+        };
+        self.abort(SessionEnd::new(outcome, Some(reason.reason())));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::trace::{SpanKind, Tracer};
-    use std::sync::Arc;
-    use std::task::{Context, Waker};
-
-    /// Asks once with a waker of its own, as each call of a peer's does, and gives up.
-    fn ask_and_give_up(life: &Life) {
-        struct Nobody;
-        impl std::task::Wake for Nobody {
-            fn wake(self: Arc<Self>) {}
-        }
-        let nobody = Arc::new(Nobody);
-        let waker = nobody.clone().into();
-        let mut ended = Box::pin(life.ended());
-        let polled = ended.as_mut().poll(&mut Context::from_waker(&waker));
-        assert!(polled.is_pending());
-        drop((ended, waker));
-        assert_eq!(Arc::strong_count(&nobody), 1, "it is remembered");
-    }
-
-    #[test]
-    fn who_asks_how_it_ended_and_gives_up_is_forgotten() {
-        let spans = Channels::default().map(|()| Tracer::unobserved().root());
-        let spans = spans.map(|parent| parent.start("x", SpanKind::Server));
-        let (tasks, _driver) = Tasks::new();
-        let setting = Setting {
-            ending: None,
-            clock: None,
-            call_spans: None,
-            limits: None,
-            max_works: 0,
-            running: None,
-            tasks: &tasks,
-        };
-        let life = Life::begin(
-            What::Session,
-            Side::Caller,
-            spans,
-            Enricher::none(),
-            &setting,
-        );
-        let waker = Waker::noop();
-        let mut stays = Box::pin(life.ended());
-        let mut cx = Context::from_waker(waker);
-        assert!(stays.as_mut().poll(&mut cx).is_pending());
-        for _ in 0..3 {
-            ask_and_give_up(&life);
-        }
-        life.abort(SessionEnd::new(Outcome::Canceled, None));
-        assert!(stays.as_mut().poll(&mut cx).is_ready());
-    }
-}
+mod tests;

@@ -15,8 +15,11 @@
 //! - [`TimeLimits`]: how long it may take, or do nothing.
 //! - [`CallSpans`]: spans of the calls in a session.
 //! - `top_level`: what the application of an unobserved session calls.
+//! - [`SessionBuilder`], [`SessionAlone`]: a session around a capability that is given out by hand.
+//! - [`LiveEvents`], [`LiveEvent`]: what is under way, to be looked at.
 //! - [`Channels`]: one thing for the operator, one for the tenant.
 
+mod alone;
 mod ask;
 mod background;
 mod call_spans;
@@ -27,6 +30,7 @@ mod delivery;
 mod end;
 mod life;
 mod limits;
+mod live;
 mod one_call;
 mod running;
 mod setting;
@@ -34,6 +38,7 @@ mod settle;
 mod side;
 mod top_level;
 
+pub use alone::{SessionAlone, SessionBuilder};
 pub(crate) use background::MAX_BACKGROUND_WORK;
 pub use call_spans::CallSpans;
 pub(crate) use callee::{CalleeSession, Opening};
@@ -45,6 +50,7 @@ pub(crate) use end::Exception;
 pub use end::SessionEnd;
 pub(crate) use life::Life;
 pub use limits::TimeLimits;
+pub use live::{LiveCapability, LiveEvent, LiveEvents};
 pub(crate) use one_call::OneCall;
 pub(crate) use running::Running;
 pub use running::{Drain, Drained};

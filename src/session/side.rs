@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     Session,
+    /// A session that lasts as long as a connection, at most, and for which no event was started.
+    Connection,
     /// Another event, which one call through its membrane delivers.
     Event,
 }
@@ -11,7 +13,7 @@ pub(crate) enum What {
 impl What {
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Session => "session",
+            Self::Session | Self::Connection => "session",
             Self::Event => "event",
         }
     }

@@ -69,7 +69,7 @@ pub use memory::{MemoryObserver, Noticed};
 pub use observer::{NoopObserver, Observer};
 pub use outcome::Outcome;
 pub use parent::SpanParent;
-pub use record::{Channel, EventRecord, LinkRecord, SpanKind, SpanRecord};
+pub use record::{Channel, EventRecord, LinkRecord, SpanKind, SpanRecord, SpanRole};
 pub use redactor::{Redaction, Redactor, Text};
 pub use rules::EnrichRules;
 pub use span::SpanBuilder;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::context::SpanContext;
-use super::record::{Name, SpanKind};
+use super::record::{Name, SpanKind, SpanRole};
 use super::span::SpanBuilder;
 use super::tracer::Tracer;
 use crate::clock::Timestamp;
@@ -69,23 +69,37 @@ impl SpanParent {
     /// Opens a child now. Dropping what this returns ends it.
     #[must_use = "a span ends when it is dropped"]
     pub fn start(&self, name: impl AsRef<str>, kind: SpanKind) -> SpanBuilder {
-        SpanBuilder::open(self, Name::Text(name.as_ref()), kind, None)
+        SpanBuilder::open(
+            self,
+            Name::Text(name.as_ref()),
+            (kind, SpanRole::Work),
+            None,
+        )
     }
 
-    /// The same by a name that need not be copied.
-    pub(crate) fn start_shared(&self, name: &Rc<str>, kind: SpanKind) -> SpanBuilder {
-        SpanBuilder::open(self, Name::Shared(name), kind, None)
+    /// The same for one side of an event.
+    pub(crate) fn start_event(&self, name: &str, kind: SpanKind) -> SpanBuilder {
+        SpanBuilder::open(self, Name::Text(name), (kind, SpanRole::Event), None)
+    }
+
+    /// The same for a call, by a name that need not be copied.
+    pub(crate) fn start_call(&self, name: &Rc<str>, kind: SpanKind) -> SpanBuilder {
+        SpanBuilder::open(self, Name::Shared(name), (kind, SpanRole::Call), None)
     }
 
     /// Opens a child that began at `time`.
     #[must_use = "a span ends when it is dropped"]
     pub fn start_at(&self, name: impl AsRef<str>, kind: SpanKind, time: Timestamp) -> SpanBuilder {
-        SpanBuilder::open(self, Name::Text(name.as_ref()), kind, Some(time))
+        SpanBuilder::open(
+            self,
+            Name::Text(name.as_ref()),
+            (kind, SpanRole::Work),
+            Some(time),
+        )
     }
 
     /// The span whose children it starts, for propagation; `None` if it is not observed or its
     /// children begin traces.
-    #[cfg(test)]
     pub(crate) fn context(&self) -> Option<SpanContext> {
         match &self.place {
             Place::Child { context, .. } => Some(context.clone()),

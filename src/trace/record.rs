@@ -56,6 +56,29 @@ impl SpanKind {
     }
 }
 
+/// What a span stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SpanRole {
+    /// Some work of a service's: a span that it has opened itself.
+    #[default]
+    Work,
+    /// One side of an event: a session, or one of another kind.
+    Event,
+    /// One call in an event, whose first name is the interface and the method, as far as they are known.
+    Call,
+}
+
+impl SpanRole {
+    /// Its name, in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Work => "work",
+            Self::Event => "event",
+            Self::Call => "call",
+        }
+    }
+}
+
 /// One event, as it stands on a span.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventRecord {
@@ -124,6 +147,7 @@ pub struct SpanRecord {
     pub(super) has_remote_parent: bool,
     pub(super) channel: Channel,
     pub(super) kind: SpanKind,
+    pub(super) role: SpanRole,
     pub(super) outcome: Option<Outcome>,
     pub(super) name: Rc<str>,
     pub(super) service: Rc<str>,
@@ -211,6 +235,7 @@ impl SpanRecord {
             has_remote_parent: false,
             channel: tracer.channel,
             kind,
+            role: SpanRole::default(),
             outcome: None,
             name,
             service: tracer.service.clone(),
@@ -285,6 +310,11 @@ impl SpanRecord {
     /// On which side of a call it stands.
     pub fn kind(&self) -> SpanKind {
         self.kind
+    }
+
+    /// What it stands for.
+    pub fn role(&self) -> SpanRole {
+        self.role
     }
 
     /// Which service, or process, it is a span of.

@@ -11,7 +11,7 @@ use super::dropped::Dropped;
 use super::open::{Change, End, OpenSpan};
 use super::outcome::Outcome;
 use super::parent::{Place, SpanParent};
-use super::record::{Details, Name, SpanKind, SpanRecord};
+use super::record::{Details, Name, SpanKind, SpanRecord, SpanRole};
 use super::status::SpanStatus;
 use super::tracer::Shared;
 use super::update::{SpanEvent, SpanUpdate};
@@ -43,7 +43,7 @@ impl SpanBuilder {
     pub(super) fn open(
         parent: &SpanParent,
         name: Name<'_>,
-        kind: SpanKind,
+        (kind, role): (SpanKind, SpanRole),
         start: Option<Timestamp>,
     ) -> Self {
         let begin = |tracer: &Rc<Shared>| {
@@ -55,6 +55,7 @@ impl SpanBuilder {
             };
             let start = start.unwrap_or_else(|| tracer.clock.now());
             let mut record = SpanRecord::new(context, tracer, name, kind, start);
+            record.role = role;
             match parent.place() {
                 Place::Root => {}
                 Place::Child { context, is_remote } => {
@@ -74,6 +75,17 @@ impl SpanBuilder {
             span,
             is_ended: Cell::new(false),
         }
+    }
+
+    /// From now on it stands for one side of an event. Nobody is told of that alone.
+    pub(crate) fn become_event(&self) {
+        self.write(|record, _| {
+            record.role = SpanRole::Event;
+            Change {
+                previous_name: None,
+                is_more: false,
+            }
+        });
     }
 
     /// Renames the span; the first name is kept beside it. An empty name changes nothing.

@@ -1,5 +1,6 @@
 //! Sessions, from the call that opens one to its end, in whatever way it comes.
 
+mod alone;
 mod callee_ends;
 mod canceled_calls;
 mod chaos;
