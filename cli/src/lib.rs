@@ -8,6 +8,7 @@
 //! - [`input`]: the text to be analysed
 //! - [`place`]: where caller and callee meet
 //! - [`analysis`]: the service's work
+//! - [`proxy`]: what stands before a service
 //! - [`report`]: what the service found, for people
 //! - [`trace_view`]: span records as a tree
 //! - [`terminal`]: text that is safe to print and fits
@@ -21,6 +22,7 @@ pub mod demo;
 pub mod failure;
 pub mod input;
 pub mod place;
+pub mod proxy;
 pub mod report;
 pub mod terminal;
 pub mod trace_view;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use capspan_cli::args::{self, Command, Parsed};
 use capspan_cli::demo;
 use capspan_cli::failure::Failure;
+use capspan_cli::proxy;
 
 fn main() -> ExitCode {
     match run() {
@@ -25,6 +26,7 @@ fn run() -> Result<(), Failure> {
         Parsed::Print(text) => print(&text),
         Parsed::Run(cli) => match cli.command {
             Command::Demo(args) => demo::run(&args),
+            Command::Proxy(args) => proxy::run(args.config(), || Ok(args.config())),
             Command::DemoCallee(args) => demo::run_callee(args),
         },
     }

@@ -15,6 +15,7 @@ use capnp::private::capability::{
 use capnp::private::layout::CapTable;
 use capnp::traits::{HasTypeId, ImbueMut};
 
+use super::handle::Enricher;
 use super::in_process::InProcess;
 use crate::pipeline_capnp::span_enricher;
 use crate::trace::WeakSpan;
@@ -49,8 +50,13 @@ thread_local! {
 /// assert_eq!(spans.open()[0].name(), "GET /users/{id}");
 /// ```
 pub fn export(span: WeakSpan) -> span_enricher::Client {
+    export_also(span, None)
+}
+
+/// The same, and what is written goes to `also` as well.
+pub(crate) fn export_also(span: WeakSpan, also: Option<Enricher>) -> span_enricher::Client {
     let hook: Box<dyn ClientHook> = Box::new(EnricherHook {
-        shared: Rc::new(InProcess::new(span)),
+        shared: Rc::new(InProcess::new(span, also)),
     });
     FromClientHook::new(hook)
 }
@@ -92,10 +98,7 @@ impl EnricherHook {
     ) -> capnp::Result<()> {
         let params: span_enricher::enrich_params::Reader<'_> = params.get_as()?;
         let received = wire::read_update(params.get_update()?);
-        let status = self
-            .shared
-            .span()
-            .enrich_received(&received.update, &received.dropped);
+        let status = self.shared.received(received.update, &received.dropped);
         let results: span_enricher::enrich_results::Builder<'_> = results.init_as();
         wire::write_enrich_status(status, results.init_result());
         Ok(())

@@ -4,12 +4,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::answers::{Worst, over};
+use super::handle::Enricher;
 use crate::error::Result;
-use crate::trace::{EnrichStatus, SpanUpdate, Value, WeakSpan};
+use crate::trace::{Dropped, EnrichStatus, SpanUpdate, Value, WeakSpan};
 
 /// One callee's, who writes at once. Others may have their own of the same span.
 pub(super) struct InProcess {
     span: WeakSpan,
+    /// What is written there as well.
+    also: Option<Enricher>,
     /// Has a callee got it?
     is_taken: Cell<bool>,
     is_cut: Cell<bool>,
@@ -17,24 +20,30 @@ pub(super) struct InProcess {
 }
 
 impl InProcess {
-    pub(super) fn new(span: WeakSpan) -> Self {
+    pub(super) fn new(span: WeakSpan, also: Option<Enricher>) -> Self {
         Self {
             span,
+            also,
             is_taken: Cell::new(false),
             is_cut: Cell::new(false),
             worst: Cell::new(Worst::new()),
         }
     }
 
-    pub(super) fn span(&self) -> &WeakSpan {
-        &self.span
+    /// Writes what has come from a callee, and counts what could not be read of it.
+    pub(super) fn received(&self, update: SpanUpdate, dropped: &Dropped) -> EnrichStatus {
+        let status = self.span.enrich_received(&update, dropped);
+        if let Some(also) = &self.also {
+            also.update(update);
+        }
+        status
     }
 
     /// One callee's own: mostly there is but one, and this is it.
     pub(super) fn take(self: &Rc<Self>) -> Rc<Self> {
         match self.is_taken.replace(true) {
             false => self.clone(),
-            true => Rc::new(Self::new(self.span.clone())),
+            true => Rc::new(Self::new(self.span.clone(), self.also.clone())),
         }
     }
 
@@ -44,12 +53,14 @@ impl InProcess {
 
     pub(super) fn update(&self, update: impl FnOnce() -> SpanUpdate) {
         if !self.is_cut.get() {
-            self.note(self.span.enrich(&update()));
+            self.note(self.received(update(), &Dropped::default()));
         }
     }
 
     pub(super) fn set_attribute(&self, key: &str, value: Value) {
-        if !self.is_cut.get() {
+        if self.also.is_some() {
+            self.update(|| SpanUpdate::new().attribute(key, value));
+        } else if !self.is_cut.get() {
             self.note(self.span.set_attribute(key, value));
         }
     }

@@ -20,3 +20,4 @@ mod remote;
 
 pub use handle::Enricher;
 pub use hook::export;
+pub(crate) use hook::export_also;

@@ -19,7 +19,7 @@ use super::events::{
 use super::http::{describe_refused, describe_request, describe_status};
 use super::metadata::Metadata;
 use crate::drive::Tasks;
-use crate::enrich;
+use crate::enrich::{self, Enricher};
 use crate::error::{Error, Result};
 use crate::fetch::{self, Body, Exchange, Seen};
 use crate::guard::{Connection, Ending};
@@ -49,6 +49,8 @@ pub struct Event<'a> {
     span: Option<SpanBuilder>,
     metadata: Metadata,
     limits: Option<TimeLimits>,
+    /// Where to write what the callee writes to its span.
+    also: Option<Enricher>,
 }
 
 impl Pipeline {
@@ -104,6 +106,7 @@ impl Pipeline {
             span: None,
             metadata: Metadata::new(),
             limits: None,
+            also: None,
         }
     }
 
@@ -160,6 +163,16 @@ impl Event<'_> {
     pub fn baggage_of(mut self, event: &EventContext) -> Self {
         let baggage = event.metadata().baggage_list();
         self.metadata = self.metadata.with_baggage_list(&baggage);
+        self
+    }
+
+    /// Starts it on behalf of `event`, for who stands between a caller and a callee: below that one's spans,
+    /// with all that travelled with it; and what the callee writes to its caller's span is written on the
+    /// span of `event`'s caller as well, as far as it gets.
+    pub fn on_behalf_of(mut self, event: &EventContext) -> Self {
+        self.parents = event.parents().clone();
+        self.metadata = event.metadata().clone();
+        self.also = Some(event.enricher().clone()).filter(Enricher::is_observed);
         self
     }
 
@@ -400,8 +413,8 @@ impl Event<'_> {
         if self.metadata != Metadata::default() {
             self.metadata.write(request.get().init_metadata());
         }
-        if spans.user.is_observed() {
-            let enricher = enrich::export(spans.user.downgrade());
+        if spans.user.is_observed() || self.also.is_some() {
+            let enricher = enrich::export_also(spans.user.downgrade(), self.also.take());
             request.get().set_enricher(enricher);
         }
         (request.send(), spans, clock)

@@ -145,6 +145,11 @@ impl SessionBuilder {
 }
 
 impl SessionAlone {
+    /// How many calls are in flight in it, in either direction.
+    pub fn calls(&self) -> usize {
+        self.life.membrane().map_or(0, |membrane| membrane.calls())
+    }
+
     /// How it ended; `None` while it goes on.
     pub fn end(&self) -> Option<SessionEnd> {
         self.life.end().cloned()

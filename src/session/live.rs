@@ -31,6 +31,8 @@ pub struct LiveEvents {
 struct Inner {
     lives: RefCell<Slots<Weak<Life>>>,
     begun: Cell<u64>,
+    /// What these are a part of.
+    whole: Option<LiveEvents>,
 }
 
 /// An event that is under way, or was just now. It keeps nothing open.
@@ -51,12 +53,23 @@ pub struct LiveCapability {
 pub(super) struct LivePlace {
     inner: Rc<Inner>,
     place: usize,
+    _in_whole: Option<Box<LivePlace>>,
 }
 
 impl LiveEvents {
     /// None as yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A part of these, such as the events of one connection. What is under way in it is among these as well.
+    pub fn part(&self) -> Self {
+        Self {
+            inner: Rc::new(Inner {
+                whole: Some(self.clone()),
+                ..Inner::default()
+            }),
+        }
     }
 
     /// Those that are under way now, in no order.
@@ -82,11 +95,12 @@ impl LiveEvents {
     }
 
     pub(super) fn enter(&self, life: &Rc<Life>) -> LivePlace {
-        let begun = &self.inner.begun;
+        let Inner { begun, whole, .. } = &*self.inner;
         begun.set(begun.get().saturating_add(1));
         LivePlace {
             inner: self.inner.clone(),
             place: self.inner.lives.borrow_mut().insert(Rc::downgrade(life)),
+            _in_whole: whole.as_ref().map(|whole| Box::new(whole.enter(life))),
         }
     }
 }

@@ -1,0 +1,115 @@
+//! What the user wants of the proxy.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use capspan::guard::GuardLimits;
+use capspan::membrane;
+
+use super::address::Address;
+use super::names::Names;
+use super::rules::Rules;
+
+/// All that a proxy is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: Vec<Address>,
+    /// Where the service is.
+    pub upstream: Address,
+    /// How many event loops there are.
+    pub threads: NonZeroUsize,
+    /// The service that its spans are of.
+    pub service: String,
+    /// Whether events join their callers' traces; if not, they link to them.
+    pub joins_trace: bool,
+    /// What interfaces and methods are called.
+    pub names: Names,
+    /// Which of them may be called.
+    pub rules: Rules,
+    /// How much of everything.
+    pub limits: Limits,
+    /// How long it tries to reach the service for one connection.
+    pub connect_timeout: Duration,
+    /// How long sessions may go on when it is told to end.
+    pub drain_timeout: Duration,
+    /// A file for span records as JSON lines, or `-`.
+    pub json: Option<PathBuf>,
+    /// Say nothing on the standard error but what is wrong at the start, or at the end.
+    pub is_quiet: bool,
+    /// Where to send spans by OTLP over HTTP.
+    pub otlp: Option<String>,
+    /// Where the live page is.
+    pub page: Option<SocketAddr>,
+    /// What who wants to see the page has to know.
+    pub page_token: Option<String>,
+}
+
+/// How much there may be at once, and for how long.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at once. Those that come with as many are closed.
+    pub connections: usize,
+    /// What a client, or the service, may do on one connection.
+    pub guard: GuardLimits,
+    /// What may pass through one session at once.
+    pub membrane: membrane::Limits,
+    /// How long a session may last.
+    pub session: Option<Duration>,
+    /// How long nothing may happen in it.
+    pub idle: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            guard: GuardLimits::default(),
+            membrane: membrane::Limits::default(),
+            session: None,
+            idle: None,
+        }
+    }
+}
+
+impl Config {
+    /// With nothing but two addresses.
+    pub fn new(listen: Address, upstream: Address) -> Self {
+        Self {
+            listen: vec![listen],
+            upstream,
+            threads: NonZeroUsize::MIN,
+            service: "capspan-proxy".into(),
+            joins_trace: true,
+            names: Names::default(),
+            rules: Rules::default(),
+            limits: Limits::default(),
+            connect_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+            json: None,
+            is_quiet: false,
+            otlp: None,
+            page: None,
+            page_token: None,
+        }
+    }
+
+    /// What is different in `new`, and holds only from the start.
+    pub(super) fn kept_until_restart(&self, new: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("listen", self.listen != new.listen),
+            ("threads", self.threads != new.threads),
+            ("service", self.service != new.service),
+            ("json", self.json != new.json),
+            ("otlp", self.otlp != new.otlp),
+            (
+                "page",
+                self.page != new.page || self.page_token != new.page_token,
+            ),
+        ];
+        let differs = differs.into_iter().filter(|(_, differs)| *differs);
+        differs.map(|(what, _)| what).collect()
+    }
+}

@@ -1,0 +1,287 @@
+//! One thread's work: connections, and the spans of their sessions.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+
+use capspan::guard::{GuardObserver, GuardOptions, Refusal};
+use capspan::session::{LiveEvents, SessionBuilder, SessionEnd, TimeLimits};
+use capspan::trace::Tracer;
+use capspan::{Tasks, TokioTimer};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{self, LocalSet};
+
+use super::config::Config;
+use super::relay::{self, Gate};
+use super::reports::{LoopReports, Reports};
+use super::stream::{Incoming, Peer};
+use super::upstream::Upstream;
+use crate::failure::Failure;
+
+/// How far the proxy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Running,
+    /// No connection comes any more; those that are there go on.
+    Ending,
+    /// What is left is cut.
+    Over,
+}
+
+/// An event loop on a thread of its own, in the hands of the one that takes connections.
+pub(super) struct EventLoop {
+    orders: mpsc::UnboundedSender<Order>,
+    /// How many connections it has.
+    open: Arc<AtomicUsize>,
+    thread: JoinHandle<Result<(), Failure>>,
+}
+
+enum Order {
+    Serve(Incoming),
+    Configure(Arc<Config>),
+}
+
+impl EventLoop {
+    pub(super) fn start(
+        number: usize,
+        config: Arc<Config>,
+        phase: watch::Receiver<Phase>,
+        reports: Reports,
+    ) -> io::Result<Self> {
+        let (orders, received) = mpsc::unbounded_channel();
+        let open = Arc::new(AtomicUsize::new(0));
+        let counted = open.clone();
+        let thread = thread::Builder::new()
+            .name(format!("loop {number}"))
+            .spawn(move || run(number, config, phase, reports, received, counted))?;
+        Ok(Self {
+            orders,
+            open,
+            thread,
+        })
+    }
+
+    /// How many connections it has.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Hands a connection over.
+    pub(super) fn serve(&self, incoming: Incoming) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        // One that has ended takes it with it, as it does all others.
+        let _ = self.orders.send(Order::Serve(incoming));
+    }
+
+    /// What holds for connections from now on.
+    pub(super) fn configure(&self, config: Arc<Config>) {
+        let _ = self.orders.send(Order::Configure(config));
+    }
+
+    /// Has its thread ended?
+    pub(super) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits until its connections are over; there are to be no more.
+    pub(super) fn join(self) -> Result<(), Failure> {
+        drop(self.orders);
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(_) => Err(Failure::told("an event loop panicked")),
+        }
+    }
+}
+
+fn run(
+    number: usize,
+    config: Arc<Config>,
+    phase: watch::Receiver<Phase>,
+    reports: Reports,
+    orders: mpsc::UnboundedReceiver<Order>,
+    open: Arc<AtomicUsize>,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::told(format!("event loop: {error}")))?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async move {
+        let (tasks, driver) = Tasks::new();
+        let driver = task::spawn_local(driver);
+        let reports = reports.of_loop(number, &tasks);
+        let here = Rc::new(Here::new(config, phase, reports, tasks, open));
+        here.clone().take(orders).await;
+        here.reports.finish();
+        drop(here);
+        // What was let go of last is dropped by it.
+        let _ended = driver.await;
+        Ok(())
+    })
+}
+
+/// What the connections of one event loop share.
+pub(super) struct Here {
+    config: RefCell<Rc<Config>>,
+    upstream: RefCell<Upstream>,
+    phase: watch::Receiver<Phase>,
+    reports: LoopReports,
+    tracer: Tracer,
+    tasks: Tasks,
+    open: Arc<AtomicUsize>,
+    sessions: Cell<u64>,
+}
+
+impl Here {
+    fn new(
+        config: Arc<Config>,
+        phase: watch::Receiver<Phase>,
+        reports: LoopReports,
+        tasks: Tasks,
+        open: Arc<AtomicUsize>,
+    ) -> Self {
+        Self {
+            upstream: RefCell::new(Upstream::new(config.upstream.clone())),
+            tracer: reports.tracer(&config),
+            config: RefCell::new(Rc::new(Config::clone(&config))),
+            phase,
+            reports,
+            tasks,
+            open,
+            sessions: Cell::new(0),
+        }
+    }
+
+    /// Serves what it is told to, until there is no more and all of it is over.
+    async fn take(self: Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
+        let mut connections = task::JoinSet::new();
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Serve(incoming)) => {
+                        connections.spawn_local(self.clone().serve(incoming));
+                    }
+                    Some(Order::Configure(config)) => self.configure(&config),
+                    None => break,
+                },
+                Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
+            }
+        }
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn serve(self: Rc<Self>, incoming: Incoming) {
+        let _open = Open(self.open.clone());
+        match incoming.enter() {
+            Ok(stream) => relay::relay(stream, self).await,
+            Err(error) => self.reports.log(&format!("a connection was lost: {error}")),
+        }
+    }
+
+    fn configure(&self, config: &Config) {
+        if *self.upstream.borrow().address() != config.upstream {
+            self.upstream
+                .replace(Upstream::new(config.upstream.clone()));
+        }
+        self.config.replace(Rc::new(config.clone()));
+    }
+
+    /// What holds for a connection that begins now.
+    pub(super) fn config(&self) -> Rc<Config> {
+        self.config.borrow().clone()
+    }
+
+    pub(super) fn upstream(&self) -> Upstream {
+        self.upstream.borrow().clone()
+    }
+
+    pub(super) fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    pub(super) fn live(&self) -> &LiveEvents {
+        self.reports.live()
+    }
+
+    /// A session that is to begin.
+    pub(super) fn session(&self, config: &Config) -> SessionBuilder {
+        let session = SessionBuilder::new(&self.tasks)
+            .parent(self.tracer.root())
+            .call_spans(config.names.call_spans())
+            .limits(config.limits.membrane)
+            .live(self.live());
+        match self.time_limits(config) {
+            Some(limits) => session.time_limits(limits),
+            None => session,
+        }
+    }
+
+    /// How long a session may last, if that is limited.
+    pub(super) fn time_limits(&self, config: &Config) -> Option<TimeLimits> {
+        let mut limits = TimeLimits::new(TokioTimer);
+        let (session, idle) = (config.limits.session, config.limits.idle);
+        if let Some(limit) = session {
+            limits = limits.total(limit);
+        }
+        if let Some(limit) = idle {
+            limits = limits.idle(limit);
+        }
+        session.or(idle).map(|_| limits)
+    }
+
+    /// How a connection to `peer` is guarded.
+    pub(super) fn guard_options(&self, config: &Config, peer: String) -> GuardOptions {
+        GuardOptions::default()
+            .limits(config.limits.guard)
+            .peer(peer)
+            .timer(TokioTimer)
+            .observer(Told(self.reports.clone()))
+    }
+
+    pub(super) async fn is_ending(&self) {
+        self.reached(Phase::Ending).await;
+    }
+
+    pub(super) async fn is_over(&self) {
+        self.reached(Phase::Over).await;
+    }
+
+    async fn reached(&self, phase: Phase) {
+        let mut phases = self.phase.clone();
+        if phases.wait_for(|now| *now >= phase).await.is_err() {
+            // Nobody is there any more who says so.
+            std::future::pending().await
+        }
+    }
+
+    /// A session is over.
+    pub(super) fn ended(&self, peer: &Peer, end: SessionEnd, gate: &Gate) {
+        self.sessions.set(self.sessions.get() + 1);
+        self.reports.session(peer, &end, gate);
+    }
+}
+
+/// A connection that is open.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Tells of what guards refuse.
+struct Told(LoopReports);
+
+impl GuardObserver for Told {
+    fn refused(&self, refusal: &Refusal<'_>) {
+        self.0.refused(refusal);
+    }
+}

@@ -1,0 +1,146 @@
+//! A service that takes events, from who does in its place.
+//!
+//! Each event is taken here, with a span below its caller's, and started anew on the service, below that
+//! one. What the service writes to its caller's span gets to the first caller's.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use capnp::Error;
+use capnp::capability::Client;
+use capspan::fetch::Body;
+use capspan::guard::Ending;
+use capspan::pipeline::{
+    Alarm, Callee, CustomEvent, Event, EventContext, Pipeline, QueueBatch, QueueResult, RunResult,
+    Scheduled, Service, TailEvents,
+};
+use capspan::pipeline_capnp::pipeline;
+use capspan::session::LiveEvents;
+use capspan::trace::Outcome;
+
+use futures::StreamExt as _;
+
+use super::config::Config;
+use super::event_loop::Here;
+
+/// What takes the events of one connection.
+pub(super) struct Events {
+    pub(super) client: pipeline::Client,
+    /// Those that are under way.
+    pub(super) live: LiveEvents,
+}
+
+/// Takes events in the place of `service`, from the client whose connection `ending` is of.
+pub(super) fn relay(
+    service: pipeline::Client,
+    ending: &Ending,
+    here: &Here,
+    config: &Config,
+) -> Events {
+    let tasks = here.tasks();
+    let live = here.live().part();
+    let calls = || config.names.call_spans();
+    let upstream = Pipeline::new(service, tasks).call_spans(calls());
+    let callee = Callee::new(Forward { upstream }, tasks)
+        .tracer(here.tracer().clone())
+        .propagation(config.joins_trace)
+        .call_spans(calls())
+        .live(&live);
+    let callee = match here.time_limits(config) {
+        Some(limits) => callee.time_limits(limits),
+        None => callee,
+    };
+    let client = pipeline::Client {
+        client: callee.bootstrap(ending),
+    };
+    Events { client, live }
+}
+
+/// How many tail events are sent on together, at most.
+const MAX_TOGETHER: usize = 256;
+
+struct Forward {
+    upstream: Pipeline,
+}
+
+impl Forward {
+    fn event<'a>(&'a self, name: &'a str, event: &EventContext) -> Event<'a> {
+        self.upstream.event(name).on_behalf_of(event)
+    }
+}
+
+impl Service for Forward {
+    async fn open_session(self: Rc<Self>, event: EventContext) -> Result<Client, Error> {
+        let session = self.event("session", &event).open_session::<Client>();
+        let (top_level, handle) = session.into_parts();
+        // The caller lets go of its session, or of all that came of it: either is seen by who holds these two.
+        event.wait_until(async move {
+            let end = handle.done().await?;
+            match end.outcome() {
+                Outcome::Ok => Ok(()),
+                Outcome::Overloaded => Err(Error::overloaded(reason(&end))),
+                _ => Err(Error::failed(reason(&end))),
+            }
+        })?;
+        Ok(top_level)
+    }
+
+    fn scheduled(
+        self: Rc<Self>,
+        run: Scheduled,
+        event: EventContext,
+    ) -> impl Future<Output = Result<RunResult, Error>> + 'static {
+        async move { Ok(self.event("scheduled", &event).scheduled(&run).await?) }
+    }
+
+    async fn alarm(self: Rc<Self>, alarm: Alarm, event: EventContext) -> Result<RunResult, Error> {
+        Ok(self.event("alarm", &event).alarm(&alarm).await?)
+    }
+
+    async fn queue(
+        self: Rc<Self>,
+        batch: QueueBatch,
+        event: EventContext,
+    ) -> Result<QueueResult, Error> {
+        let messages = batch.messages()?.collect::<Result<Vec<_>, _>>()?;
+        let sent = self
+            .event("queue", &event)
+            .queue(batch.queue(), &messages)?;
+        Ok(sent.await?)
+    }
+
+    async fn custom(
+        self: Rc<Self>,
+        mut custom: CustomEvent,
+        event: EventContext,
+    ) -> Result<(), Error> {
+        let mut request = self.event("custom", &event).custom(custom.name())?;
+        request.payload().set_as(custom.payload()?)?;
+        let (response, _pipeline) = request.send();
+        let response = response.await?;
+        custom.result().set_as(response.get()?)?;
+        Ok(())
+    }
+
+    async fn fetch(
+        self: Rc<Self>,
+        request: http::Request<Body>,
+        event: EventContext,
+    ) -> Result<http::Response<Body>, Error> {
+        Ok(self.event("fetch", &event).fetch(request)?.await?)
+    }
+
+    async fn tail(self: Rc<Self>, mut tail: TailEvents, event: EventContext) -> Result<(), Error> {
+        let mut sender = self.event("tail", &event).tail(tail.service())?;
+        let mut events = (&mut tail).ready_chunks(MAX_TOGETHER);
+        while let Some(events) = events.next().await {
+            let events = events.into_iter().collect::<Result<Vec<_>, _>>()?;
+            sender.send(&events).await?;
+        }
+        Ok(sender.end().await?)
+    }
+}
+
+fn reason(end: &capspan::session::SessionEnd) -> String {
+    end.reason().unwrap_or(end.outcome().as_str()).to_owned()
+}

@@ -1,0 +1,240 @@
+//! One connection, from its beginning to its end.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use capnp::capability::Client;
+use capnp::traits::HasTypeId as _;
+use capspan::guard::{Connection, ConnectionDriver, Ending};
+use capspan::membrane::{self, CallWatch, Policy, Verdict};
+use capspan::pipeline_capnp::pipeline;
+use capspan::session::SessionAlone;
+use capspan::trace::{Outcome, SpanEvent, SpanUpdate};
+use capspan::Error;
+use tokio::time::{sleep, timeout};
+
+use super::config::Config;
+use super::event_loop::Here;
+use super::events::{self, Events};
+use super::stream::{Peer, Stream};
+
+/// How long a client whose service is gone may take to be told of it.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long nothing has to happen on a connection before it is closed while the proxy is ending.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Serves one client by a connection to the service of its own. Ends when both are over.
+///
+/// Dropping it cuts both.
+pub(super) async fn relay(stream: Stream, here: Rc<Here>) {
+    let config = here.config();
+    let peer = stream.peer();
+    // What the client sends meanwhile waits in its socket.
+    let service = here.upstream().connect(config.connect_timeout).await;
+    let service = match service {
+        Ok(stream) => stream,
+        Err(reason) => return refuse(stream, &peer, &reason, &here).await,
+    };
+    let (reader, writer) = service.into_halves();
+    let options = here.guard_options(&config, here.upstream().address().to_string());
+    let (service, mut service_driver) = Connection::connect_with(reader, writer, options);
+    let served = serve(stream, &peer, service.bootstrap(), &here);
+    let Served {
+        mut driver,
+        connection,
+        session,
+        gate,
+    } = served;
+    let lost = tokio::select! {
+        _ = &mut driver => None,
+        _ = &mut service_driver => {
+            let text = service.ending().reason().map_or("no reason", Error::reason);
+            Some((Outcome::Disconnected, format!("the service at {}: {text}", here.upstream().address())))
+        }
+        () = quiet(&here, &session, &gate) => Some((Outcome::Ok, SHUTTING_DOWN.into())),
+        () = here.is_over() => Some((Outcome::Revoked, SHUTTING_DOWN.into())),
+    };
+    if let Some((outcome, reason)) = lost {
+        session.abort(outcome, &reason);
+        farewell(driver, &connection).await;
+    }
+    // A service that is asked for nothing more learns that by the end of its connection.
+    drop(service_driver);
+    here.ended(&peer, session.ended().await, &gate);
+}
+
+const SHUTTING_DOWN: &str = "the proxy is shutting down";
+
+/// A client's end of the proxy.
+struct Served {
+    connection: Connection,
+    driver: ConnectionDriver,
+    session: SessionAlone,
+    gate: Rc<Gate>,
+}
+
+fn serve(stream: Stream, peer: &Peer, inside: Client, here: &Rc<Here>) -> Served {
+    let config = here.config();
+    let (reader, writer) = stream.into_halves();
+    let options = here.guard_options(&config, peer.name());
+    let gate = Rc::new(Gate::new(config.clone(), here.clone()));
+    let begun = RefCell::new(None);
+    let (connection, driver) = Connection::serve_with(reader, writer, options, |ending| {
+        gate.ending.replace(Some(ending.clone()));
+        let (outside, session) = here
+            .session(&config)
+            .policy(gate.clone())
+            .ending(ending)
+            .begin("session", inside);
+        begun.replace(Some(session));
+        outside
+    });
+    let Some(session) = begun.take() else {
+        unreachable!("`serve_with` makes the bootstrap capability before it returns")
+    };
+    let update = SpanUpdate::new().attribute("rpc.system.name", "capnproto");
+    let update = peer.describe(update);
+    let upstream = here.upstream().address().to_string();
+    session.update(&update.attribute("capspan.upstream", upstream));
+    gate.session.replace(Some(session.clone()));
+    Served {
+        connection,
+        driver,
+        session,
+        gate,
+    }
+}
+
+/// Answers a client whose service can't be reached with the reason, whatever it calls.
+async fn refuse(stream: Stream, peer: &Peer, reason: &str, here: &Rc<Here>) {
+    let error = capnp::Error::disconnected(reason.into());
+    let broken = Client::new(capnp_rpc::new_broken_cap(error).hook);
+    let served = serve(stream, peer, broken, here);
+    // Its calls are to say why; so it is not revoked before they have.
+    let _closed_or_late = timeout(FAREWELL, served.driver).await;
+    served.session.abort(Outcome::Disconnected, reason);
+    here.ended(peer, served.session.ended().await, &served.gate);
+}
+
+/// Lets a client read what waits for it, and cuts it.
+async fn farewell(mut driver: ConnectionDriver, connection: &Connection) {
+    let told = async {
+        // What its calls are answered with is made in the turns that follow.
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+        while connection.guard().queued_bytes() > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = &mut driver => {}
+        _ = timeout(FAREWELL, told) => {}
+    }
+}
+
+/// Waits until the proxy is ending, and nothing happens in a session.
+async fn quiet(here: &Here, session: &SessionAlone, gate: &Gate) {
+    here.is_ending().await;
+    let mut seen = gate.begun.get();
+    let mut still = Duration::ZERO;
+    let step = QUIET / 10;
+    while still < QUIET {
+        sleep(step).await;
+        let begun = gate.begun.get();
+        let is_still = begun == seen && session.calls() == 0 && !gate.has_events();
+        still = if is_still {
+            still + step
+        } else {
+            Duration::ZERO
+        };
+        seen = begun;
+    }
+}
+
+/// Decides what of a connection's calls reaches the service.
+pub(super) struct Gate {
+    config: Rc<Config>,
+    here: Rc<Here>,
+    ending: RefCell<Option<Ending>>,
+    session: RefCell<Option<SessionAlone>>,
+    /// How many calls have begun, in either direction, and how many were refused.
+    pub(super) begun: Cell<u64>,
+    pub(super) refused: Cell<u64>,
+    /// Where the service takes events.
+    events: RefCell<Option<Events>>,
+}
+
+impl Gate {
+    fn new(config: Rc<Config>, here: Rc<Here>) -> Self {
+        Self {
+            config,
+            here,
+            ending: RefCell::default(),
+            session: RefCell::default(),
+            begun: Cell::new(0),
+            refused: Cell::new(0),
+            events: RefCell::default(),
+        }
+    }
+
+    fn judge(&self, call: &membrane::Call<'_>) -> Option<Verdict> {
+        let (interface_id, method_id) = (call.interface_id(), call.method_id());
+        let reason = self.config.rules.refuses(interface_id, method_id)?;
+        self.refused.set(self.refused.get() + 1);
+        let name = self.config.names.method(interface_id, method_id);
+        if let Some(session) = &*self.session.borrow() {
+            let event = SpanEvent::new("call refused").attribute("rpc.method", &*name);
+            session.update(&SpanUpdate::new().event(event));
+        }
+        Some(Verdict::Refuse(Error::failed(format!(
+            "capspan proxy does not let {name} pass: {reason}"
+        ))))
+    }
+
+    /// Are events under way?
+    fn has_events(&self) -> bool {
+        let events = self.events.borrow();
+        events
+            .as_ref()
+            .is_some_and(|events| !events.live.is_empty())
+    }
+
+    /// What takes events in the service's place.
+    fn events(&self, call: &membrane::Call<'_>) -> Option<Client> {
+        let ending = self.ending.borrow().clone()?;
+        let mut events = self.events.borrow_mut();
+        let events = events.get_or_insert_with(|| {
+            let service = pipeline::Client {
+                client: call.target(),
+            };
+            events::relay(service, &ending, &self.here, &self.config)
+        });
+        Some(Client::new(events.client.client.hook.add_ref()))
+    }
+}
+
+impl Policy for Gate {
+    fn inbound_call(&self, call: &membrane::Call<'_>) -> Verdict {
+        if let Some(refused) = self.judge(call) {
+            return refused;
+        }
+        if call.interface_id() == pipeline::Client::TYPE_ID
+            && let Some(events) = self.events(call)
+        {
+            return Verdict::Redirect(events);
+        }
+        Verdict::Forward
+    }
+
+    fn outbound_call(&self, call: &membrane::Call<'_>) -> Verdict {
+        self.judge(call).unwrap_or(Verdict::Forward)
+    }
+
+    fn call_begins(&self, _: &membrane::Call<'_>) -> Option<Rc<dyn CallWatch>> {
+        self.begun.set(self.begun.get() + 1);
+        None
+    }
+}

@@ -1,0 +1,155 @@
+//! The whole proxy, and its signals.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::config::Config;
+use super::door::Door;
+use super::event_loop::{EventLoop, Phase};
+use super::reports::Reports;
+use crate::failure::Failure;
+
+/// How long what is cut may take to be gone.
+const TIME_TO_CUT: Duration = Duration::from_secs(10);
+
+/// Runs the proxy until it is told to end. `reload` reads its configuration anew.
+///
+/// # Errors
+/// Where it can't listen, or can't write what it is to write.
+pub fn run(config: Config, reload: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::told(format!("event loop: {error}")))?;
+    runtime.block_on(proxy(config, reload))
+}
+
+async fn proxy(
+    config: Config,
+    reload: impl Fn() -> Result<Config, Failure>,
+) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let door = Door::open(&config.listen).await?;
+    let reports = Reports::open(&config)?;
+    let (phases, phase) = watch::channel(Phase::Running);
+    let mut config = Arc::new(config);
+    let mut loops = Vec::new();
+    for number in 0..config.threads.get() {
+        let started = EventLoop::start(number, config.clone(), phase.clone(), reports.clone());
+        loops.push(started.map_err(|error| Failure::told(format!("starting a thread: {error}")))?);
+    }
+    for address in door.addresses() {
+        reports.log(&format!(
+            "listening at {address}, for the service at {}",
+            config.upstream
+        ));
+    }
+    loop {
+        let max = config.limits.connections;
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            () = door.take(&loops, max, &reports) => Told::End,
+        };
+        match signal {
+            Told::End => break,
+            Told::Reload => {
+                reports.reopen();
+                match reload() {
+                    Ok(new) => {
+                        let kept = config.kept_until_restart(&new);
+                        config = Arc::new(new);
+                        loops.iter().for_each(|it| it.configure(config.clone()));
+                        reports.log("the configuration was read anew");
+                        for what in kept {
+                            reports.log(&format!(
+                                "{what} stays as it is until the proxy is started anew"
+                            ));
+                        }
+                    }
+                    Err(failure) => reports.log(&format!(
+                        "the configuration can't be read, and stays as it was: {failure}"
+                    )),
+                }
+            }
+        }
+    }
+    drop(door);
+    drain(
+        &loops,
+        &phases,
+        config.drain_timeout,
+        &mut signals,
+        &reports,
+    )
+    .await;
+    let mut result = Ok(());
+    for event_loop in loops {
+        result = result.and(event_loop.join());
+    }
+    result.and(reports.finish())
+}
+
+/// Lets sessions end by themselves, and ends those that are left.
+async fn drain(
+    loops: &[EventLoop],
+    phases: &watch::Sender<Phase>,
+    within: Duration,
+    signals: &mut Signals,
+    reports: &Reports,
+) {
+    let open = || loops.iter().map(EventLoop::open).sum::<usize>();
+    reports.log(&format!("ending, with {} connections open", open()));
+    let _nobody_listens = phases.send(Phase::Ending);
+    let all_over = async || {
+        while open() > 0 && !loops.iter().all(EventLoop::is_finished) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let again = async { while signals.next().await != Told::End {} };
+    tokio::select! {
+        () = all_over() => {}
+        () = sleep(within) => {}
+        () = again => {}
+    }
+    if open() > 0 {
+        reports.log(&format!("{} connections are cut", open()));
+    }
+    let _nobody_listens = phases.send(Phase::Over);
+    let _late = timeout_at(Instant::now() + TIME_TO_CUT, all_over()).await;
+}
+
+/// What the system tells a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    End,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let of = |kind| signal(kind).map_err(|error| Failure::told(format!("signals: {error}")));
+        Ok(Self {
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+            hang_up: of(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::End,
+            _ = self.interrupt.recv() => Told::End,
+            _ = self.hang_up.recv() => Told::Reload,
+        }
+    }
+}
