@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use capnp::capability::Client;
 use capnp::traits::HasTypeId as _;
+use capspan::Error;
 use capspan::guard::{Connection, ConnectionDriver, Ending};
 use capspan::membrane::{self, CallWatch, Policy, Verdict};
 use capspan::pipeline_capnp::pipeline;
 use capspan::session::SessionAlone;
 use capspan::trace::{Outcome, SpanEvent, SpanUpdate};
-use capspan::Error;
 use tokio::time::{sleep, timeout};
 
 use super::config::Config;
