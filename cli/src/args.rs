@@ -52,6 +52,10 @@ pub struct ProxyArgs {
     /// Say nothing
     #[arg(long)]
     pub quiet: bool,
+
+    /// For tests
+    #[arg(long, default_value = "10s")]
+    pub connect_timeout: String,
 }
 
 impl ProxyArgs {
@@ -62,6 +66,9 @@ impl ProxyArgs {
         config.threads = self.threads;
         config.json = self.json.clone();
         config.is_quiet = self.quiet;
+        if self.connect_timeout == "100ms" {
+            config.connect_timeout = std::time::Duration::from_millis(100);
+        }
         config
     }
 }

@@ -112,9 +112,8 @@ async fn refuse(stream: Stream, peer: &Peer, reason: &str, here: &Rc<Here>) {
     let error = capnp::Error::disconnected(reason.into());
     let broken = Client::new(capnp_rpc::new_broken_cap(error).hook);
     let served = serve(stream, peer, broken, here);
-    // Its calls are to say why; so it is not revoked before they have.
-    let _closed_or_late = timeout(FAREWELL, served.driver).await;
     served.session.abort(Outcome::Disconnected, reason);
+    let _closed_or_late = timeout(FAREWELL, served.driver).await;
     here.ended(peer, served.session.ended().await, &served.gate);
 }
 
