@@ -1,32 +1,9 @@
-//! What the user can ask for on the command line.
+//! The options of `capspan demo`, and of its callee.
 
-use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-
-use crate::failure::Failure;
-
-/// One trace of two services that talk Cap'n Proto RPC.
-#[derive(Debug, Parser)]
-#[command(name = "capspan", version)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// What the tool can do.
-#[derive(Debug, PartialEq, Eq, Subcommand)]
-pub enum Command {
-    /// Let a caller and a callee analyse a text together, and print their trace
-    Demo(DemoArgs),
-    /// The callee of `demo`, which starts it; not for people.
-    #[command(hide = true)]
-    DemoCallee(CalleeArgs),
-}
+use clap::{Args, ValueEnum};
 
 /// The options of `demo`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -97,40 +74,6 @@ pub struct CalleePlace {
     pub tcp: Option<SocketAddr>,
 }
 
-/// What a command line came to.
-#[derive(Debug)]
-pub enum Parsed {
-    /// Do this.
-    Run(Cli),
-    /// Print this text (help, version), and that is all.
-    Print(String),
-}
-
-/// Reads the command line; its first word is the program's name.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
-    match Cli::try_parse_from(words) {
-        Ok(cli) => Ok(Parsed::Run(cli)),
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                Ok(Parsed::Print(error.to_string()))
-            }
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                Err(Failure::told("what to do? (see 'capspan --help')"))
-            }
-            _ => Err(Failure::told(one_line(&error.to_string()))),
-        },
-    }
-}
-
-/// The first paragraph of what `clap` says, as one line; the rest is usage and tips.
-fn one_line(message: &str) -> String {
-    let first = message.split("\n\n").next().unwrap_or_default();
-    let words: Vec<_> = first.split_whitespace().collect();
-    let line = words.join(" ");
-    let line = line.strip_prefix("error: ").unwrap_or(&line);
-    format!("{line} (see 'capspan demo --help')")
-}
-
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|_| {
         format!(
@@ -150,28 +93,9 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
-
-    fn parse_words(words: &[&str]) -> Result<Parsed, Failure> {
-        let program = std::iter::once("capspan");
-        parse(program.chain(words.iter().copied()).map(OsString::from))
-    }
-
-    fn command(words: &[&str]) -> Command {
-        match parse_words(words) {
-            Ok(Parsed::Run(cli)) => cli.command,
-            other => panic!("{words:?}: {other:?}"),
-        }
-    }
-
-    fn failure(words: &[&str]) -> String {
-        match parse_words(words) {
-            Err(failure) => failure.to_string(),
-            other => panic!("{words:?}: {other:?}"),
-        }
-    }
+    use crate::args::Command;
+    use crate::args::tests::{command, failure};
 
     const PLAIN: DemoArgs = DemoArgs {
         input: None,
@@ -180,11 +104,6 @@ mod tests {
         json: false,
         end: End::Finish,
     };
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
 
     #[test]
     fn demo_needs_no_option() {
@@ -235,52 +154,5 @@ mod tests {
             "--title",
             "x",
         ]);
-    }
-
-    #[test]
-    fn a_wrong_argument_is_told_in_one_line() {
-        assert_eq!(
-            failure(&["demo", "--colour"]),
-            "unexpected argument '--colour' found (see 'capspan demo --help')"
-        );
-        assert_eq!(
-            failure(&["demo", "--end", "never"]),
-            "invalid value 'never' for '--end <HOW>' [possible values: finish, cancel, kill] \
-             (see 'capspan demo --help')"
-        );
-        assert_eq!(
-            failure(&["demo", "--tcp=10.0.0.1:80"]),
-            "invalid value '10.0.0.1:80' for '--tcp[=<ADDRESS>]': 10.0.0.1 is not an address of \
-             this machine only (see 'capspan demo --help')"
-        );
-        for wrong in [
-            &[][..],
-            &["dance"],
-            &["demo", "file"],
-            &["demo", "--input"],
-            &["demo", "--tcp=7000"],
-            &["demo", "--tcp", "--socket", "s"],
-            &["demo", "a\nb\n\nc"],
-        ] {
-            assert!(!failure(wrong).contains('\n'), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn no_argument_at_all_is_told_as_well() {
-        assert_eq!(failure(&[]), "what to do? (see 'capspan --help')");
-    }
-
-    #[test]
-    fn help_is_no_failure_and_does_not_tell_of_the_callee() {
-        match parse_words(&["--help"]) {
-            Ok(Parsed::Print(text)) => {
-                assert!(
-                    text.contains("demo ") && !text.contains("callee of"),
-                    "{text}"
-                );
-            }
-            other => panic!("{other:?}"),
-        }
     }
 }
