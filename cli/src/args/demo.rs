@@ -5,8 +5,19 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+const EXAMPLES: &str = "\
+Examples:
+  capspan demo
+  capspan demo --input notes.txt --tcp   the text of a file, over TCP
+  capspan demo --end cancel              the caller gives up midway
+  capspan demo --json > spans.jsonl      the span records, for 'capspan trace'
+
+Exit status: 0 when the session ended as it was to end; 2 when it did not, or could not be had;
+130 after Ctrl-C.";
+
 /// The options of `demo`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(after_help = EXAMPLES)]
 pub struct DemoArgs {
     /// Text to analyse, UTF-8, up to 16 MiB [default: README.md if there is one here, else a text of
     /// the tool's own]

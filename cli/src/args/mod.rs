@@ -2,21 +2,43 @@
 //!
 //! Each command has a file for its options; this one puts them together and reads the line.
 
+mod completions;
 mod demo;
+mod look;
+mod man;
+mod trace;
 
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use completions::CompletionsArgs;
 pub use demo::{CalleeArgs, CalleePlace, DemoArgs, End};
+pub use look::{Color, Look};
+pub use man::ManArgs;
+pub use trace::{FilterArgs, TraceArgs};
 
 use crate::failure::Failure;
 
-/// One trace of two services that talk Cap'n Proto RPC.
+const EXAMPLES: &str = "\
+Examples:
+  capspan demo                        a caller and a callee, and their trace
+  capspan trace spans.jsonl           traces that services have written, as trees
+  capspan trace spans.jsonl --follow  the same while they come
+  capspan trace --help                all that it can do, with examples
+
+Exit status: 0 when it is done; 2 when it can't be done, with one line on the standard error that
+says why; 130 after Ctrl-C.";
+
+/// See what services do that talk Cap'n Proto RPC
 #[derive(Debug, Parser)]
-#[command(name = "capspan", version)]
+#[command(name = "capspan", version, after_help = EXAMPLES)]
 pub struct Cli {
+    /// How it has to look.
+    #[command(flatten)]
+    pub look: Look,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -27,6 +49,12 @@ pub struct Cli {
 pub enum Command {
     /// Let a caller and a callee analyse a text together, and print their trace
     Demo(DemoArgs),
+    /// Show span records, JSON lines, as trees with waterfalls, as a page, or for Perfetto
+    Trace(TraceArgs),
+    /// Write a shell's completions for this tool
+    Completions(CompletionsArgs),
+    /// Write the manual's pages
+    Man(ManArgs),
     /// The callee of `demo`, which starts it; not for people.
     #[command(hide = true)]
     DemoCallee(CalleeArgs),
@@ -36,7 +64,7 @@ pub enum Command {
 #[derive(Debug)]
 pub enum Parsed {
     /// Do this.
-    Run(Cli),
+    Run(Box<Cli>),
     /// Print this text (help, version), and that is all.
     Print(String),
 }
@@ -45,7 +73,7 @@ pub enum Parsed {
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
     let words: Vec<OsString> = words.into_iter().collect();
     match Cli::try_parse_from(&words) {
-        Ok(cli) => Ok(Parsed::Run(cli)),
+        Ok(cli) => Ok(Parsed::Run(Box::new(cli))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Parsed::Print(error.to_string()))
@@ -92,6 +120,13 @@ mod tests {
     pub(super) fn command(words: &[&str]) -> Command {
         match parse_words(words) {
             Ok(Parsed::Run(cli)) => cli.command,
+            other => panic!("{words:?}: {other:?}"),
+        }
+    }
+
+    pub(super) fn look(words: &[&str]) -> Look {
+        match parse_words(words) {
+            Ok(Parsed::Run(cli)) => cli.look,
             other => panic!("{words:?}: {other:?}"),
         }
     }
