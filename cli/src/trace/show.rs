@@ -9,7 +9,7 @@ use super::perfetto::Perfetto;
 use super::summary::Summary;
 use crate::args::TraceArgs;
 use crate::failure::Failure;
-use crate::terminal::{Line, Style, ink};
+use crate::terminal::Style;
 use crate::trace_view::{Span, render};
 
 /// All that is made of the traces.
@@ -37,8 +37,8 @@ impl Show {
             ));
         }
         let title = match args.file.file_name() {
-            Some(name) => name.to_string_lossy().into_owned(),
-            None => "standard input".into(),
+            Some(name) if name != "-" => name.to_string_lossy().into_owned(),
+            _ => "standard input".into(),
         };
         let page = args.html.as_deref().map(OutFile::create).transpose()?;
         let perfetto = args.perfetto.as_deref().map(OutFile::create).transpose()?;
@@ -75,7 +75,7 @@ impl Show {
     /// There are no more. Gives what could not be shown in some way, to be told.
     pub(super) fn finish(self) -> Result<Vec<String>, Failure> {
         let mut remarks = Vec::new();
-        let text = self.summary.text();
+        let (text, summary) = (self.summary.text(), self.summary.lines(&self.style));
         if let Some(page) = self.page {
             page.finish(&text)?;
         }
@@ -90,10 +90,7 @@ impl Show {
             out = self.summary.table(&self.style);
             out.push('\n');
         }
-        let mut line = Line::default();
-        line.push(ink::FAINT, &text)
-            .cut(self.style.width())
-            .write(self.style.colour(), &mut out);
+        out += &summary;
         print(&out)?;
         Ok(remarks)
     }

@@ -13,6 +13,7 @@ const NAMES: usize = 1_000;
 const NAME: usize = 200;
 /// Of so many traces it is kept how long they took: 32 MB.
 const DURATIONS: usize = 4_000_000;
+const BETWEEN: &str = " · ";
 const OTHERS: &str = "(others)";
 
 /// Numbers of the traces that were shown.
@@ -69,8 +70,37 @@ impl Summary {
         self.roots.is_some()
     }
 
-    /// One line.
+    /// One line, however long.
     pub(super) fn text(&self) -> String {
+        self.parts().join(BETWEEN)
+    }
+
+    /// As many lines as it takes.
+    pub(super) fn lines(&self, style: &Style) -> String {
+        let faint = |text: &str| {
+            let mut line = Line::default();
+            line.push(ink::FAINT, text).cut(style.width());
+            line
+        };
+        let mut out = String::new();
+        let mut line = Line::default();
+        for part in self.parts() {
+            let mut longer = line.clone();
+            longer.append(faint(BETWEEN)).append(faint(&part));
+            if line.width() == 0 {
+                line = faint(&part);
+            } else if longer.width() <= style.width() {
+                line = longer;
+            } else {
+                line.write(style.colour(), &mut out);
+                line = faint(&part);
+            }
+        }
+        line.write(style.colour(), &mut out);
+        out
+    }
+
+    fn parts(&self) -> Vec<String> {
         let number = |number, what: &str| {
             let plural = if number == 1 { "" } else { "s" };
             format!("{} {what}{plural}", count(number))
@@ -83,7 +113,7 @@ impl Summary {
                 .iter()
                 .map(|(name, number)| format!("{} {name}", count(**number))),
         );
-        parts.join(" · ")
+        parts
     }
 
     /// The numbers by the name of the root, as a table.
@@ -180,6 +210,17 @@ mod tests {
             summary.text(),
             "3 traces · 5 spans · 2 ok · 1 no outcome · 1 open · 1 timeout"
         );
+    }
+
+    #[test]
+    fn what_is_too_wide_goes_on_below() {
+        let mut summary = Summary::new(false);
+        summary.add(&[
+            span("a", "", "ok", Some(1)),
+            span("b", "x", "timeout", Some(1)),
+        ]);
+        let lines = summary.lines(&Style::new(20, false));
+        assert_eq!(lines, "1 trace · 2 spans\n1 ok · 1 timeout\n");
     }
 
     #[test]
