@@ -8,13 +8,15 @@
 //! - `pass`: lines as they are
 //! - `store`, `footprint`: spans until their trace is over, and how much memory they take
 //! - `show`: traces to all of the following
-//! - `html`, `perfetto`, `out_file`, `plain`: files for browsers
+//! - `html`, `perfetto`, `plain`: files for browsers
+//! - `out_file`, `interrupt`: how they are written as a whole or not at all
 //! - `summary`, `progress`: what is said at the end, and meanwhile
 
 mod filter;
 mod follow;
 mod footprint;
 mod html;
+mod interrupt;
 mod lines;
 mod out_file;
 mod pass;
@@ -39,7 +41,10 @@ use crate::terminal::Style;
 pub fn run(args: &TraceArgs, style: Style) -> Result<(), Failure> {
     if args.follow {
         follow::run(args, style)
+    } else if args.html.is_some() || args.perfetto.is_some() {
+        let args = args.clone();
+        interrupt::or_interrupted(move |unfinished| source::run(&args, style, &unfinished))
     } else {
-        source::run(args, style)
+        source::run(args, style, &interrupt::Unfinished::default())
     }
 }

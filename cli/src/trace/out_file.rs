@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use super::interrupt::Unfinished;
 use crate::failure::Failure;
 
 /// Where a page or a trace is written to. A regular file gets its name at the end, so that one that was
@@ -21,14 +22,14 @@ pub(super) enum OutFile {
 }
 
 impl OutFile {
-    pub(super) fn create(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn create(path: &Path, unfinished: &Unfinished) -> Result<Self, Failure> {
         if path == Path::new("-") {
             return Ok(Self::Stdout(BufWriter::new(io::stdout())));
         }
-        Self::open(path).map_err(|error| told(path, error))
+        Self::open(path, unfinished).map_err(|error| told(path, error))
     }
 
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path, unfinished: &Unfinished) -> io::Result<Self> {
         // What a link leads to is written, not the link.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
@@ -44,6 +45,7 @@ impl OutFile {
             // As for any other new file: less what the user's mask takes away.
             .permissions(fs::Permissions::from_mode(0o666))
             .tempfile_in(folder)?;
+        unfinished.add(file.path().to_owned());
         Ok(Self::File(BufWriter::new(file), target))
     }
 
@@ -81,19 +83,23 @@ fn told(path: &Path, error: io::Error) -> Failure {
 mod tests {
     use super::*;
 
+    fn create(path: &Path) -> Result<OutFile, Failure> {
+        OutFile::create(path, &Unfinished::default())
+    }
+
     #[test]
     fn a_file_is_there_when_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
         fs::write(&path, "before").unwrap();
 
-        let mut out = OutFile::create(&path).unwrap();
+        let mut out = create(&path).unwrap();
         out.write("half").unwrap();
         drop(out);
         assert_eq!(fs::read_to_string(&path).unwrap(), "before");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 
-        let mut out = OutFile::create(&path).unwrap();
+        let mut out = create(&path).unwrap();
         out.write("whole").unwrap();
         out.finish().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
@@ -105,7 +111,7 @@ mod tests {
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));
         fs::write(&file, "before").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        let mut out = OutFile::create(&link).unwrap();
+        let mut out = create(&link).unwrap();
         out.write("after").unwrap();
         out.finish().unwrap();
         assert!(link.is_symlink());
@@ -114,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_device_is_written_to_and_stays_one() {
-        let mut out = OutFile::create(Path::new("/dev/null")).unwrap();
+        let mut out = create(Path::new("/dev/null")).unwrap();
         out.write("gone").unwrap();
         out.finish().unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
@@ -122,9 +128,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_told() {
-        let failure = OutFile::create(Path::new("/no such folder/x"))
-            .err()
-            .unwrap();
+        let failure = create(Path::new("/no such folder/x")).err().unwrap();
         assert!(
             failure.to_string().starts_with("/no such folder/x: "),
             "{failure}"

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::html::Page;
+use super::interrupt::Unfinished;
 use super::out_file::OutFile;
 use super::perfetto::Perfetto;
 use super::summary::Summary;
@@ -25,7 +26,11 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub(super) fn new(args: &TraceArgs, style: Style) -> Result<Self, Failure> {
+    pub(super) fn new(
+        args: &TraceArgs,
+        style: Style,
+        unfinished: &Unfinished,
+    ) -> Result<Self, Failure> {
         let outs = [&args.html, &args.perfetto];
         let is_taken = outs
             .iter()
@@ -40,8 +45,9 @@ impl Show {
             Some(name) if name != "-" => name.to_string_lossy().into_owned(),
             _ => "standard input".into(),
         };
-        let page = args.html.as_deref().map(OutFile::create).transpose()?;
-        let perfetto = args.perfetto.as_deref().map(OutFile::create).transpose()?;
+        let create = |path| OutFile::create(path, unfinished);
+        let page = args.html.as_deref().map(create).transpose()?;
+        let perfetto = args.perfetto.as_deref().map(create).transpose()?;
         Ok(Self {
             style,
             trees: !args.stats && args.html.is_none() && args.perfetto.is_none(),

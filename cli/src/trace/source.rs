@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use super::interrupt::Unfinished;
 use super::progress::bytes;
 use super::work::Work;
 use crate::args::TraceArgs;
@@ -15,7 +16,7 @@ use crate::terminal::{Style, count};
 pub(super) const CHUNK: usize = 256 << 10;
 
 /// Shows all that is there.
-pub(super) fn run(args: &TraceArgs, style: Style) -> Result<(), Failure> {
+pub(super) fn run(args: &TraceArgs, style: Style, unfinished: &Unfinished) -> Result<(), Failure> {
     let (mut input, length): (Box<dyn Read>, _) = if args.file == Path::new("-") {
         (Box::new(io::stdin()), None)
     } else {
@@ -26,7 +27,7 @@ pub(super) fn run(args: &TraceArgs, style: Style) -> Result<(), Failure> {
     for out in [&args.html, &args.perfetto].into_iter().flatten() {
         is_another(&args.file, out)?;
     }
-    let mut work = Work::new(args, style)?;
+    let mut work = Work::new(args, style, unfinished)?;
     let mut chunk = vec![0; CHUNK];
     let mut done = 0;
     loop {

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use super::filter::Filter;
+use super::interrupt::Unfinished;
 use super::pass::Pass;
 use super::progress::Progress;
 use super::reader::Reader;
@@ -46,7 +47,12 @@ enum Way {
 }
 
 impl Work {
-    pub(super) fn new(args: &TraceArgs, style: Style) -> Result<Self, Failure> {
+    /// `unfinished` gets to know of the files that are written.
+    pub(super) fn new(
+        args: &TraceArgs,
+        style: Style,
+        unfinished: &Unfinished,
+    ) -> Result<Self, Failure> {
         let way = if args.json {
             Way::Lines(Pass::to_stdout())
         } else {
@@ -54,7 +60,10 @@ impl Work {
                 spans: args.max_spans,
                 bytes: MAX_BYTES,
             };
-            Way::Traces(Store::new(room), Box::new(Show::new(args, style)?))
+            Way::Traces(
+                Store::new(room),
+                Box::new(Show::new(args, style, unfinished)?),
+            )
         };
         let title = if args.file.as_os_str() == "-" {
             "standard input".into()
@@ -119,8 +128,8 @@ impl Work {
         )
     }
 
-    /// Nothing more is there at `now`: shows what is over.
-    pub(super) fn at_rest(&mut self, now: Duration) -> Result<(), Failure> {
+    /// Shows what is over at `now`.
+    pub(super) fn show_over(&mut self, now: Duration) -> Result<(), Failure> {
         self.over(now, GRACE.min(self.quiet), self.quiet)
     }
 

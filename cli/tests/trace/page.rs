@@ -1,8 +1,11 @@
 //! The HTML page.
 
+use std::io::Write as _;
+use std::process::Command;
+
 use sha2::{Digest as _, Sha256};
 
-use super::{good, markup, records};
+use super::{good, markup, records, trace};
 
 fn page(words: &[&str]) -> String {
     good(&[&["--html", "-"], words].concat(), &records())
@@ -99,4 +102,27 @@ fn a_file_is_written_beside_perfettos() {
     let json = std::fs::read_to_string(json).unwrap();
     serde_json::from_str::<serde_json::Value>(&json).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn who_interrupts_it_finds_nothing_half_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = folder.path().join("page.html");
+    let mut child = trace(&["-", "--html", html.to_str().unwrap()])
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // More than a pipe holds: when it is written, some of it was read, and the page was begun before that.
+    stdin.write_all(records().repeat(200).as_bytes()).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

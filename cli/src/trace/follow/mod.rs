@@ -6,6 +6,7 @@ use std::path::Path;
 use tokio::signal;
 use tokio::time::Instant;
 
+use super::interrupt::Unfinished;
 use super::work::Work;
 use crate::args::TraceArgs;
 use crate::failure::Failure;
@@ -14,7 +15,7 @@ use crate::terminal::Style;
 mod grown;
 mod stream;
 
-use self::grown::Grown;
+use self::grown::{Grown, POLL};
 use self::stream::Stream;
 
 /// What came of a look at the file.
@@ -32,7 +33,7 @@ enum Step {
 
 /// Shows what comes until the user wants no more, or nothing can come.
 pub(super) fn run(args: &TraceArgs, style: Style) -> Result<(), Failure> {
-    let mut work = Work::new(args, style)?;
+    let mut work = Work::new(args, style, &Unfinished::default())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -56,13 +57,24 @@ pub(super) fn run(args: &TraceArgs, style: Style) -> Result<(), Failure> {
 async fn follow(file: &Path, work: &mut Work, begin: Instant) -> Result<(), Failure> {
     let mut source = Source::open(file)?;
     let mut is_behind = true;
+    let mut looked = begin.elapsed();
     loop {
         let step = source.next().await?;
         let now = begin.elapsed();
         match step {
-            Step::Bytes(bytes) => work.feed(&bytes, now)?,
+            Step::Bytes(bytes) => {
+                work.feed(&bytes, now)?;
+                // Others may never stop writing.
+                if !is_behind && now - looked >= POLL {
+                    work.show_over(now)?;
+                    looked = now;
+                }
+            }
             Step::Rest if std::mem::take(&mut is_behind) => work.caught_up()?,
-            Step::Rest => work.at_rest(now)?,
+            Step::Rest => {
+                work.show_over(now)?;
+                looked = now;
+            }
             Step::Anew => work.cut_off(now)?,
             Step::End => return Ok(()),
         }
