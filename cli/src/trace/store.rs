@@ -126,26 +126,29 @@ impl Store {
         grace: Duration,
         quiet: Duration,
     ) -> Vec<Vec<Span>> {
-        let is_over = |kept: &Kept| {
+        self.take_if(|kept| {
             let rest = now.saturating_sub(kept.since);
             rest >= quiet || kept.has_root && rest >= grace
-        };
-        let over: Vec<_> = self
+        })
+    }
+
+    /// The traces that have a root, by the time of their beginning.
+    pub(super) fn rooted(&mut self) -> Vec<Vec<Span>> {
+        self.take_if(|kept| kept.has_root)
+    }
+
+    /// All of them, by the time of their beginning.
+    pub(super) fn rest(&mut self) -> Vec<Vec<Span>> {
+        self.take_if(|_| true)
+    }
+
+    fn take_if(&mut self, holds: impl Fn(&Kept) -> bool) -> Vec<Vec<Span>> {
+        let ids: Vec<_> = self
             .traces
             .iter()
-            .filter(|(_, kept)| is_over(kept))
+            .filter(|(_, kept)| holds(kept))
             .map(|(id, _)| id.clone())
             .collect();
-        self.take(&over)
-    }
-
-    /// All that is wanted, by the time of its beginning.
-    pub(super) fn rest(&mut self) -> Vec<Vec<Span>> {
-        let all: Vec<_> = self.traces.keys().cloned().collect();
-        self.take(&all)
-    }
-
-    fn take(&mut self, ids: &[Rc<str>]) -> Vec<Vec<Span>> {
         let mut found: Vec<_> = ids
             .iter()
             .filter_map(|id| self.remove(id))

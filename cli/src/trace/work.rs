@@ -115,29 +115,26 @@ impl Work {
         reader.finish(|line, record| taker.take(line, record, now, progress))
     }
 
-    /// All that was there when it began to be followed was read: shows the last traces of that.
+    /// All that was there when it began to be followed was read: shows what is over of that, or the last.
     pub(super) fn caught_up(&mut self) -> Result<(), Failure> {
-        if let (Way::Traces(store, _), Some(last)) = (&mut self.taker.way, self.last) {
-            store.keep_last(last);
-        }
         self.taker.only_last = false;
-        self.over(
-            Duration::MAX,
-            self.quiet.min(GRACE).max(Duration::from_nanos(1)),
-            Duration::MAX,
-        )
+        match &mut self.taker.way {
+            Way::Lines(pass) => pass.flush(),
+            Way::Traces(store, show) => {
+                if let Some(last) = self.last {
+                    store.keep_last(last);
+                }
+                show_all(show, &store.rooted(), &mut self.progress)
+            }
+        }
     }
 
     /// Shows what is over at `now`.
     pub(super) fn show_over(&mut self, now: Duration) -> Result<(), Failure> {
-        self.over(now, GRACE.min(self.quiet), self.quiet)
-    }
-
-    fn over(&mut self, now: Duration, grace: Duration, quiet: Duration) -> Result<(), Failure> {
         match &mut self.taker.way {
             Way::Lines(pass) => pass.flush(),
             Way::Traces(store, show) => {
-                let over = store.over(now, grace, quiet);
+                let over = store.over(now, GRACE.min(self.quiet), self.quiet);
                 show_all(show, &over, &mut self.progress)
             }
         }
@@ -168,7 +165,8 @@ impl Work {
         match self.taker.way {
             Way::Lines(mut pass) => pass.flush()?,
             Way::Traces(mut store, mut show) => {
-                if let Some(last) = self.last {
+                // What came after the last was known is all to be shown.
+                if let Some(last) = self.last.filter(|_| self.taker.only_last) {
                     store.keep_last(last);
                 }
                 let rest = store.rest();

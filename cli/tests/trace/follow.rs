@@ -120,14 +120,20 @@ fn the_last_of_what_is_there_then_all_that_comes() {
     for name in ["one", "two", "three"] {
         append(&file, &record(name, "a", "", name));
     }
-    let mut followed = Followed::new(&[file.to_str().unwrap(), "--last=1"]);
+    let mut followed = Followed::new(&[file.to_str().unwrap(), "--last=1", "--quiet=1h"]);
     // All began at once: the greatest id is the last.
     followed.until("trace two");
     append(&file, &record("four", "a", "", "four"));
+    append(&file, &record("open", "a", "far", "open"));
+    append(&file, &record("begun", "a", "far", "begun"));
     append(&file, &record("five", "a", "", "five"));
     followed.until("trace five");
     let rest = followed.interrupt();
-    assert!(rest.ends_with("3 traces · 3 spans · 3 ok\n"), "{rest}");
+    assert!(
+        rest.contains("trace begun") && rest.contains("trace open"),
+        "{rest}"
+    );
+    assert!(rest.ends_with("5 traces · 5 spans · 5 ok\n"), "{rest}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::trace_view::{Span, Trace, traces};
 
 const STYLE: &str = include_str!("page.css");
 /// What `STYLE` is by SHA-256, as the policy names it.
-const STYLE_HASH: &str = "5FGuxDbqJn1h80mUTjc3eW9py8dCUD4MRRKDeFw71l4=";
+const STYLE_HASH: &str = "IqOeo3wZN1++BMxjB4IZU9z5lFVXCuy2QOxBQQeT4vA=";
 /// So many traces are open from the start.
 const OPEN: usize = 10;
 /// Below this level spans stand side by side: browsers build no deeper trees.
