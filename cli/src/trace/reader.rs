@@ -1,6 +1,7 @@
 //! Lines into span records.
 
 use super::lines::{Line, Lines, MAX_LINE};
+use crate::terminal::count;
 use crate::trace_view::{BadLine, Record, read_line};
 
 /// What is told of a line is not to be longer than what tells it.
@@ -10,9 +11,16 @@ const MAX_REASON: usize = 200;
 #[derive(Debug)]
 pub struct Reader {
     lines: Lines,
+    found: Found,
+}
+
+/// What was found up to now.
+#[derive(Debug)]
+struct Found {
+    max_line: usize,
     good: u64,
     bad: u64,
-    first: Option<BadLine>,
+    first_bad: Option<BadLine>,
 }
 
 impl Default for Reader {
@@ -26,9 +34,12 @@ impl Reader {
     pub fn with_max_line(max: usize) -> Self {
         Self {
             lines: Lines::new(max),
-            good: 0,
-            bad: 0,
-            first: None,
+            found: Found {
+                max_line: max,
+                good: 0,
+                bad: 0,
+                first_bad: None,
+            },
         }
     }
 
@@ -39,15 +50,8 @@ impl Reader {
         bytes: &[u8],
         mut each: impl FnMut(&str, Record) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Self {
-            lines,
-            good,
-            bad,
-            first,
-        } = self;
-        lines.feed(bytes, |number, line| {
-            one(number, line, good, bad, first, &mut each)
-        })
+        let Self { lines, found } = self;
+        lines.feed(bytes, |number, line| found.line(number, line, &mut each))
     }
 
     /// No more comes: the last line may have no break.
@@ -55,59 +59,57 @@ impl Reader {
         &mut self,
         mut each: impl FnMut(&str, Record) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Self {
-            lines,
-            good,
-            bad,
-            first,
-        } = self;
-        lines.finish(|number, line| one(number, line, good, bad, first, &mut each))
+        let Self { lines, found } = self;
+        lines.finish(|number, line| found.line(number, line, &mut each))
     }
 
     /// How many lines were records.
     pub fn good(&self) -> u64 {
-        self.good
+        self.found.good
     }
 
     /// How many lines were none, empty ones apart.
     pub fn bad(&self) -> u64 {
-        self.bad
+        self.found.bad
     }
 
     /// The first of those, and what is wrong with it.
     pub fn first_bad(&self) -> Option<&BadLine> {
-        self.first.as_ref()
+        self.found.first_bad.as_ref()
     }
 }
 
-fn one<E>(
-    number: usize,
-    line: Line<'_>,
-    good: &mut u64,
-    bad: &mut u64,
-    first: &mut Option<BadLine>,
-    mut each: impl FnMut(&str, Record) -> Result<(), E>,
-) -> Result<(), E> {
-    let read = match line {
-        Line::TooLong => Err(format!("longer than {} MiB", MAX_LINE >> 20)),
-        Line::Text(bytes) => match std::str::from_utf8(bytes) {
-            Err(_) => Err("not UTF-8".into()),
-            Ok(text) if text.trim().is_empty() => return Ok(()),
-            Ok(text) => read_line(text).map(|record| (text, record)),
-        },
-    };
-    match read {
-        Ok((text, record)) => {
-            *good += 1;
-            each(text, record)
-        }
-        Err(reason) => {
-            *bad += 1;
-            first.get_or_insert_with(|| BadLine {
-                number,
-                reason: cut(reason),
-            });
-            Ok(())
+impl Found {
+    fn line<E>(
+        &mut self,
+        number: usize,
+        line: Line<'_>,
+        mut each: impl FnMut(&str, Record) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let read = match line {
+            Line::TooLong => {
+                let max = count(self.max_line as u64);
+                Err(format!("longer than {max} bytes"))
+            }
+            Line::Text(bytes) => match std::str::from_utf8(bytes) {
+                Err(_) => Err("not UTF-8".into()),
+                Ok(text) if text.trim().is_empty() => return Ok(()),
+                Ok(text) => read_line(text).map(|record| (text, record)),
+            },
+        };
+        match read {
+            Ok((text, record)) => {
+                self.good += 1;
+                each(text, record)
+            }
+            Err(reason) => {
+                self.bad += 1;
+                self.first_bad.get_or_insert_with(|| BadLine {
+                    number,
+                    reason: cut(reason),
+                });
+                Ok(())
+            }
         }
     }
 }
@@ -197,7 +199,7 @@ mod tests {
         read(&mut reader, b"123456");
         assert_eq!(
             reader.first_bad().unwrap().to_string(),
-            "line 1: longer than 4 MiB"
+            "line 1: longer than 5 bytes"
         );
     }
 }

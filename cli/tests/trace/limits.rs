@@ -82,7 +82,7 @@ fn a_line_that_is_too_long_is_skipped() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         told,
-        "capspan: standard input: 1 of 3 lines is no span record; the first is line 2: longer than 4 MiB\n"
+        "capspan: standard input: 1 of 3 lines is no span record; the first is line 2: longer than 4,194,304 bytes\n"
     );
     assert!(
         String::from_utf8(output.stdout)

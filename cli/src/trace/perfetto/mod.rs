@@ -153,12 +153,13 @@ impl Perfetto {
         parent: Option<Place>,
     ) -> Result<Place, Failure> {
         let known = self.processes.len();
-        let is_new = known < SERVICES && !self.processes.contains_key(service);
-        let service = if known < SERVICES || self.processes.contains_key(service) {
+        let is_known = self.processes.contains_key(service);
+        let service = if is_known || known < SERVICES {
             service
         } else {
             "(others)"
         };
+        let is_new = !self.processes.contains_key(service);
         let process = self
             .processes
             .entry(service.to_owned())
