@@ -207,7 +207,9 @@ impl Taker {
                     return Ok(());
                 }
                 for spans in gone {
-                    progress.clear();
+                    if show.is_on_stdout() {
+                        progress.clear();
+                    }
                     show.trace(&spans)?;
                 }
                 Ok(())

@@ -7,7 +7,7 @@ use super::details::{self, Names};
 use super::forest::{Row, Trace};
 use super::span::{End, Span};
 use crate::terminal::ink::{self, Ink};
-use crate::terminal::{Line, Style, duration};
+use crate::terminal::{Line, MAX_WIDTH, Style, duration};
 
 const GAP: usize = 2;
 const BAR: std::ops::RangeInclusive<usize> = 8..=60;
@@ -93,6 +93,8 @@ impl Cells {
         } else {
             label.push(ink::STRONG, &span.name);
         }
+        // No column is wider; a name may be, by far.
+        label.cut(MAX_WIDTH);
         let mut outcome = Line::default();
         outcome.push(ink_of(span), span.outcome()).cut(16);
         Self {
