@@ -21,26 +21,32 @@ use crate::args::{CalleeArgs, DemoArgs, End};
 use crate::failure::Failure;
 use crate::input::{self, Input};
 use crate::place::{self, Place, Socket};
-use crate::terminal::count;
+use crate::terminal::{Style, count};
 
 /// How long the callee may take to be there.
 const TIME_TO_CONNECT: Duration = Duration::from_secs(10);
 
 /// Runs the demo. The trace is printed also when the session did not end as it should.
-pub fn run(args: &DemoArgs) -> Result<(), Failure> {
+pub fn run(args: &DemoArgs, style: Style) -> Result<(), Failure> {
     let input = input::read(args.input.as_deref(), Path::new("."))?;
     let (socket, place) = place::listen(args)?;
     block_on(async {
         tokio::select! {
             biased;
             _ = signal::ctrl_c() => Err(Failure::Interrupted),
-            result = demo(args, input, socket, place) => result,
+            result = demo(args, style, input, socket, place) => result,
         }
     })
 }
 
-async fn demo(args: &DemoArgs, input: Input, socket: Socket, place: Place) -> Result<(), Failure> {
-    let mut screen = Screen::new(args.json);
+async fn demo(
+    args: &DemoArgs,
+    style: Style,
+    input: Input,
+    socket: Socket,
+    place: Place,
+) -> Result<(), Failure> {
+    let mut screen = Screen::new(args.json, style);
     let callee_args = CalleeArgs {
         place: place.for_callee(),
         title: input.title.clone(),
