@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
+use crate::proxy::ProxyArgs;
 
 /// One trace of two services that talk Cap'n Proto RPC.
 #[derive(Debug, Parser)]
@@ -24,46 +25,10 @@ pub enum Command {
     /// Let a caller and a callee analyse a text together, and print their trace
     Demo(DemoArgs),
     /// Stand before a service and tell of its sessions and calls
-    Proxy(ProxyArgs),
+    Proxy(Box<ProxyArgs>),
     /// The callee of `demo`, which starts it; not for people.
     #[command(hide = true)]
     DemoCallee(CalleeArgs),
-}
-
-/// The options of `proxy`.
-#[derive(Args, Clone, Debug, PartialEq, Eq)]
-pub struct ProxyArgs {
-    /// Where to listen
-    #[arg(long, value_name = "ADDRESS", required = true)]
-    pub listen: Vec<crate::proxy::Address>,
-
-    /// Where the service is
-    #[arg(long, value_name = "ADDRESS")]
-    pub upstream: crate::proxy::Address,
-
-    /// How many event loops
-    #[arg(long, default_value = "1")]
-    pub threads: std::num::NonZeroUsize,
-
-    /// Span records
-    #[arg(long)]
-    pub json: Option<PathBuf>,
-
-    /// Say nothing
-    #[arg(long)]
-    pub quiet: bool,
-}
-
-impl ProxyArgs {
-    /// What these want.
-    pub fn config(&self) -> crate::proxy::Config {
-        let mut config = crate::proxy::Config::new(self.listen[0].clone(), self.upstream.clone());
-        config.listen = self.listen.clone();
-        config.threads = self.threads;
-        config.json = self.json.clone();
-        config.is_quiet = self.quiet;
-        config
-    }
 }
 
 /// The options of `demo`.
