@@ -3,7 +3,6 @@
 //! Each event is taken here, with a span below its caller's, and started anew on the service, below that
 //! one. What the service writes to its caller's span gets to the first caller's.
 
-use std::future::Future;
 use std::rc::Rc;
 
 use capnp::Error;
@@ -85,12 +84,12 @@ impl Service for Forward {
         Ok(top_level)
     }
 
-    fn scheduled(
+    async fn scheduled(
         self: Rc<Self>,
         run: Scheduled,
         event: EventContext,
-    ) -> impl Future<Output = Result<RunResult, Error>> + 'static {
-        async move { Ok(self.event("scheduled", &event).scheduled(&run).await?) }
+    ) -> Result<RunResult, Error> {
+        Ok(self.event("scheduled", &event).scheduled(&run).await?)
     }
 
     async fn alarm(self: Rc<Self>, alarm: Alarm, event: EventContext) -> Result<RunResult, Error> {

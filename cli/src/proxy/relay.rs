@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use capnp::capability::Client;
 use capnp::traits::HasTypeId as _;
+use capspan::Error;
 use capspan::guard::{Connection, ConnectionDriver, Ending};
 use capspan::membrane::{self, CallWatch, Policy, Verdict};
 use capspan::pipeline_capnp::pipeline;
 use capspan::session::SessionAlone;
 use capspan::trace::{Outcome, SpanEvent, SpanUpdate};
-use capspan::Error;
 use tokio::time::{sleep, timeout};
 
 use super::config::Config;
@@ -112,9 +112,8 @@ async fn refuse(stream: Stream, peer: &Peer, reason: &str, here: &Rc<Here>) {
     let error = capnp::Error::disconnected(reason.into());
     let broken = Client::new(capnp_rpc::new_broken_cap(error).hook);
     let served = serve(stream, peer, broken, here);
-    // Its calls are to say why; so it is not revoked before they have.
-    let _closed_or_late = timeout(FAREWELL, served.driver).await;
     served.session.abort(Outcome::Disconnected, reason);
+    let _closed_or_late = timeout(FAREWELL, served.driver).await;
     here.ended(peer, served.session.ended().await, &served.gate);
 }
 
