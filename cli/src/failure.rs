@@ -10,6 +10,10 @@ use crate::terminal::escape;
 pub enum Failure {
     /// Something that the user is told in one line.
     Told(String),
+    /// All that is wrong in what the user said, a line for each.
+    Wrong(Vec<String>),
+    /// What went wrong though all that the user said was right: the same may go well the next time.
+    AtWork(String),
     /// Whoever read the standard output wants no more: nothing to tell, and no error.
     OutputClosed,
     /// The user wants no more (Ctrl-C): nothing to tell either.
@@ -20,6 +24,35 @@ impl Failure {
     /// A failure that is told as `message`, which may hold anything: it is printed as one line.
     pub fn told(message: impl Into<String>) -> Self {
         Self::Told(message.into())
+    }
+
+    /// The same failure where work has begun.
+    #[must_use]
+    pub fn at_work(self) -> Self {
+        match self {
+            Self::Told(message) => Self::AtWork(message),
+            other => other,
+        }
+    }
+
+    /// The lines that the user is told, if any, without ends.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Told(message) | Self::AtWork(message) => vec![escape(message)],
+            Self::Wrong(messages) => messages.iter().map(|message| escape(message)).collect(),
+            Self::OutputClosed | Self::Interrupted => Vec::new(),
+        }
+    }
+
+    /// The status that the process ends with.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::OutputClosed => 0,
+            Self::AtWork(_) => 1,
+            Self::Told(_) | Self::Wrong(_) => 2,
+            // As shells expect.
+            Self::Interrupted => 130,
+        }
     }
 
     /// The standard output can't be written.
@@ -35,7 +68,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Told(message) => f.write_str(&escape(message)),
+            Self::Told(_) | Self::Wrong(_) | Self::AtWork(_) => {
+                f.write_str(&self.lines().join("; "))
+            }
             Self::OutputClosed => f.write_str("standard output is closed"),
             Self::Interrupted => f.write_str("interrupted"),
         }

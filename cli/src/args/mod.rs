@@ -20,6 +20,7 @@ pub use man::ManArgs;
 pub use trace::{FilterArgs, TraceArgs};
 
 use crate::failure::Failure;
+pub use crate::proxy::ProxyArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +50,8 @@ pub struct Cli {
 pub enum Command {
     /// Let a caller and a callee analyse a text together, and print their trace
     Demo(DemoArgs),
+    /// Stand before a service and tell of its sessions and calls
+    Proxy(Box<ProxyArgs>),
     /// Show span records, JSON lines, as trees with waterfalls, as a page, or for Perfetto
     Trace(TraceArgs),
     /// Write a shell's completions for this tool

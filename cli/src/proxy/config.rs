@@ -9,6 +9,7 @@ use capspan::guard::GuardLimits;
 use capspan::membrane;
 
 use super::address::Address;
+use super::listen::Listen;
 use super::names::Names;
 use super::rules::Rules;
 
@@ -16,7 +17,7 @@ use super::rules::Rules;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where it listens.
-    pub listen: Vec<Address>,
+    pub listen: Vec<Listen>,
     /// Where the service is.
     pub upstream: Address,
     /// How many event loops there are.
@@ -76,9 +77,9 @@ impl Default for Limits {
 
 impl Config {
     /// With nothing but two addresses.
-    pub fn new(listen: Address, upstream: Address) -> Self {
+    pub fn new(listen: impl Into<Listen>, upstream: Address) -> Self {
         Self {
-            listen: vec![listen],
+            listen: vec![listen.into()],
             upstream,
             threads: NonZeroUsize::MIN,
             service: "capspan-proxy".into(),

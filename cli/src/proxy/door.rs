@@ -10,8 +10,10 @@ use tokio::time::sleep;
 
 use super::address::Address;
 use super::event_loop::EventLoop;
+use super::listen::Listen;
 use super::reports::Reports;
 use super::stream::{Incoming, Listener, unix_name};
+use super::systemd::Inherited;
 use crate::failure::Failure;
 
 /// How long it waits when the system has no more files for it.
@@ -24,17 +26,29 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Listens at all of `addresses`.
-    pub(super) async fn open(addresses: &[Address]) -> Result<Self, Failure> {
+    /// Listens at all of `places`, some of which may be `inherited`.
+    pub(super) async fn open(places: &[Listen], mut inherited: Inherited) -> Result<Self, Failure> {
         let mut door = Self {
             listeners: Vec::new(),
             files: Vec::new(),
         };
-        for address in addresses {
-            let failed = |error| Failure::told(format!("listening at {address}: {error}"));
-            door.listen(address).await.map_err(failed)?;
+        for place in places {
+            let failed = |error| Failure::told(format!("listening at {place}: {error}"));
+            match place {
+                Listen::At(address) => door.listen(address).await.map_err(failed)?,
+                Listen::Systemd(name) => {
+                    let taken = inherited.take(name.as_deref()).map_err(failed)?;
+                    door.listeners.extend(taken);
+                }
+            }
         }
-        Ok(door)
+        match inherited.names().next() {
+            // Who connects there would wait for ever.
+            Some(name) => Err(Failure::told(format!(
+                "systemd passes a socket '{name}', and no --listen systemd:{name} takes it"
+            ))),
+            None => Ok(door),
+        }
     }
 
     async fn listen(&mut self, address: &Address) -> io::Result<()> {

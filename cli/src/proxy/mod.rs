@@ -5,7 +5,11 @@
 //! them has a span of its own, below its caller's.
 //!
 //! - `address`: where to listen, and where the service is
-//! - [`Config`], `names`, `rules`: what the user wants
+//! - `listen`: a socket of its own, or one that it is handed
+//! - [`ProxyArgs`]: what the user says, on the command line or in a file; [`command`] does it
+//! - [`Config`], [`Names`], [`Rules`]: what that comes to
+//! - `schemas`: the files that names come from
+//! - `systemd`: what that hands over, and wants to know
 //! - `door`: takes connections, and hands them to the loops
 //! - `event_loop`: one thread's work: connections, spans
 //! - `relay`: one connection, from its beginning to its end
@@ -15,20 +19,28 @@
 //! - `run`: the whole of it, and its signals
 
 mod address;
+mod command;
 mod config;
 mod door;
 mod event_loop;
 mod events;
+mod listen;
 mod names;
+mod options;
 mod relay;
 mod reports;
 mod rules;
 mod run;
+mod schemas;
 mod stream;
+mod systemd;
 mod upstream;
 
 pub use address::Address;
+pub use command::command;
 pub use config::{Config, Limits};
-pub use names::Names;
-pub use rules::Rules;
+pub use listen::Listen;
+pub use names::{Interface, Names};
+pub use options::{Loaded, Options, OrNone, Period, ProxyArgs, Size};
+pub use rules::{Pattern, Rules};
 pub use run::run;

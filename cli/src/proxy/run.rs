@@ -11,6 +11,7 @@ use super::config::Config;
 use super::door::Door;
 use super::event_loop::{EventLoop, Phase};
 use super::reports::Reports;
+use super::systemd::{Inherited, Notifier};
 use crate::failure::Failure;
 
 /// How long what is cut may take to be gone.
@@ -21,19 +22,31 @@ const TIME_TO_CUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// Where it can't listen, or can't write what it is to write.
 pub fn run(config: Config, reload: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
+    run_with(config, Inherited::default(), reload)
+}
+
+/// The same, with sockets that it is handed.
+pub(super) fn run_with(
+    config: Config,
+    inherited: Inherited,
+    reload: impl Fn() -> Result<Config, Failure>,
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::told(format!("event loop: {error}")))?;
-    runtime.block_on(proxy(config, reload))
+    runtime.block_on(proxy(config, inherited, reload))
 }
 
 async fn proxy(
     config: Config,
+    inherited: Inherited,
     reload: impl Fn() -> Result<Config, Failure>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let door = Door::open(&config.listen).await?;
+    let notifier = Notifier::from_env()
+        .map_err(|error| Failure::told(format!("telling systemd of it: {error}")))?;
+    let door = Door::open(&config.listen, inherited).await?;
     let reports = Reports::open(&config)?;
     let (phases, phase) = watch::channel(Phase::Running);
     let mut config = Arc::new(config);
@@ -48,6 +61,9 @@ async fn proxy(
             config.upstream
         ));
     }
+    // It ends with the runtime.
+    let _alive = tokio::spawn(notifier.clone().stay_alive());
+    notifier.ready(&serving(&config));
     loop {
         let max = config.limits.connections;
         let signal = tokio::select! {
@@ -57,6 +73,7 @@ async fn proxy(
         match signal {
             Told::End => break,
             Told::Reload => {
+                notifier.reloading();
                 reports.reopen();
                 match reload() {
                     Ok(new) => {
@@ -74,9 +91,11 @@ async fn proxy(
                         "the configuration can't be read, and stays as it was: {failure}"
                     )),
                 }
+                notifier.ready(&serving(&config));
             }
         }
     }
+    notifier.stopping("letting sessions end", config.drain_timeout + TIME_TO_CUT);
     drop(door);
     drain(
         &loops,
@@ -91,6 +110,11 @@ async fn proxy(
         result = result.and(event_loop.join());
     }
     result.and(reports.finish())
+}
+
+/// What it does, in a line.
+fn serving(config: &Config) -> String {
+    format!("before the service at {}", config.upstream)
 }
 
 /// Lets sessions end by themselves, and ends those that are left.
