@@ -4,7 +4,7 @@ use std::mem::size_of;
 
 use crate::trace::{
     Attributes, Channel, Dropped, EventRecord, LateUpdate, LinkRecord, Outcome, SpanContext,
-    SpanId, SpanKind, SpanRecord, SpanStatus, Timestamp, TraceFlags, TraceId, Value,
+    SpanId, SpanKind, SpanRecord, SpanRole, SpanStatus, Timestamp, TraceFlags, TraceId, Value,
 };
 
 /// A copy of a record. What it says is in two pieces: all texts, one after the other, and the rest in the order
@@ -48,7 +48,7 @@ pub(super) struct Span {
     pub(super) parent: Option<SpanId>,
     pub(super) has_remote_parent: bool,
     pub(super) kind: SpanKind,
-    pub(super) is_call: bool,
+    pub(super) role: SpanRole,
     pub(super) outcome: Option<Outcome>,
     pub(super) start: Timestamp,
     pub(super) end: Timestamp,
@@ -124,7 +124,7 @@ impl Packer {
             parent: span.parent_span_id(),
             has_remote_parent: span.has_remote_parent(),
             kind: span.kind(),
-            is_call: super::semantics::is_call(span),
+            role: span.role(),
             outcome: span.outcome(),
             start: span.start(),
             // An observer is told of the end of spans that have one.

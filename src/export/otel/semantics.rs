@@ -1,7 +1,7 @@
 //! What OpenTelemetry's semantic conventions want said of a span: those of RPC, as of version 1.45.
 
 use super::packed::{Span, Status};
-use crate::trace::{Outcome, SpanRecord};
+use crate::trace::Outcome;
 
 /// The RPC system.
 pub(super) const RPC_SYSTEM_NAME: &str = "rpc.system.name";
@@ -13,12 +13,6 @@ pub(super) const ERROR_TYPE: &str = "error.type";
 pub(super) const CAPNPROTO: &str = "capnproto";
 /// Of an error of no known kind.
 const OTHER: &str = "_OTHER";
-
-/// Does it stand for one call?
-pub(super) fn is_call(span: &SpanRecord) -> bool {
-    let _ = span;
-    false
-}
 
 /// The kind of error that a span ended with. Who is no longer wanted has not failed.
 pub(super) fn error_type(span: &Span, status: Status) -> Option<&'static str> {

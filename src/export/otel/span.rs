@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use super::packed::{Packed, Span, Status, What};
 use super::unpacked::{self, Unpacked};
 use super::{keys, semantics, value};
-use crate::trace::{self, SpanKind, Timestamp};
+use crate::trace::{self, SpanKind, SpanRole, Timestamp};
 
 /// The span that a record is of; `None` if it is of none.
 pub(super) fn to_span_data(record: &Packed, scope: &InstrumentationScope) -> Option<SpanData> {
@@ -68,7 +68,7 @@ fn attributes(said: &mut Unpacked, span: &Span) -> Vec<KeyValue> {
             .map(value::key_value)
             .collect(),
     );
-    if span.is_call {
+    if span.role == SpanRole::Call {
         let method = said.original_name.as_ref().or(said.name.as_ref());
         list.put_new(semantics::RPC_SYSTEM_NAME, semantics::CAPNPROTO);
         list.put_new(semantics::RPC_METHOD, method.cloned().unwrap_or_default());

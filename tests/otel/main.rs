@@ -1,0 +1,7 @@
+//! Spans to an OpenTelemetry collector (feature `otel`).
+
+mod counts;
+mod end;
+mod fields;
+
+mod taken;
