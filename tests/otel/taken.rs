@@ -240,9 +240,7 @@ fn plain(value: &AnyValue) -> Option<capspan::trace::Value> {
         AnyValue::ListAny(list) => match list.first() {
             Some(AnyValue::Map(_)) | None => return None,
             Some(AnyValue::Int(_)) => Value::IntList(list.iter().map(int).collect()),
-            Some(AnyValue::Double(_)) => {
-                Value::FloatList(list.iter().map(float).collect())
-            }
+            Some(AnyValue::Double(_)) => Value::FloatList(list.iter().map(float).collect()),
             Some(AnyValue::Boolean(_)) => Value::BoolList(
                 list.iter()
                     .map(|it| *it == AnyValue::Boolean(true))
