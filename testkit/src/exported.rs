@@ -7,8 +7,8 @@ use capspan::trace::{
     SpanParent, SpanRecord, SpanRole, SpanStatus, SpanUpdate, TraceState, Value,
 };
 
-/// Attributes: each key, and its value as `Debug` shows ours. (Not a number is the same as itself there.)
-pub type Said = BTreeMap<String, String>;
+/// Attributes: each key, and its value. To be compared as `Debug` shows them: a NaN is the same as itself there.
+pub type Said = BTreeMap<String, Value>;
 
 /// A span in OTLP's terms.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,22 +55,22 @@ pub struct ExportedLink {
     pub attributes: Said,
 }
 
-/// How a value is shown in [`Said`].
-pub fn shown(value: impl Into<Value>) -> String {
-    format!("{:?}", value.into())
+/// As it is to be compared.
+pub fn shown(value: &impl std::fmt::Debug) -> String {
+    format!("{value:#?}")
 }
 
 fn said(attributes: &Attributes) -> Said {
     let attributes = attributes.iter();
     attributes
-        .map(|attribute| (attribute.key.to_string(), shown(attribute.value.clone())))
+        .map(|attribute| (attribute.key.to_string(), attribute.value.clone()))
         .collect()
 }
 
 impl From<&SpanRecord> for Exported {
     fn from(span: &SpanRecord) -> Self {
         let mut attributes = said(span.attributes());
-        let mut say = |key: &str, value: Value| attributes.insert(key.to_owned(), shown(value));
+        let mut say = |key: &str, value: Value| attributes.insert(key.to_owned(), value);
         if let Some(outcome) = span.outcome() {
             say("capspan.outcome", outcome.as_str().into());
         }
@@ -117,7 +117,7 @@ impl From<&SpanRecord> for Exported {
         let mut say_new = |key: &str, value: &str| {
             attributes
                 .entry(key.to_owned())
-                .or_insert_with(|| shown(value));
+                .or_insert_with(|| value.into());
         };
         if span.role() == SpanRole::Call {
             say_new("rpc.system.name", "capnproto");
@@ -166,11 +166,11 @@ impl From<&SpanRecord> for Exported {
 pub fn said_late(late: &LateUpdate) -> Said {
     let mut attributes = said(late.attributes());
     if let Some(name) = late.name() {
-        attributes.insert("capspan.name".to_owned(), shown(name));
+        attributes.insert("capspan.name".to_owned(), name.into());
     }
     if let SpanStatus::Error(message) = late.status() {
-        attributes.insert("capspan.status".to_owned(), shown("error"));
-        attributes.insert("capspan.status_message".to_owned(), shown(&**message));
+        attributes.insert("capspan.status".to_owned(), "error".into());
+        attributes.insert("capspan.status_message".to_owned(), (&**message).into());
     }
     attributes
 }
@@ -181,7 +181,7 @@ fn flags(context: &SpanContext) -> u8 {
 
 fn by_callee(mut attributes: Said, is: bool) -> Said {
     if is {
-        attributes.insert("capspan.by_callee".to_owned(), shown(true));
+        attributes.insert("capspan.by_callee".to_owned(), true.into());
     }
     attributes
 }

@@ -5,7 +5,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
-use capspan_testkit::exported::{Exported, ExportedEvent, ExportedLink, Said, shown};
+use capspan::trace::Value;
+use capspan_testkit::exported::{Exported, ExportedEvent, ExportedLink, Said};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags};
@@ -191,14 +192,11 @@ pub(crate) fn spans(request: &Request) -> Vec<Exported> {
     all
 }
 
-fn exported(service: &str, span: &Span) -> Exported {
+fn exported(service: &Value, span: &Span) -> Exported {
     let status = span.status.clone().unwrap();
     assert_ne!(span.flags & SpanFlags::ContextHasIsRemoteMask as u32, 0);
     Exported {
-        service: service
-            .trim_start_matches("Text(\"")
-            .trim_end_matches("\")")
-            .to_owned(),
+        service: service.as_text().unwrap().to_owned(),
         trace_id: hex(&span.trace_id),
         span_id: hex(&span.span_id),
         parent: hex(&span.parent_span_id),
@@ -253,28 +251,43 @@ fn said(attributes: &[KeyValue]) -> Said {
     said
 }
 
-fn value(value: Option<&AnyValue>) -> String {
-    use any_value::Value;
+fn value(value: Option<&AnyValue>) -> Value {
     match value.and_then(|value| value.value.as_ref()).unwrap() {
-        Value::StringValue(text) => shown(text),
-        Value::BoolValue(is) => shown(*is),
-        Value::IntValue(number) => shown(*number),
-        Value::DoubleValue(number) => shown(*number),
-        Value::ArrayValue(list) => {
-            let elements: Vec<_> = list
-                .values
-                .iter()
-                .map(|element| self::value(Some(element)))
-                .collect();
-            let kind = elements
-                .first()
-                .map_or("", |first| first.split('(').next().unwrap());
-            let elements: Vec<_> = elements
-                .iter()
-                .map(|element| &element[kind.len() + 1..element.len() - 1])
-                .collect();
-            format!("{kind}List([{}])", elements.join(", "))
+        any_value::Value::StringValue(text) => text.into(),
+        any_value::Value::BoolValue(is) => (*is).into(),
+        any_value::Value::IntValue(number) => (*number).into(),
+        any_value::Value::DoubleValue(number) => (*number).into(),
+        any_value::Value::ArrayValue(list) => {
+            let elements = list.values.iter().map(|element| self::value(Some(element)));
+            let elements: Vec<_> = elements.collect();
+            match elements.first() {
+                None => Value::TextList(Vec::new()),
+                Some(Value::Text(_)) => Value::TextList(all(elements, |it| match it {
+                    Value::Text(text) => Some(text),
+                    _ => None,
+                })),
+                Some(Value::Bool(_)) => Value::BoolList(all(elements, |it| match it {
+                    Value::Bool(is) => Some(is),
+                    _ => None,
+                })),
+                Some(Value::Int(_)) => Value::IntList(all(elements, |it| match it {
+                    Value::Int(number) => Some(number),
+                    _ => None,
+                })),
+                _ => Value::FloatList(all(elements, |it| match it {
+                    Value::Float(number) => Some(number),
+                    _ => None,
+                })),
+            }
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// All of one kind.
+fn all<T>(elements: Vec<Value>, of_kind: impl Fn(Value) -> Option<T>) -> Vec<T> {
+    elements
+        .into_iter()
+        .map(|element| of_kind(element).unwrap())
+        .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use capspan_testkit::exported::{Exported, ExportedEvent, ExportedLink, Said, shown};
+use capspan_testkit::exported::{Exported, ExportedEvent, ExportedLink, Said};
 use opentelemetry::logs::AnyValue;
 use opentelemetry::{Array, Key, KeyValue};
 use opentelemetry_sdk::Resource;
@@ -196,7 +196,7 @@ fn nanos(time: std::time::SystemTime) -> u64 {
 fn said(attributes: &[KeyValue]) -> Said {
     let said: Said = attributes
         .iter()
-        .map(|attribute| (attribute.key.to_string(), shown(value(&attribute.value))))
+        .map(|attribute| (attribute.key.to_string(), value(&attribute.value)))
         .collect();
     assert_eq!(said.len(), attributes.len(), "a key stands twice");
     said
@@ -226,7 +226,7 @@ pub(crate) fn said_in_log(record: &SdkLogRecord) -> Said {
     record
         .attributes_iter()
         .filter(|(key, _)| !key.as_str().starts_with("capspan.dropped."))
-        .filter_map(|(key, value)| Some((key.to_string(), shown(plain(value)?))))
+        .filter_map(|(key, value)| Some((key.to_string(), plain(value)?)))
         .collect()
 }
 
