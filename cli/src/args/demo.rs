@@ -43,6 +43,10 @@ pub struct DemoArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Send the spans of both processes to the OpenTelemetry collector at URL, as http://127.0.0.1:4318, as well
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
+
     /// How the session ends
     #[arg(long, value_enum, value_name = "HOW", default_value_t = End::Finish)]
     pub end: End,
@@ -70,6 +74,10 @@ pub struct CalleeArgs {
     /// What people call the text: a file name, for instance.
     #[arg(long)]
     pub title: String,
+
+    /// Where a collector is, if spans are to go there as well.
+    #[arg(long)]
+    pub otlp: Option<String>,
 }
 
 /// Where the caller waits for the callee: exactly one of these.
@@ -113,6 +121,7 @@ mod tests {
         socket: None,
         tcp: None,
         json: false,
+        otlp: None,
         end: End::Finish,
     };
 
@@ -124,11 +133,14 @@ mod tests {
     #[test]
     fn demo_takes_all_its_options() {
         assert_eq!(
-            command(&["demo", "--input", "a b", "--tcp", "--json", "--end", "kill"]),
+            command(&[
+                "demo", "--input", "a b", "--tcp", "--json", "--otlp", "x", "--end", "kill"
+            ]),
             Command::Demo(DemoArgs {
                 input: Some("a b".into()),
                 tcp: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
                 json: true,
+                otlp: Some("x".into()),
                 end: End::Kill,
                 ..PLAIN
             })
@@ -153,6 +165,7 @@ mod tests {
                     tcp: None,
                 },
                 title: "README.md".into(),
+                otlp: None,
             })
         );
         failure(&["demo-callee", "--title", "x"]);

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::block_on;
 use super::child::Child;
+use super::collector::Collector;
 use super::meeting::{self, Door, Stream};
 use super::records::Records;
 use super::screen::Screen;
@@ -50,14 +51,16 @@ async fn demo(
     let callee_args = CalleeArgs {
         place: place.for_callee(),
         title: input.title.clone(),
+        otlp: args.otlp.clone(),
     };
+    let collector = Collector::new(args.otlp.as_deref())?;
     let (stream, mut callee) = meet(socket, &callee_args).await?;
     // Nobody else is to come.
     drop(place);
     screen.headline(&headline(&input, args))?;
 
     let lines = JsonLines::new(Vec::new());
-    let tracer = Tracer::new(lines.clone()).with_service("caller");
+    let tracer = collector.tracer(lines.clone()).with_service("caller");
     let result = call(
         &tracer,
         stream,
@@ -70,10 +73,11 @@ async fn demo(
     if result == Err(Failure::OutputClosed) {
         return result;
     }
+    let exported = collector.finish().await;
     let (written, ended) = callee.finish().await;
     let records = Records::of([&own_records(&lines)?, &written]);
     screen.trace(&records, args.end == End::Kill)?;
-    ended.and(result)?;
+    ended.and(result).and(exported)?;
     match records.bad.first() {
         Some(bad) if args.end != End::Kill => {
             Err(Failure::told(format!("not a span record: {bad}")))
