@@ -72,14 +72,15 @@
 //! - [`guard`]: connections that a peer can't hang, crash or fill, and whose end is known.
 //! - [`enrich`], [`session`], [`pipeline`]: the rest of the tour.
 //! - [`fetch`]: HTTP requests as events.
-//! - [`export`]: observers that send spans elsewhere: a tail, to another service.
+//! - [`export`]: observers that send spans elsewhere: a tail, to another service; or count them.
 //! - [`wire`]: between these values and the messages of `schema/`; [`trace_capnp`],
 //!   [`event_capnp`], [`tail_capnp`] and [`pipeline_capnp`] are what `capnpc` makes of those.
 //!
 //! # Features
 //!
 //! They add, and change nothing else: `json` (by default), span records as JSON lines; `meter`, counts and
-//! latencies of calls through a membrane; `tracing`, spans of the `tracing` crate as spans and parents.
+//! latencies of calls through a membrane; `metrics`, sessions, calls and refusals as OpenTelemetry metrics;
+//! `tracing`, spans of the `tracing` crate as spans and parents.
 
 #![forbid(unsafe_code)]
 
@@ -159,3 +160,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/membranes.md")]
 struct Membranes;
+
+/// And of that on metrics.
+#[cfg(all(doctest, feature = "metrics"))]
+#[doc = include_str!("../docs/metrics.md")]
+struct Metrics;
