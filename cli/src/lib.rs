@@ -11,6 +11,7 @@
 //! - [`report`]: what the service found, for people
 //! - [`trace_view`]: span records as a tree
 //! - [`terminal`]: text that is safe to print and fits
+//! - [`metrics`]: what is counted, as Prometheus reads it
 //! - [`failure`]: how anything of this ends early
 
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod args;
 pub mod demo;
 pub mod failure;
 pub mod input;
+pub mod metrics;
 pub mod place;
 pub mod report;
 pub mod terminal;
