@@ -1,7 +1,7 @@
 //! What exporters say of themselves.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use capspan::export::ExportCounts;
 
@@ -19,9 +19,13 @@ fn what_exporters_say_is_shown_as_it_is_then() {
             .dropped("export_failed", 1)
     });
     // It may name another while it is asked.
-    let metrics = meters.metrics.clone();
+    let metrics = Arc::new(Mutex::new(Some(meters.metrics.clone())));
+    let once = metrics.clone();
     meters.metrics.exporter("file", move || {
-        metrics.exporter("late", || ExportCounts::new(1, 1));
+        // Taken, or it would keep itself.
+        if let Some(metrics) = once.lock().unwrap().take() {
+            metrics.exporter("late", || ExportCounts::new(1, 1));
+        }
         ExportCounts::new(5, 5)
     });
     let exporter = |name: &str| format!("capspan.exporter={name}");
@@ -51,4 +55,9 @@ fn what_exporters_say_is_shown_as_it_is_then() {
     assert_eq!(waiting(), Some(3.0));
     queued.store(7, Ordering::Relaxed);
     assert_eq!(waiting(), Some(7.0));
+    assert!(metrics.lock().unwrap().is_none());
+    assert_eq!(
+        meters.sums("capspan.export.emitted")[&exporter("late")],
+        1.0
+    );
 }

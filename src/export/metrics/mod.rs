@@ -115,7 +115,8 @@ impl Metrics {
     }
 
     /// Shows what an exporter says of itself, under this name. `counts` is called each time that the numbers
-    /// are collected, several times, on the thread that does; and is kept as long as the meter is.
+    /// are collected, several times, on the thread that does; and is kept as long as the meter is: it must not
+    /// hold a [`Metrics`] itself.
     ///
     /// ```
     /// # use std::sync::Arc;
