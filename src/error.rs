@@ -34,6 +34,20 @@ enum Kind {
 }
 
 impl Kind {
+    #[cfg(feature = "metrics")]
+    const ALL: [Self; 10] = [
+        Self::Invalid,
+        Self::Malformed,
+        Self::Limit,
+        Self::Overloaded,
+        Self::Revoked,
+        Self::Canceled,
+        Self::Ended,
+        Self::Disconnected,
+        Self::Unimplemented,
+        Self::Failed,
+    ];
+
     fn word(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
@@ -48,6 +62,12 @@ impl Kind {
             Self::Failed => "failed",
         }
     }
+}
+
+/// The words for all kinds, as [`Error::kind`] gives them.
+#[cfg(feature = "metrics")]
+pub(crate) fn kinds() -> impl Iterator<Item = &'static str> {
+    Kind::ALL.into_iter().map(Kind::word)
 }
 
 /// A result with this crate's [`Error`].

@@ -73,14 +73,15 @@
 //! - [`enrich`], [`session`], [`pipeline`]: the rest of the tour.
 //! - [`fetch`]: HTTP requests as events.
 //! - [`export`]: observers that send spans elsewhere: a tail, to another service; to an OpenTelemetry
-//!   collector (feature `otel`).
+//!   collector (feature `otel`); or count them (feature `metrics`).
 //! - [`wire`]: between these values and the messages of `schema/`; [`trace_capnp`],
 //!   [`event_capnp`], [`tail_capnp`] and [`pipeline_capnp`] are what `capnpc` makes of those.
 //!
 //! # Features
 //!
 //! They add, and change nothing else: `json` (by default), span records as JSON lines; `meter`, counts and
-//! latencies of calls through a membrane; `otel`, spans to an OpenTelemetry collector; `tracing`, spans of the `tracing` crate as spans and parents.
+//! latencies of calls through a membrane; `otel`, spans to an OpenTelemetry collector; `metrics`, sessions, calls
+//! and refusals as OpenTelemetry metrics; `tracing`, spans of the `tracing` crate as spans and parents.
 
 #![forbid(unsafe_code)]
 
@@ -165,3 +166,8 @@ struct Export;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/membranes.md")]
 struct Membranes;
+
+/// And of that on metrics.
+#[cfg(all(doctest, feature = "metrics"))]
+#[doc = include_str!("../docs/metrics.md")]
+struct Metrics;

@@ -104,7 +104,12 @@ const LAYERS: [(&str, &[&str]); 24] = [
             "session",
         ],
     ),
-    ("export", &["error", "drive", "trace", "pipeline"]),
+    (
+        "export",
+        &[
+            "error", "timer", "drive", "trace", "guard", "session", "pipeline",
+        ],
+    ),
 ];
 
 /// What `lib.rs` gives a second name at the root, and where it is from.

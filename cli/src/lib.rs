@@ -15,6 +15,7 @@
 //! - [`trace_view`]: span records as a tree
 //! - [`terminal`]: text that is safe to print and fits
 //! - [`manual`]: completions and the manual's pages
+//! - [`metrics`]: what is counted, as Prometheus reads it
 //! - [`failure`]: how anything of this ends early
 
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ pub mod demo;
 pub mod failure;
 pub mod input;
 pub mod manual;
+pub mod metrics;
 pub mod place;
 pub mod proxy;
 pub mod report;

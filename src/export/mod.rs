@@ -2,11 +2,16 @@
 //!
 //! - [`Tail`]: each invocation of a service, while it goes on, to another service.
 //! - [`Otel`]: spans that have ended, to an OpenTelemetry collector (feature `otel`).
+//! - [`Metrics`]: sessions, calls and refusals, counted for OpenTelemetry (feature `metrics`).
 
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "otel")]
 mod otel;
 mod tail;
 
+#[cfg(feature = "metrics")]
+pub use metrics::{ExportCounts, Metrics, MetricsObserver, RefusalMetrics, Watch};
 #[cfg(feature = "otel")]
 pub use otel::{Otel, OtelBuilder, OtelCounts, OtelObserver};
 pub use tail::{Tail, TailCounts, TailLimits};

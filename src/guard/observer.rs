@@ -1,5 +1,7 @@
 //! Who is told when the guard does not let something through.
 
+use std::rc::Rc;
+
 use super::breach::Breach;
 
 /// Is told of each message, or limit, with which a guard stepped in.
@@ -29,6 +31,20 @@ pub trait GuardObserver: 'static {
 /// Nobody.
 impl GuardObserver for () {
     fn refused(&self, _: &Refusal<'_>) {}
+}
+
+impl<O: GuardObserver + ?Sized> GuardObserver for Rc<O> {
+    fn refused(&self, refusal: &Refusal<'_>) {
+        (**self).refused(refusal);
+    }
+}
+
+/// Both are told, the first one first.
+impl<A: GuardObserver, B: GuardObserver> GuardObserver for (A, B) {
+    fn refused(&self, refusal: &Refusal<'_>) {
+        self.0.refused(refusal);
+        self.1.refused(refusal);
+    }
 }
 
 /// One time that the guard stepped in.

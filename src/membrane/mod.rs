@@ -255,6 +255,15 @@ impl Membrane {
         self.membrane.wrapped()
     }
 
+    /// How many wrappers are alive that stand outside for something inside, or the other way round; those of
+    /// its parts are not among them. It need not be inspected.
+    pub(crate) fn count_wrapped(&self, is_inbound: bool) -> usize {
+        self.membrane.count_wrapped(match is_inbound {
+            true => Direction::Inbound,
+            false => Direction::Outbound,
+        })
+    }
+
     /// How many calls are in flight, in either direction; those in its parts are not among them.
     pub fn calls(&self) -> usize {
         self.membrane.calls()

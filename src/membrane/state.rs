@@ -113,6 +113,11 @@ impl State {
         nodes.iter().filter_map(|node| node.wrapped()).collect()
     }
 
+    /// How many wrappers are alive on which calls go this way.
+    pub(super) fn count_wrapped(&self, direction: Direction) -> usize {
+        self.wrappers.borrow().count(direction)
+    }
+
     /// How many calls are in flight.
     pub(super) fn calls(&self) -> usize {
         let calls = self.local.len() + self.sent.len() + self.received.len();

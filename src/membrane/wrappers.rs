@@ -51,6 +51,14 @@ impl Wrappers {
         usize::from(self.first.is_some()) + self.more.len()
     }
 
+    /// How many are alive on which calls go this way.
+    pub(super) fn count(&self, direction: Direction) -> usize {
+        let first = self.first.as_ref().map(|(key, node)| (key, node));
+        let all = first.into_iter().chain(&self.more);
+        let alive = all.filter(|(key, node)| key.direction == direction && node.strong_count() > 0);
+        alive.count()
+    }
+
     /// Takes out `node`, which is being dropped. After its last reference went and before it came here,
     /// another may have come in its place, which stays.
     pub(super) fn remove(&mut self, node: &Node) {

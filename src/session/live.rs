@@ -158,6 +158,17 @@ impl LiveEvent {
         capabilities
     }
 
+    /// How many capabilities have crossed and are held: those of this side's, held by the other, or those of
+    /// the other's. It takes less time than to [look at](Self::capabilities) each.
+    pub fn count_capabilities(&self, is_ours: bool) -> usize {
+        let Some(life) = self.life.upgrade() else {
+            return 0;
+        };
+        let is_inbound = is_ours == life.side().answers(true);
+        let membrane = life.membrane();
+        membrane.map_or(0, |membrane| membrane.count_wrapped(is_inbound))
+    }
+
     /// How many calls are in flight in it, in either direction.
     pub fn calls(&self) -> usize {
         let life = self.life.upgrade();

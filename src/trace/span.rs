@@ -77,14 +77,11 @@ impl SpanBuilder {
         }
     }
 
-    /// From now on it stands for one side of an event. Nobody is told of that alone.
+    /// From now on it stands for one side of an event.
     pub(crate) fn become_event(&self) {
         self.write(|record, _| {
             record.role = SpanRole::Event;
-            Change {
-                previous_name: None,
-                is_more: false,
-            }
+            Change::of_more()
         });
     }
 

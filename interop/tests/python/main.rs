@@ -1,11 +1,12 @@
 //! A callee and a caller in Python, with schema/ alone between them and us: real programs, over a Unix socket. And
-//! random legal exchanges with both.
+//! random legal exchanges with both. And our metrics, as Prometheus' client for Python reads them.
 //!
 //! `.ci/interop` makes the virtual environment that they need, and runs these.
 
 mod callee;
 mod caller;
 mod legal;
+mod metrics;
 
 use std::future::Future;
 use std::path::Path;
