@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, with those that it may use.
-const LAYERS: [(&str, &[&str]); 24] = [
+const LAYERS: [(&str, &[&str]); 25] = [
     // What capnpc makes.
     ("trace_capnp", &[]),
     ("event_capnp", &[]),
@@ -105,6 +105,10 @@ const LAYERS: [(&str, &[&str]); 24] = [
         ],
     ),
     ("export", &["error", "drive", "trace", "pipeline"]),
+    (
+        "page",
+        &["error", "clock", "drive", "trace", "guard", "session"],
+    ),
 ];
 
 /// What `lib.rs` gives a second name at the root, and where it is from.

@@ -11,6 +11,7 @@
 //! - [`report`]: what the service found, for people
 //! - [`trace_view`]: span records as a tree
 //! - [`terminal`]: text that is safe to print and fits
+//! - [`web`]: the server of the live page
 //! - [`failure`]: how anything of this ends early
 
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ pub mod place;
 pub mod report;
 pub mod terminal;
 pub mod trace_view;
+pub mod web;
 
 /// What `schema/analysis.capnp` declares, as `capnpc` makes it.
 #[allow(missing_docs, unreachable_pub, clippy::all)]

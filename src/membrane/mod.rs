@@ -255,6 +255,11 @@ impl Membrane {
         self.membrane.wrapped()
     }
 
+    /// How many capabilities have crossed and are held, inspected or not.
+    pub(crate) fn held(&self) -> usize {
+        self.membrane.held()
+    }
+
     /// How many calls are in flight, in either direction; those in its parts are not among them.
     pub fn calls(&self) -> usize {
         self.membrane.calls()

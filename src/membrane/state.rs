@@ -113,6 +113,11 @@ impl State {
         nodes.iter().filter_map(|node| node.wrapped()).collect()
     }
 
+    /// How many wrappers there are.
+    pub(super) fn held(&self) -> usize {
+        self.wrappers.borrow().len()
+    }
+
     /// How many calls are in flight.
     pub(super) fn calls(&self) -> usize {
         let calls = self.local.len() + self.sent.len() + self.received.len();

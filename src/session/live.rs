@@ -144,6 +144,13 @@ impl LiveEvent {
         capabilities
     }
 
+    /// How many capabilities have crossed and are held.
+    pub fn capability_count(&self) -> usize {
+        let life = self.life.upgrade();
+        let membrane = life.and_then(|life| life.membrane());
+        membrane.map_or(0, |membrane| membrane.held())
+    }
+
     /// How many calls are in flight in it, in either direction.
     pub fn calls(&self) -> usize {
         let life = self.life.upgrade();
