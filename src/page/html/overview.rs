@@ -118,7 +118,7 @@ fn open(html: &mut Html, settings: &Settings, all: &All, query: &Query) {
     );
     head.write(html, "name", "Session", "");
     head.write(html, "age", "Age", "n");
-    head.write(html, "calls", "Calls in flight", "n");
+    head.write(html, "calls", "In flight", "n wide");
     head.write(html, "capabilities", "Capabilities", "n");
     html.lit("</tr></thead><tbody>");
     for row in &view.open {
@@ -145,7 +145,9 @@ fn open_row(html: &mut Html, settings: &Settings, all: &All, row: &OpenRow) {
     html.lit("</th><td class=\"n\">");
     html.put(row.age.map_or("–".into(), words::age))
         .lit("</td>");
-    number(html, row.calls as u64);
+    html.lit("<td class=\"n wide\">")
+        .put(words::count(row.calls as u64))
+        .lit("</td>");
     number(html, row.capabilities as u64);
     html.lit("</tr>");
 }

@@ -14,14 +14,24 @@ const NAME_CHARACTERS: usize = 80;
 /// A name, or another text of anybody's, apart from the direction of what stands around it.
 pub(super) fn name(html: &mut Html, name: &str) {
     match name.char_indices().nth(NAME_CHARACTERS) {
-        None => html.lit("<bdi>").put(name).lit("</bdi>"),
-        Some((end, _)) => html
-            .lit("<bdi title=\"")
-            .put(name)
-            .lit("\">")
-            .put(&name[..end])
-            .lit("…</bdi>"),
-    };
+        None => {
+            html.lit("<bdi>");
+            breakable(html, name);
+            html.lit("</bdi>");
+        }
+        Some((end, _)) => {
+            html.lit("<bdi title=\"").put(name).lit("\">");
+            breakable(html, &name[..end]);
+            html.lit("…</bdi>");
+        }
+    }
+}
+
+/// Where there is little room, a line may end behind a slash.
+fn breakable(html: &mut Html, name: &str) {
+    for (place, part) in name.split_inclusive('/').enumerate() {
+        html.lit(if place > 0 { "<wbr>" } else { "" }).put(part);
+    }
 }
 
 /// How something ended.

@@ -27,13 +27,14 @@ pub(super) fn waterfall(html: &mut Html, session: &SessionView) {
         html.lit("<p class=\"none\">None that is told: see <code>call_spans</code>.</p></section>");
         return;
     }
-    html.lit("<div class=\"scroll\"><table class=\"fall\"><caption class=\"unseen\">Calls as a waterfall</caption><thead><tr>")
-        .lit("<th scope=\"col\">Call</th><th scope=\"col\" class=\"strip\"><span class=\"unseen\">In time</span></th>")
-        .lit("<th scope=\"col\" class=\"n wide\">After</th><th scope=\"col\" class=\"n\">Took</th>")
-        .lit("<th scope=\"col\">Outcome</th></tr></thead><tbody>");
     let whole = whole(session);
+    html.lit("<div class=\"scroll\"><table class=\"fall\"><caption class=\"unseen\">Calls as a waterfall</caption><thead><tr>")
+        .lit("<th scope=\"col\">Call</th><th scope=\"col\" class=\"strip\"><span class=\"unseen\">From the beginning of the session to </span><span class=\"axis\">")
+        .put(words::duration(whole))
+        .lit("</span></th><th scope=\"col\" class=\"n wide\">After</th><th scope=\"col\" class=\"n\">Took</th>")
+        .lit("<th scope=\"col\">Outcome</th></tr></thead><tbody>");
     for span in &session.spans {
-        row(html, span, whole);
+        row(html, session, span, whole);
     }
     html.lit("</tbody></table></div></section>");
 }
@@ -41,22 +42,24 @@ pub(super) fn waterfall(html: &mut Html, session: &SessionView) {
 /// From the beginning of the session to the end of all that is drawn.
 fn whole(session: &SessionView) -> Duration {
     let ends = session.spans.iter().map(|span| span.after + span.took);
-    ends.fold(session.took, Duration::max)
-        .max(Duration::from_nanos(1))
+    ends.fold(Duration::from_nanos(1), Duration::max)
 }
 
-fn row(html: &mut Html, span: &SpanView, whole: Duration) {
+fn row(html: &mut Html, session: &SessionView, span: &SpanView, whole: Duration) {
     html.lit("<tr id=\"s-")
         .put(span.id)
         .lit("\"><th scope=\"row\" class=\"d");
     html.put((span.depth - 1).min(MAX_DEPTH)).lit("\">");
     name(html, &span.name);
-    html.lit("<span class=\"sub\">");
-    html.lit(match span.role {
+    let word = match span.role {
         SpanRole::Work => "work",
-        SpanRole::Call | SpanRole::Event => words::side(span.side),
-    });
-    html.lit("</span></th><td class=\"strip\" aria-hidden=\"true\">");
+        _ if span.side != session.side => "called back",
+        SpanRole::Call | SpanRole::Event => "",
+    };
+    if !word.is_empty() {
+        html.lit("<span class=\"sub\">").lit(word).lit("</span>");
+    }
+    html.lit("</th><td class=\"strip\" aria-hidden=\"true\">");
     bar(html, span, whole);
     html.lit("</td><td class=\"n wide\">+")
         .put(words::duration(span.after));

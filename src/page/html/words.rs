@@ -82,8 +82,8 @@ fn date(days: u64) -> (u64, u64, u64) {
 /// On which side of it this process stands.
 pub(super) fn side(kind: SpanKind) -> &'static str {
     match kind {
-        SpanKind::Server => "answered",
-        SpanKind::Client => "made",
+        SpanKind::Server => "server",
+        SpanKind::Client => "client",
         SpanKind::Internal => "internal",
     }
 }
