@@ -66,7 +66,7 @@ async fn first_loop(
             "find" => drop(forgotten.take()),
             "call" => {
                 if let Some(forgotten) = &forgotten {
-                    let _answer = forgotten.number_request().send().promise.await;
+                    let _answer = forgotten.cursor.number_request().send().promise.await;
                 }
             }
             "stall" => {

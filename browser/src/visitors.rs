@@ -15,6 +15,12 @@ use crate::catalog::{Catalog, Dice, names};
 const HOSTILE: &str = "</a></td><script>alert(1)</script><img src=x onerror=alert(2)>\u{202e}\u{2066}gnp.\
     exe\u{0}\"'><svg onload=alert(3)> שלום ";
 
+/// What its holder does not think of.
+pub(crate) struct Forgotten {
+    pub(crate) cursor: thing::Client,
+    _client: thing::Client,
+}
+
 /// An event loop with a board, and what makes sessions on it.
 #[derive(Clone)]
 pub(crate) struct Loop {
@@ -48,8 +54,8 @@ impl Loop {
         (client, session)
     }
 
-    /// A session that only a cursor keeps open, which nobody calls. Gives the cursor.
-    pub(crate) async fn forget_a_cursor(&self) -> thing::Client {
+    /// A session that stays open for a cursor that nobody calls, though its client has done all its work.
+    pub(crate) async fn forget_a_cursor(&self) -> Forgotten {
         let (client, session) = self.begin("nightly report", "10.0.7.12:40118");
         session.update(
             &SpanUpdate::new()
@@ -57,19 +63,23 @@ impl Loop {
                 .attribute("report.format", "parquet")
                 .event(SpanEvent::new("first row").attribute("row", 1)),
         );
+        let _answer = client.echo_request().send().promise.await;
+        let rows = client.make_request().send();
+        let rows = (rows.pipeline.get_thing(), rows.promise.await).0;
         for _ in 0..3 {
-            let _answer = client.echo_request().send().promise.await;
+            let _answer = rows.number_request().send().promise.await;
         }
-        let answer = client.make_request().send().promise.await;
-        let cursor = answer.and_then(|answer| answer.get()?.get_thing());
-        for _ in 0..2 {
-            let _answer = client.number_request().send().promise.await;
+        let _failed = client.fail_request().send().promise.await;
+        let archive = client.make_request().send();
+        let archive = (archive.pipeline.get_thing(), archive.promise.await).0;
+        let watch = rows.never_request().send().promise;
+        let patience = Duration::from_millis(120);
+        let _nothing = tokio::time::timeout(patience, watch).await;
+        let _answer = client.echo_request().send().promise.await;
+        Forgotten {
+            cursor: archive,
+            _client: client,
         }
-        let never = client.never_request().send();
-        spawn_local(async move {
-            let _nothing = tokio::time::timeout(Duration::from_secs(1), never.promise).await;
-        });
-        cursor.unwrap_or_else(|error| capnp_rpc::new_future_client(async move { Err(error) }))
     }
 
     /// A session of somebody who wants to do harm. It lasts as long as what this gives.
