@@ -64,14 +64,12 @@ impl Loop {
                 .event(SpanEvent::new("first row").attribute("row", 1)),
         );
         let _answer = client.echo_request().send().promise.await;
-        let rows = client.make_request().send();
-        let rows = (rows.pipeline.get_thing(), rows.promise.await).0;
+        let rows = cursor(&client).await;
         for _ in 0..3 {
             let _answer = rows.number_request().send().promise.await;
         }
         let _failed = client.fail_request().send().promise.await;
-        let archive = client.make_request().send();
-        let archive = (archive.pipeline.get_thing(), archive.promise.await).0;
+        let archive = cursor(&client).await;
         let watch = rows.never_request().send().promise;
         let patience = Duration::from_millis(120);
         let _nothing = tokio::time::timeout(patience, watch).await;
@@ -143,4 +141,10 @@ impl Loop {
             _ => {}
         }
     }
+}
+
+async fn cursor(client: &thing::Client) -> thing::Client {
+    let made = client.make_request().send().promise.await;
+    let cursor = made.and_then(|made| made.get()?.get_thing());
+    cursor.unwrap_or_else(|error| capnp_rpc::new_future_client(async move { Err(error) }))
 }

@@ -115,8 +115,8 @@ fn those_that_are_old_and_seldom_called_come_first() {
         let (client, _session) = stage.begin("orders");
         let mut held = Vec::new();
         for _ in 0..3 {
-            held.push(client.make_request().send().pipeline.get_thing());
-            until_idle().await;
+            let made = client.make_request().send().promise.await.unwrap();
+            held.push(made.get().unwrap().get_thing().unwrap());
             stage.clock.advance(Duration::from_secs(10));
         }
         for _ in 0..5 {
