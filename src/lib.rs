@@ -95,6 +95,8 @@ pub mod fetch;
 pub mod guard;
 pub mod membrane;
 mod outbox;
+#[cfg(feature = "page")]
+pub mod page;
 pub mod pipeline;
 mod room;
 pub mod session;

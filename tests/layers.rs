@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, with those that it may use.
-const LAYERS: [(&str, &[&str]); 24] = [
+const LAYERS: [(&str, &[&str]); 25] = [
     // What capnpc makes.
     ("trace_capnp", &[]),
     ("event_capnp", &[]),
@@ -109,6 +109,10 @@ const LAYERS: [(&str, &[&str]); 24] = [
         &[
             "error", "timer", "drive", "trace", "guard", "session", "pipeline",
         ],
+    ),
+    (
+        "page",
+        &["error", "clock", "drive", "trace", "guard", "session"],
     ),
 ];
 

@@ -16,6 +16,7 @@
 //! - [`terminal`]: text that is safe to print and fits
 //! - [`manual`]: completions and the manual's pages
 //! - [`metrics`]: what is counted, as Prometheus reads it
+//! - [`web`]: the server of the live page
 //! - [`failure`]: how anything of this ends early
 
 #![forbid(unsafe_code)]
@@ -33,6 +34,7 @@ pub mod report;
 pub mod terminal;
 pub mod trace;
 pub mod trace_view;
+pub mod web;
 
 /// What `schema/analysis.capnp` declares, as `capnpc` makes it.
 #[allow(missing_docs, unreachable_pub, clippy::all)]

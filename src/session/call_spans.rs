@@ -90,6 +90,11 @@ impl CallSpans {
         self
     }
 
+    /// What a span of this method's is called: `Interface/method`, or the ids where no name is known.
+    pub fn method_name(&self, interface_id: u64, method_id: u16) -> Rc<str> {
+        self.name(interface_id, method_id).into_owned()
+    }
+
     fn name(&self, interface_id: u64, method_id: u16) -> Cow<'_, Rc<str>> {
         let found = self
             .names
@@ -269,6 +274,6 @@ mod tests {
         let calls = CallSpans::new().interface_by_id(0xab, "Greeter", ["greet", "leave"]);
         assert_eq!(&**calls.name(0xab, 1), "Greeter/leave");
         assert_eq!(&**calls.name(0xab, 2), "0xab/2");
-        assert_eq!(&**calls.name(0xcd, 0), "0xcd/0");
+        assert_eq!(&*calls.method_name(0xcd, 0), "0xcd/0");
     }
 }
