@@ -66,11 +66,11 @@ fn traces_are_shown_as_they_end_whatever_becomes_of_the_file() {
     let mut followed = Followed::new(&[file.to_str().unwrap(), "--quiet=100ms"]);
     followed.until("there before");
 
-    // A line comes in two parts, and a trace in two lines.
+    // A line comes in two parts, and a trace in two lines, at once: how long it may take is counted.
     let line = record("t2", "b", "c", "child");
+    let parent = record("t2", "c", "", "parent");
     append(&file, &line[..20]);
-    append(&file, &line[20..]);
-    append(&file, &record("t2", "c", "", "parent"));
+    append(&file, &format!("{}{parent}", &line[20..]));
     let shown = followed.until("child");
     assert!(
         shown.contains("parent") && shown.contains("└─ child"),
