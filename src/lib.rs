@@ -72,14 +72,15 @@
 //! - [`guard`]: connections that a peer can't hang, crash or fill, and whose end is known.
 //! - [`enrich`], [`session`], [`pipeline`]: the rest of the tour.
 //! - [`fetch`]: HTTP requests as events.
-//! - [`export`]: observers that send spans elsewhere: a tail, to another service.
+//! - [`export`]: observers that send spans elsewhere: a tail, to another service; to an OpenTelemetry
+//!   collector (feature `otel`).
 //! - [`wire`]: between these values and the messages of `schema/`; [`trace_capnp`],
 //!   [`event_capnp`], [`tail_capnp`] and [`pipeline_capnp`] are what `capnpc` makes of those.
 //!
 //! # Features
 //!
 //! They add, and change nothing else: `json` (by default), span records as JSON lines; `meter`, counts and
-//! latencies of calls through a membrane; `tracing`, spans of the `tracing` crate as spans and parents.
+//! latencies of calls through a membrane; `otel`, spans to an OpenTelemetry collector; `tracing`, spans of the `tracing` crate as spans and parents.
 
 #![forbid(unsafe_code)]
 
@@ -154,6 +155,11 @@ pub mod http_over_capnp_capnp {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So is that of the chapter on export.
+#[cfg(all(doctest, feature = "otel"))]
+#[doc = include_str!("../docs/export.md")]
+struct Export;
 
 /// So are those of the chapter on membranes.
 #[cfg(doctest)]

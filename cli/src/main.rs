@@ -6,9 +6,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use capspan_cli::args::{self, Command, Parsed};
-use capspan_cli::demo;
 use capspan_cli::failure::Failure;
-use capspan_cli::proxy;
+use capspan_cli::terminal::Style;
+use capspan_cli::{demo, manual, proxy, trace};
 
 fn main() -> ExitCode {
     match run() {
@@ -27,9 +27,12 @@ fn run() -> Result<(), Failure> {
     match args::parse(std::env::args_os())? {
         Parsed::Print(text) => print(&text),
         Parsed::Run(cli) => match cli.command {
-            Command::Demo(args) => demo::run(&args),
+            Command::Demo(args) => demo::run(&args, Style::of_stdout(cli.look)),
             Command::Proxy(args) => proxy::command(&args),
             Command::DemoCallee(args) => demo::run_callee(args),
+            Command::Trace(args) => trace::run(&args, Style::of_stdout(cli.look)),
+            Command::Completions(args) => manual::completions(args),
+            Command::Man(args) => manual::man(&args),
         },
     }
 }

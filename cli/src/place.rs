@@ -126,6 +126,7 @@ mod tests {
             socket: socket.map(Path::to_owned),
             tcp,
             json: false,
+            otlp: None,
             end: End::Finish,
         }
     }

@@ -13,6 +13,7 @@
 //! - [`membrane`]: what the tests of the membrane are made of.
 //! - [`enrichment`]: random enrichment of a span, against a model.
 //! - [`exchange`]: what benches measure, with and without a membrane.
+//! - [`exported`]: what a collector is to be told of a span; random spans.
 //! - [`legal`]: random legal exchanges with a peer in any language.
 //! - [`memory`]: how much a piece of work allocates.
 //! - [`service`]: a caller and a callee, in one process or over a connection.
@@ -27,6 +28,7 @@ pub mod crowd;
 pub mod cut;
 pub mod enrichment;
 pub mod exchange;
+pub mod exported;
 pub mod legal;
 pub mod link;
 pub mod membrane;

@@ -8,6 +8,7 @@ use capspan::pipeline::Callee;
 use capspan::trace::{JsonLines, Tracer};
 use tokio::task;
 
+use super::collector::Collector;
 use super::service::TextAnalysis;
 use super::{block_on, meeting};
 use crate::args::CalleeArgs;
@@ -21,8 +22,12 @@ pub fn run(args: CalleeArgs) -> Result<(), Failure> {
     // Rust's standard output is flushed at each line break: a callee that is killed leaves all lines
     // that it has written.
     let lines = JsonLines::new(io::stdout());
-    let tracer = Tracer::new(lines.clone()).with_service("callee");
-    block_on(serve(args, token, tracer))?;
+    let collector = Collector::new(args.otlp.as_deref())?;
+    let tracer = collector.tracer(lines.clone()).with_service("callee");
+    block_on(async {
+        let served = serve(args, token, tracer).await;
+        collector.finish().await.and(served)
+    })?;
     lines
         .finish()
         .map_err(|error| Failure::told(error.to_string()))

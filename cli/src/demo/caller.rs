@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::block_on;
 use super::child::Child;
+use super::collector::Collector;
 use super::meeting::{self, Door, Stream};
 use super::records::Records;
 use super::screen::Screen;
@@ -21,37 +22,45 @@ use crate::args::{CalleeArgs, DemoArgs, End};
 use crate::failure::Failure;
 use crate::input::{self, Input};
 use crate::place::{self, Place, Socket};
-use crate::terminal::count;
+use crate::terminal::{Style, count};
 
 /// How long the callee may take to be there.
 const TIME_TO_CONNECT: Duration = Duration::from_secs(10);
 
 /// Runs the demo. The trace is printed also when the session did not end as it should.
-pub fn run(args: &DemoArgs) -> Result<(), Failure> {
+pub fn run(args: &DemoArgs, style: Style) -> Result<(), Failure> {
     let input = input::read(args.input.as_deref(), Path::new("."))?;
     let (socket, place) = place::listen(args)?;
     block_on(async {
         tokio::select! {
             biased;
             _ = signal::ctrl_c() => Err(Failure::Interrupted),
-            result = demo(args, input, socket, place) => result,
+            result = demo(args, style, input, socket, place) => result,
         }
     })
 }
 
-async fn demo(args: &DemoArgs, input: Input, socket: Socket, place: Place) -> Result<(), Failure> {
-    let mut screen = Screen::new(args.json);
+async fn demo(
+    args: &DemoArgs,
+    style: Style,
+    input: Input,
+    socket: Socket,
+    place: Place,
+) -> Result<(), Failure> {
+    let mut screen = Screen::new(args.json, style);
     let callee_args = CalleeArgs {
         place: place.for_callee(),
         title: input.title.clone(),
+        otlp: args.otlp.clone(),
     };
+    let collector = Collector::new(args.otlp.as_deref())?;
     let (stream, mut callee) = meet(socket, &callee_args).await?;
     // Nobody else is to come.
     drop(place);
     screen.headline(&headline(&input, args))?;
 
     let lines = JsonLines::new(Vec::new());
-    let tracer = Tracer::new(lines.clone()).with_service("caller");
+    let tracer = collector.tracer(lines.clone()).with_service("caller");
     let result = call(
         &tracer,
         stream,
@@ -64,10 +73,11 @@ async fn demo(args: &DemoArgs, input: Input, socket: Socket, place: Place) -> Re
     if result == Err(Failure::OutputClosed) {
         return result;
     }
+    let exported = collector.finish().await;
     let (written, ended) = callee.finish().await;
     let records = Records::of([&own_records(&lines)?, &written]);
     screen.trace(&records, args.end == End::Kill)?;
-    ended.and(result)?;
+    ended.and(result).and(exported)?;
     match records.bad.first() {
         Some(bad) if args.end != End::Kill => {
             Err(Failure::told(format!("not a span record: {bad}")))

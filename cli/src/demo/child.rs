@@ -120,10 +120,12 @@ impl CalleeArgs {
         let place = &self.place;
         let socket = place.socket.clone().map(OsString::from);
         let tcp = place.tcp.map(|at| at.to_string().into());
+        let otlp = self.otlp.clone().map(OsString::from);
         [
             socket.map(|path| option("--socket=", path)),
             tcp.map(|at| option("--tcp=", at)),
             Some(option("--title=", self.title.clone().into())),
+            otlp.map(|url| option("--otlp=", url)),
         ]
         .into_iter()
         .flatten()
@@ -145,6 +147,7 @@ mod tests {
                 tcp: None,
             },
             title: "x".into(),
+            otlp: None,
         };
         let ended = super::super::block_on(async {
             let mut child = Child::start(&args, "token").await?;
@@ -169,10 +172,11 @@ mod tests {
             socket: None,
             tcp: "[::1]:7000".parse().ok(),
         };
-        for place in [unix, tcp] {
+        for (place, otlp) in [(unix, None), (tcp, Some("http://[::1]:1".into()))] {
             let told = CalleeArgs {
                 place,
                 title: "--help me\n".into(),
+                otlp,
             };
             let program = ["capspan", "demo-callee"].map(OsString::from);
             match args::parse(program.into_iter().chain(told.words())) {

@@ -12,11 +12,13 @@
 //! - `meeting`: how the two find each other, and nobody else gets in between
 //! - `session`: what the caller says to the callee
 //! - `callee`, `service`: the callee's process, and what it does in it
+//! - `collector`: where the spans of either go as well, if they are to
 //! - `records`, `screen`: the span records of both, and all else that is printed
 
 mod callee;
 mod caller;
 mod child;
+mod collector;
 mod meeting;
 mod records;
 mod screen;

@@ -21,8 +21,7 @@ pub(super) struct Screen {
 
 impl Screen {
     /// `json`: span records as JSON lines, and nothing else.
-    pub(super) fn new(json: bool) -> Self {
-        let style = Style::of_stdout();
+    pub(super) fn new(json: bool, style: Style) -> Self {
         Self {
             report: (!json).then(|| Report::new(style)),
             style,

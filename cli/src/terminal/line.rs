@@ -95,8 +95,11 @@ impl Line {
     }
 }
 
-/// The sum over what a reader takes for characters, which is what [`Line::cut`] counts.
+/// The sum over what a reader takes for characters, which is what [`Line::cut`] counts. `text` is escaped.
 fn width(text: &str) -> usize {
+    if text.is_ascii() {
+        return text.len();
+    }
     text.graphemes(true).map(UnicodeWidthStr::width).sum()
 }
 

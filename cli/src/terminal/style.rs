@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 
+use crate::args::{Color, Look};
+
 /// Narrower than this nothing can be shown; such output is made this wide.
 pub const MIN_WIDTH: usize = 20;
 /// Wider than this a line is hard to follow with the eye.
@@ -26,14 +28,15 @@ impl Style {
         }
     }
 
-    /// What fits the standard output. The width is `COLUMNS` where that is a number, else the
+    /// What fits the standard output, but for what the user asks for. The width is `COLUMNS` where that is a number, else the
     /// terminal's, else 100. There are colours on a terminal, unless `NO_COLOR` is set to something
     /// or `TERM` is `dumb`.
-    pub fn of_stdout() -> Self {
+    pub fn of_stdout(look: Look) -> Self {
         let stdout = io::stdout();
         let size = terminal_size::terminal_size_of(&stdout);
         let columns = size.map(|(terminal_size::Width(columns), _)| columns);
-        Self::detect(stdout.is_terminal(), columns, |name| std::env::var_os(name))
+        let found = Self::detect(stdout.is_terminal(), columns, |name| std::env::var_os(name));
+        found.asked_for(look)
     }
 
     /// How many columns a line may take.
@@ -44,6 +47,15 @@ impl Style {
     /// Are there colours?
     pub fn colour(&self) -> bool {
         self.colour
+    }
+
+    fn asked_for(self, look: Look) -> Self {
+        let colour = match look.color {
+            Color::Auto => self.colour,
+            Color::Always => true,
+            Color::Never => false,
+        };
+        Self::new(look.width.unwrap_or(self.width), colour)
     }
 
     fn detect(
@@ -98,5 +110,17 @@ mod tests {
         assert_eq!(detect(true, Some(0), &[]).0, 100);
         assert_eq!(detect(true, Some(9), &[]).0, MIN_WIDTH);
         assert_eq!(detect(true, Some(999), &[]).0, MAX_WIDTH);
+    }
+
+    #[test]
+    fn what_the_user_asks_for_comes_before_what_is_found() {
+        let asked = |color, width| Style::new(100, true).asked_for(Look { color, width });
+        assert_eq!(asked(Color::Auto, None), Style::new(100, true));
+        assert_eq!(asked(Color::Never, Some(40)), Style::new(40, false));
+        let plain = Style::new(100, false).asked_for(Look {
+            color: Color::Always,
+            width: None,
+        });
+        assert_eq!(plain, Style::new(100, true));
     }
 }

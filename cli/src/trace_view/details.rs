@@ -121,7 +121,7 @@ fn dropped(span: &Span) -> Line {
 }
 
 /// A text as it is, anything else as JSON.
-fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -5,29 +5,31 @@ use std::collections::HashMap;
 use super::span::Span;
 
 /// One trace: its spans in the order in which they are printed.
-pub(super) struct Trace<'a> {
-    pub(super) id: &'a str,
-    pub(super) rows: Vec<Row<'a>>,
+pub(crate) struct Trace<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) rows: Vec<Row<'a>>,
     /// When the first span began.
-    pub(super) start: u64,
+    pub(crate) start: u64,
     /// When the last thing happened that is known of.
-    pub(super) end: u64,
+    pub(crate) end: u64,
 }
 
 /// One span and its place in the tree.
-pub(super) struct Row<'a> {
-    pub(super) span: &'a Span,
+pub(crate) struct Row<'a> {
+    pub(crate) span: &'a Span,
+    /// How many spans it is below.
+    pub(crate) depth: usize,
     /// What is drawn before the span itself.
-    pub(super) branch: String,
+    pub(crate) branch: String,
     /// What is drawn before the lines below the span.
-    pub(super) trunk: String,
+    pub(crate) trunk: String,
     /// Why the span is not below its parent.
-    pub(super) stray: Option<Stray<'a>>,
+    pub(crate) stray: Option<Stray<'a>>,
 }
 
 /// Why a span with a parent stands at the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stray<'a> {
+pub(crate) enum Stray<'a> {
     /// The parent is not among the spans.
     Missing(&'a str),
     /// The span is an ancestor of itself, which nobody but a liar writes.
@@ -36,7 +38,7 @@ pub(super) enum Stray<'a> {
 
 /// The traces of `spans`, by the time of their beginning. Below `levels` levels the tree is not
 /// drawn any deeper.
-pub(super) fn traces(spans: &[Span], levels: usize) -> Vec<Trace<'_>> {
+pub(crate) fn traces(spans: &[Span], levels: usize) -> Vec<Trace<'_>> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut parts: Vec<Vec<&Span>> = Vec::new();
     for span in spans {
@@ -89,7 +91,9 @@ impl<'a, 's> Walk<'a, 's> {
         let mut children = vec![Vec::new(); part.len()];
         let mut strays = vec![None; part.len()];
         for (index, span) in part.iter().enumerate() {
-            let Some(parent) = parent(span) else { continue };
+            let Some(parent) = span.parent() else {
+                continue;
+            };
             match places.get(parent) {
                 Some(place) => {
                     children[*place].push(index);
@@ -139,6 +143,7 @@ impl<'a, 's> Walk<'a, 's> {
             }
             self.rows.push(Row {
                 span: self.part[index],
+                depth,
                 branch: branch(&more, self.levels),
                 trunk: trunk(&more, self.levels, !below.is_empty()),
                 stray: self.strays[index].filter(|_| depth == 0),
@@ -147,11 +152,6 @@ impl<'a, 's> Walk<'a, 's> {
             todo.extend(children.map(|(rank, child)| (*child, depth + 1, rank > 0)));
         }
     }
-}
-
-/// The id of a span's parent. OTLP/JSON writes an empty one for a root.
-fn parent(span: &Span) -> Option<&str> {
-    span.parent_span_id.as_deref().filter(|id| !id.is_empty())
 }
 
 fn branch(more: &[bool], levels: usize) -> String {

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use super::bar;
 use super::details::{self, Names};
 use super::forest::{Row, Trace};
-use super::span::Span;
+use super::span::{End, Span};
 use crate::terminal::ink::{self, Ink};
-use crate::terminal::{Line, Style, duration};
+use crate::terminal::{Line, MAX_WIDTH, Style, duration};
 
 const GAP: usize = 2;
 const BAR: std::ops::RangeInclusive<usize> = 8..=60;
@@ -93,36 +93,23 @@ impl Cells {
         } else {
             label.push(ink::STRONG, &span.name);
         }
+        // No column is wider; a name may be, by far.
+        label.cut(MAX_WIDTH);
         let mut outcome = Line::default();
-        outcome.push(ink_of(span), outcome_of(span)).cut(16);
+        outcome.push(ink_of(span), span.outcome()).cut(16);
         Self {
             label,
-            time: time(span),
+            time: span.duration().map_or_else(|| "–".into(), duration),
             outcome,
         }
     }
 }
 
-fn time(span: &Span) -> String {
-    match (span.start_time_unix_nano, span.end_time_unix_nano) {
-        (Some(start), Some(end)) if !span.open => duration(end.saturating_sub(start)),
-        _ => "–".into(),
-    }
-}
-
-fn outcome_of(span: &Span) -> &str {
-    match (&span.outcome, span.open) {
-        (_, true) => "open",
-        (Some(outcome), _) => outcome,
-        (None, _) => "",
-    }
-}
-
 fn ink_of(span: &Span) -> Ink {
-    match (span.outcome.as_deref(), span.open) {
-        (_, true) | (Some("canceled" | "revoked"), _) => ink::STOPPED,
-        (Some("ok") | None, _) if span.error().is_none() => ink::GOOD,
-        _ => ink::BAD,
+    match span.end() {
+        End::Good => ink::GOOD,
+        End::Stopped | End::Open => ink::STOPPED,
+        End::Bad => ink::BAD,
     }
 }
 

@@ -10,7 +10,9 @@ mod forest;
 mod layout;
 mod span;
 
-pub use span::{BadLine, Event, Link, Span, Status, read};
+pub(crate) use details::shown;
+pub(crate) use forest::{Row, Stray, Trace, traces};
+pub use span::{BadLine, End, Event, LateUpdate, Link, Record, Span, Status, read, read_line};
 
 use crate::terminal::Style;
 

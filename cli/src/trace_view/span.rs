@@ -48,8 +48,31 @@ pub struct Span {
     pub dropped: BTreeMap<String, u64>,
     /// Was it still open when its process ended?
     pub open: bool,
-    /// Is it no span, but what a callee wrote after the end of one? [`read`] makes an event of that.
-    pub(super) late: bool,
+    /// Is it no span, but what a callee wrote after the end of one? [`read_line`] makes a
+    /// [`LateUpdate`] of that.
+    pub(crate) late: bool,
+}
+
+/// What a callee wrote after the end of a span.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LateUpdate {
+    /// The span's trace.
+    pub trace_id: String,
+    /// The span.
+    pub span_id: String,
+    /// The process that the span belongs to.
+    pub service: String,
+    /// What was written, as something that happened.
+    pub event: Event,
+}
+
+/// What a line may hold.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A span.
+    Span(Box<Span>),
+    /// Something about a span that stands on a line before.
+    Late(LateUpdate),
 }
 
 /// What somebody said of how a span went.
@@ -104,9 +127,78 @@ impl fmt::Display for BadLine {
 
 impl Span {
     /// The message of an error that somebody put on it.
-    pub(super) fn error(&self) -> Option<&str> {
+    pub fn error(&self) -> Option<&str> {
         let status = self.status.as_ref().filter(|status| status.code == "ERROR");
         status.map(|status| &status.message[..])
+    }
+
+    /// How it ended, or `open`; empty where nobody says.
+    pub fn outcome(&self) -> &str {
+        match (&self.outcome, self.open) {
+            (_, true) => "open",
+            (Some(outcome), _) => outcome,
+            (None, _) => "",
+        }
+    }
+
+    /// How long it took, in nanoseconds, if that is known.
+    pub fn duration(&self) -> Option<u64> {
+        match (self.start_time_unix_nano, self.end_time_unix_nano) {
+            (Some(start), Some(end)) if !self.open => Some(end.saturating_sub(start)),
+            _ => None,
+        }
+    }
+
+    /// The id of its parent. OTLP/JSON writes an empty one for a root.
+    pub fn parent(&self) -> Option<&str> {
+        self.parent_span_id.as_deref().filter(|id| !id.is_empty())
+    }
+
+    /// What became of it, in one of four ways.
+    pub fn end(&self) -> End {
+        match self.outcome() {
+            "open" => End::Open,
+            "canceled" | "revoked" => End::Stopped,
+            "ok" | "" if self.error().is_none() => End::Good,
+            _ => End::Bad,
+        }
+    }
+}
+
+/// What became of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It went well.
+    Good,
+    /// Somebody wanted no more.
+    Stopped,
+    /// It went wrong.
+    Bad,
+    /// It had not ended.
+    Open,
+}
+
+impl LateUpdate {
+    /// A span that stands for it where its own is not at hand: below that, of no length.
+    pub fn into_span(self) -> Span {
+        let Event {
+            name,
+            time_unix_nano: time,
+            attributes,
+            ..
+        } = self.event;
+        Span {
+            trace_id: self.trace_id,
+            span_id: String::new(),
+            parent_span_id: Some(self.span_id),
+            name,
+            service: self.service,
+            start_time_unix_nano: time,
+            end_time_unix_nano: time,
+            set_by_callee: attributes.keys().cloned().collect(),
+            attributes,
+            ..Span::default()
+        }
     }
 }
 
@@ -120,13 +212,15 @@ pub fn read(text: &str) -> (Vec<Span>, Vec<BadLine>) {
             continue;
         }
         match read_line(line) {
-            Ok(late) if late.late => {
-                let of = |span: &&mut Span| is_same(span, &late);
+            Ok(Record::Late(late)) => {
+                let of = |span: &&mut Span| {
+                    (&span.trace_id, &span.span_id) == (&late.trace_id, &late.span_id)
+                };
                 if let Some(span) = spans.iter_mut().rfind(of) {
-                    span.events.extend(late_event(line));
+                    span.events.push(late.event);
                 }
             }
-            Ok(span) => spans.push(span),
+            Ok(Record::Span(span)) => spans.push(*span),
             Err(reason) => bad.push(BadLine {
                 number: index + 1,
                 reason,
@@ -136,25 +230,39 @@ pub fn read(text: &str) -> (Vec<Span>, Vec<BadLine>) {
     (spans, bad)
 }
 
-fn is_same(span: &Span, other: &Span) -> bool {
-    (&span.trace_id, &span.span_id) == (&other.trace_id, &other.span_id)
-}
-
-fn late_event(line: &str) -> Option<Event> {
-    let event: Option<Event> = serde_json::from_str(line).ok();
-    event.map(|event| Event {
-        by_callee: true,
-        ..event
-    })
-}
-
-fn read_line(line: &str) -> Result<Span, String> {
-    let span: Span = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    match (span.trace_id.is_empty(), span.span_id.is_empty()) {
-        (true, _) => Err("no traceId".into()),
-        (_, true) => Err("no spanId".into()),
-        _ => Ok(span),
+/// Reads the record on one line.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn read_line(line: &str) -> Result<Record, String> {
+    let span: Span = serde_json::from_str(line).map_err(in_words)?;
+    if span.trace_id.is_empty() {
+        return Err("no traceId".into());
     }
+    if span.span_id.is_empty() {
+        return Err("no spanId".into());
+    }
+    if !span.late {
+        return Ok(Record::Span(Box::new(span)));
+    }
+    // Its time is called as an event's.
+    let event: Event = serde_json::from_str(line).map_err(in_words)?;
+    Ok(Record::Late(LateUpdate {
+        trace_id: span.trace_id,
+        span_id: span.span_id,
+        service: span.service,
+        event: Event {
+            by_callee: true,
+            ..event
+        },
+    }))
+}
+
+/// There is but one line, which has a number of its own.
+fn in_words(error: serde_json::Error) -> String {
+    error
+        .to_string()
+        .replace(" at line 1 column ", " at column ")
 }
 
 /// JSON's numbers can't hold nanoseconds, so that they are written as text; a number does too.

@@ -1,0 +1,8 @@
+//! Spans to an OpenTelemetry collector (feature `otel`).
+
+mod collector;
+mod counts;
+mod end;
+mod fields;
+mod server;
+mod taken;
