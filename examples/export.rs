@@ -91,10 +91,10 @@ impl Setting {
         let (reader, writer) = near.into_split();
         let (connection, driver) = Connection::connect(reader.compat(), writer.compat_write());
         spawn_local(driver);
-        let pipeline = Pipeline::over(&connection, &tasks);
+        let pipeline = Pipeline::over(&connection, &tasks).call_spans(calls);
         std::mem::forget(connection);
         let event = pipeline.event("greet").parent(tracer("caller").root());
-        let session = event.call_spans(calls).open_session();
+        let session = event.open_session();
         let (greeter, session): (greeter::Client, _) = session.into_parts();
         Ok(Self {
             name,

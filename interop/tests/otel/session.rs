@@ -53,12 +53,9 @@ async fn session(caller: Tracer, callee: Tracer) {
     let callee = Callee::new(Greetings, &tasks)
         .tracer(callee)
         .call_spans(calls.clone());
-    let pipeline = Pipeline::new(callee.pipeline(), &tasks);
+    let pipeline = Pipeline::new(callee.pipeline(), &tasks).call_spans(calls);
     let work = caller.root().start("work", SpanKind::Internal);
-    let event = pipeline
-        .event("greet")
-        .parent(work.parent())
-        .call_spans(calls);
+    let event = pipeline.event("greet").parent(work.parent());
     let (greeter, session): (greeter::Client, _) = event.open_session().into_parts();
     for name in ["Ada", "", "Bob"] {
         let mut request = greeter.greet_request();
