@@ -1,5 +1,6 @@
 //! Programs in other languages, in the hands of a test.
 
+mod collector;
 pub mod legal;
 mod program;
 mod tails;
@@ -7,6 +8,7 @@ mod tails;
 use std::future::Future;
 use std::time::Duration;
 
+pub use collector::{Collector, Printed, PrintedPart};
 pub use program::{Program, halves, python};
 pub use tails::Tails;
 

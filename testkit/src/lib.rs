@@ -5,6 +5,7 @@
 //! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
 //! - [`cut`]: connections in memory that are cut at a byte.
 //! - [`abuse`]: hostile callers and callees.
+//! - [`collector`]: a collector of OpenTelemetry's that does as it is told.
 //! - [`crowd`]: hostile peers by the thousand.
 //! - [`chaos`]: a caller and a callee over such a connection.
 //! - [`random_calls`]: random calls in a session, and what is to be true at its end.
@@ -24,6 +25,7 @@
 pub mod abuse;
 pub mod calls;
 pub mod chaos;
+pub mod collector;
 pub mod crowd;
 pub mod cut;
 pub mod enrichment;
