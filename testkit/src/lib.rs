@@ -7,6 +7,7 @@
 //! - [`abuse`]: hostile callers and callees.
 //! - [`crowd`]: hostile peers by the thousand.
 //! - [`chaos`]: a caller and a callee over such a connection.
+//! - [`random`]: numbers that look random and are the same everywhere.
 //! - [`random_calls`]: random calls in a session, and what is to be true at its end.
 //! - [`rpc_wire`]: a hostile peer of a connection.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
@@ -33,6 +34,7 @@ pub mod legal;
 pub mod link;
 pub mod membrane;
 pub mod memory;
+pub mod random;
 pub mod random_calls;
 pub mod rpc_wire;
 pub mod run;
