@@ -8,6 +8,7 @@
 //! - [`collector`]: a collector of OpenTelemetry's that does as it is told.
 //! - [`crowd`]: hostile peers by the thousand.
 //! - [`chaos`]: a caller and a callee over such a connection.
+//! - [`random`]: numbers that look random and are the same everywhere.
 //! - [`random_calls`]: random calls in a session, and what is to be true at its end.
 //! - [`rpc_wire`]: a hostile peer of a connection.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
@@ -35,6 +36,7 @@ pub mod legal;
 pub mod link;
 pub mod membrane;
 pub mod memory;
+pub mod random;
 pub mod random_calls;
 pub mod rpc_wire;
 pub mod run;

@@ -155,6 +155,28 @@ impl Here {
         }
     }
 
+    /// One whose spans are a test's to look at.
+    #[cfg(test)]
+    pub(super) fn observed(
+        config: Config,
+        phase: watch::Receiver<Phase>,
+        tracer: Tracer,
+        tasks: &Tasks,
+    ) -> Self {
+        let reports = Reports::open(&config).expect("it has no file to open");
+        let reports = reports.of_loop(0, tasks);
+        Self {
+            tracer,
+            ..Self::new(
+                Arc::new(config),
+                phase,
+                reports,
+                tasks.clone(),
+                Arc::default(),
+            )
+        }
+    }
+
     /// Serves what it is told to, until there is no more and all of it is over.
     async fn take(self: Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut connections = task::JoinSet::new();

@@ -17,7 +17,10 @@ use tokio::time::{sleep, timeout};
 use super::config::Config;
 use super::event_loop::Here;
 use super::events::{self, Events};
-use super::stream::{Peer, Stream};
+use super::stream::{Halves, Peer, Stream};
+
+#[cfg(test)]
+mod tests;
 
 /// How long a client whose service is gone may take to be told of it.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -33,14 +36,18 @@ pub(super) async fn relay(stream: Stream, here: Rc<Here>) {
     let peer = stream.peer();
     // What the client sends meanwhile waits in its socket.
     let service = here.upstream().connect(config.connect_timeout).await;
-    let service = match service {
-        Ok(stream) => stream,
-        Err(reason) => return refuse(stream, &peer, &reason, &here).await,
-    };
-    let (reader, writer) = service.into_halves();
-    let options = here.guard_options(&config, here.upstream().address().to_string());
+    match service {
+        Ok(service) => between(peer, stream.into_halves(), service.into_halves(), here).await,
+        Err(reason) => refuse(stream.into_halves(), &peer, &reason, &here).await,
+    }
+}
+
+/// Stands between the two ends of a client and of the service.
+async fn between(peer: Peer, client: Halves, service: Halves, here: Rc<Here>) {
+    let (reader, writer) = service;
+    let options = here.guard_options(&here.config(), here.upstream().address().to_string());
     let (service, mut service_driver) = Connection::connect_with(reader, writer, options);
-    let served = serve(stream, &peer, service.bootstrap(), &here);
+    let served = serve(client, &peer, service.bootstrap(), &here);
     let Served {
         mut driver,
         connection,
@@ -75,9 +82,9 @@ struct Served {
     gate: Rc<Gate>,
 }
 
-fn serve(stream: Stream, peer: &Peer, inside: Client, here: &Rc<Here>) -> Served {
+fn serve(client: Halves, peer: &Peer, inside: Client, here: &Rc<Here>) -> Served {
     let config = here.config();
-    let (reader, writer) = stream.into_halves();
+    let (reader, writer) = client;
     let options = here.guard_options(&config, peer.name());
     let gate = Rc::new(Gate::new(config.clone(), here.clone()));
     let begun = RefCell::new(None);
@@ -108,10 +115,10 @@ fn serve(stream: Stream, peer: &Peer, inside: Client, here: &Rc<Here>) -> Served
 }
 
 /// Answers a client whose service can't be reached with the reason, whatever it calls.
-async fn refuse(stream: Stream, peer: &Peer, reason: &str, here: &Rc<Here>) {
+async fn refuse(client: Halves, peer: &Peer, reason: &str, here: &Rc<Here>) {
     let error = capnp::Error::disconnected(reason.into());
     let broken = Client::new(capnp_rpc::new_broken_cap(error).hook);
-    let served = serve(stream, peer, broken, here);
+    let served = serve(client, peer, broken, here);
     served.session.abort(Outcome::Disconnected, reason);
     let _closed_or_late = timeout(FAREWELL, served.driver).await;
     here.ended(peer, served.session.ended().await, &served.gate);

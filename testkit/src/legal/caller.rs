@@ -7,9 +7,9 @@ use capnp::Error;
 use capnp::capability::FromClientHook as _;
 use futures::{StreamExt as _, stream};
 
-use super::random::Random;
 use super::{LANES, Vat};
 use crate::legal_capnp::number;
+use crate::random::Random;
 
 /// As many numbers of the peer's are held at a time.
 const HELD: usize = 24;
