@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -65,6 +65,10 @@ async fn proxy(
             config.upstream
         ));
     }
+    let (page_ends, ended) = oneshot::channel::<()>();
+    let page = reports
+        .serve_page(&config, async { drop(ended.await) })
+        .await?;
     // It ends with the runtime.
     let _alive = tokio::spawn(notifier.clone().stay_alive());
     notifier.ready(&serving(&config));
@@ -121,7 +125,11 @@ async fn proxy(
     for event_loop in loops {
         result = result.and(event_loop.join());
     }
-    result.and(reports.finish())
+    drop(page_ends);
+    if let Some(page) = page {
+        let _ended = page.await;
+    }
+    result.and(reports.finish().await)
 }
 
 /// What it does, in a line.

@@ -85,6 +85,11 @@ impl Board {
         self
     }
 
+    /// Other names from now on.
+    pub fn set_names(&self, names: &CallSpans) {
+        self.state.set_names(names.clone());
+    }
+
     /// The same by another clock: that of the tracer, where that has one of its own.
     #[must_use]
     pub fn with_clock(self, clock: impl Clock + 'static) -> Self {

@@ -34,7 +34,7 @@ struct Proxy {
 
 impl Proxy {
     fn new(seed: u64) -> Self {
-        let address = "unix:/nowhere".parse().expect("an address");
+        let address: super::super::Address = "unix:/nowhere".parse().expect("an address");
         let config = Config {
             is_quiet: true,
             ..Config::new(address, "unix:/the/service".parse().expect("an address"))
