@@ -13,7 +13,7 @@ use super::names::Names;
 const MAX_BYTES: u64 = 64 << 20;
 
 /// How long the compiler may take.
-const MAX_TIME: Duration = Duration::from_secs(30);
+const MAX_TIME: Duration = Duration::from_secs(10);
 
 /// The names in all of `files`. Source is compiled by the `capnp` program, in one go.
 ///

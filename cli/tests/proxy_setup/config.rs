@@ -1,5 +1,8 @@
 //! Options and files, as the program takes them.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
 use super::process::{Folder, Running, assert_leads, capspan};
 
 /// What `--check-config` says with these words.
@@ -94,6 +97,52 @@ fn what_goes_wrong_though_all_was_said_right_has_status_1() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.starts_with("capspan: listening at unix:"), "{told}");
+}
+
+#[test]
+fn who_comes_while_schemas_are_read_is_served_and_so_is_who_wants_an_end() {
+    let folder = Folder::new();
+    let service = folder.service("service");
+    let (listen, upstream) = (folder.unix("front"), folder.unix("service"));
+    // A compiler that says when it runs, and does so until somebody wants it to end.
+    let compiler = folder.write(
+        "capnp",
+        "#!/bin/sh\necho > \"$CAPNP_RUNS\"\nread _ < \"$CAPNP_ENDS\"\n",
+    );
+    std::fs::set_permissions(&compiler, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for pipe in ["runs", "ends"] {
+        let made = Command::new("mkfifo").arg(folder.path(pipe)).status();
+        assert!(made.unwrap().success());
+    }
+    let file = folder.write("f.toml", "");
+    let words = [
+        "proxy",
+        "--config",
+        &file,
+        "--listen",
+        &listen,
+        "--upstream",
+        &upstream,
+    ];
+    let mut command = capspan(&words);
+    command
+        .env(
+            "PATH",
+            format!("{}:{}", folder.path("").display(), env!("PATH")),
+        )
+        .env("CAPNP_RUNS", folder.path("runs"))
+        .env("CAPNP_ENDS", folder.path("ends"));
+    let mut proxy = Running::start(command);
+    proxy.says("listening at");
+    folder.write("a.capnp", "not compiled");
+    folder.write("f.toml", "schema = \"a.capnp\"\n");
+    proxy.signal("HUP");
+    std::fs::read(folder.path("runs")).unwrap();
+    assert_leads(&folder.path("front"), &service);
+    proxy.signal("TERM");
+    proxy.says("ending");
+    std::fs::write(folder.path("ends"), "\n").unwrap();
+    assert_eq!(proxy.ended().0.code(), Some(0));
 }
 
 #[test]

@@ -162,7 +162,7 @@ impl Options {
                 .told
                 .push("where is the service? give --upstream ADDRESS".into());
         }
-        self.check_times(problems);
+        self.check_zeros(problems);
         let threads = self.threads(problems);
         self.check_texts(problems);
         let page_token = self.page_token(problems);
@@ -186,7 +186,7 @@ impl Options {
         Some(config)
     }
 
-    fn check_times(&self, problems: &mut Problems<'_>) {
+    fn check_zeros(&self, problems: &mut Problems<'_>) {
         let limited = |limit: Option<OrNone<Period>>| limit.and_then(|limit| limit.0);
         for (key, time) in [
             ("connect-timeout", self.connect_timeout),
@@ -198,6 +198,19 @@ impl Options {
         ] {
             if time.is_some_and(|time| time.0.is_zero()) {
                 problems.tell(key, "no time at all lets nothing happen");
+            }
+        }
+        for (key, size) in [
+            ("max-call-bytes", self.max_call_bytes),
+            (
+                "bytes-a-second",
+                self.bytes_a_second.and_then(|limit| limit.0),
+            ),
+            ("max-queued", self.max_queued),
+            ("max-burst", self.max_burst),
+        ] {
+            if size == Some(Size(0)) {
+                problems.tell(key, "no bytes at all let nothing pass");
             }
         }
     }
@@ -428,11 +441,16 @@ mod tests {
         assert!(told[0].contains("--listen ADDRESS") && told[1].contains("--upstream ADDRESS"));
         let told = wrong(&args(
             "connect-timeout = \"0s\"\nsession-time = \"0s\"\nthreads = 1025\notlp = \"localhost:4318\"\n\
-             json = \"\"\npage = \"0.0.0.0:80\"\nallow = \"Nobody\"\n",
+             json = \"\"\npage = \"0.0.0.0:80\"\nallow = \"Nobody\"\n\
+             max-call-bytes = 0\nbytes-a-second = 0\nmax-queued = 0\nmax-burst = 0\n",
         ));
         let keys = [
             "connect-timeout",
             "session-time",
+            "max-call-bytes",
+            "bytes-a-second",
+            "max-queued",
+            "max-burst",
             "threads",
             "otlp",
             "json",
