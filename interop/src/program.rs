@@ -94,6 +94,17 @@ pub fn python(name: &str) -> Command {
     command
 }
 
+/// The tool, as `.ci/interop` has built it.
+///
+/// # Panics
+///
+/// Where there is none.
+pub fn tool() -> Command {
+    let tool = env::var_os("CAPSPAN_TOOL")
+        .expect("CAPSPAN_TOOL names the program `capspan`: run .ci/interop");
+    Command::new(tool)
+}
+
 /// The two directions of `stream`, as a connection wants them.
 pub fn halves(
     stream: UnixStream,
