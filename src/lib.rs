@@ -73,13 +73,14 @@
 //! - [`enrich`], [`session`], [`pipeline`]: the rest of the tour.
 //! - [`fetch`]: HTTP requests as events.
 //! - [`export`]: observers that send spans elsewhere: a tail, to another service.
+//! - `page`: what a service is doing now, for a browser (feature `page`).
 //! - [`wire`]: between these values and the messages of `schema/`; [`trace_capnp`],
 //!   [`event_capnp`], [`tail_capnp`] and [`pipeline_capnp`] are what `capnpc` makes of those.
 //!
 //! # Features
 //!
 //! They add, and change nothing else: `json` (by default), span records as JSON lines; `meter`, counts and
-//! latencies of calls through a membrane; `tracing`, spans of the `tracing` crate as spans and parents.
+//! latencies of calls through a membrane; `page`, a live page; `tracing`, spans of the `tracing` crate as spans and parents.
 
 #![forbid(unsafe_code)]
 
