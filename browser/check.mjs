@@ -84,9 +84,11 @@ async function tabTo(page, selector) {
 
 const checks = {
   async "it opens, and shows a held capability with its origin"() {
-    const page = await open();
+    const page = await open({ viewport: { width: 1280, height: 1000 } });
     await row(page, "nightly report").waitFor();
     await openForgotten(page);
+    await page.waitForTimeout(1200);
+    await page.screenshot({ path: `${pictures}page.png` });
     const held = page.locator("table.held tbody tr").first();
     assert.match(await held.innerText(), /Catalog\/openCursor/);
     assert.match(await held.innerText(), /in its results/);
