@@ -8,9 +8,7 @@ use capnp::capability::{Client, FromClientHook as _};
 use capspan::Tasks;
 use capspan::fetch::Body;
 use capspan::guard::Connection;
-use capspan::pipeline::{
-    Callee, EventContext, Pipeline, RunResult, Scheduled, Service as Events,
-};
+use capspan::pipeline::{Callee, EventContext, Pipeline, RunResult, Scheduled, Service as Events};
 use capspan::trace::{MemoryObserver, Outcome, SpanKind, Tracer};
 use capspan_testkit::testkit_capnp::thing;
 use capspan_testkit::world::World;
@@ -85,7 +83,9 @@ impl Stage {
         });
         let upstream = format!("unix:{}", path.display());
         let proxy = Proxy::start(Over::Unix, &folder, &upstream, &[]).await;
-        let stream = UnixStream::connect(&proxy.address["unix:".len()..]).await.unwrap();
+        let stream = UnixStream::connect(&proxy.address["unix:".len()..])
+            .await
+            .unwrap();
         let (reader, writer) = stream.into_split();
         let (connection, driver) = Connection::connect(reader.compat(), writer.compat_write());
         spawn_local(async { drop(driver.await) });
@@ -117,12 +117,17 @@ impl Stage {
 fn hop<'a>(records: &'a [Json], caller: &str, callee: &str) -> (&'a Json, &'a Json) {
     let of = |key: &str, id: &str| {
         let mut found = records.iter().filter(|record| record[key] == id);
-        found.next().unwrap_or_else(|| panic!("no {key} {id} in {records:#?}"))
+        found
+            .next()
+            .unwrap_or_else(|| panic!("no {key} {id} in {records:#?}"))
     };
     let taken = of("parentSpanId", caller);
     let started = of("spanId", callee);
     assert_eq!(started["parentSpanId"], taken["spanId"]);
-    assert_eq!((&taken["kind"], &started["kind"]), (&"SERVER".into(), &"CLIENT".into()));
+    assert_eq!(
+        (&taken["kind"], &started["kind"]),
+        (&"SERVER".into(), &"CLIENT".into())
+    );
     (taken, started)
 }
 
@@ -149,7 +154,10 @@ fn a_session_is_told_of_between_its_callers_span_and_its_callees() {
         let parent = callee.parent_span_id().unwrap().to_string();
         let (taken, started) = hop(&records, &ask.span_id().to_string(), &parent);
         assert_eq!(taken["traceId"], ask.trace_id().to_string());
-        assert_eq!((&taken["outcome"], &started["outcome"]), (&"ok".into(), &"ok".into()));
+        assert_eq!(
+            (&taken["outcome"], &started["outcome"]),
+            (&"ok".into(), &"ok".into())
+        );
     });
 }
 
@@ -169,7 +177,9 @@ fn a_session_that_its_caller_cancels_is_canceled_on_all_sides() {
         let records = stage.finish().await;
         let callee = callees.named("session").unwrap();
         assert_eq!(callee.outcome(), Some(Outcome::Canceled));
-        let sessions = records.iter().filter(|record| record["outcome"] == "canceled");
+        let sessions = records
+            .iter()
+            .filter(|record| record["outcome"] == "canceled");
         assert_eq!(sessions.count(), 2, "{records:#?}");
     });
 }
@@ -195,7 +205,11 @@ fn a_run_and_a_request_pass_with_what_is_written_about_them() {
             let span = callers.named(name).unwrap();
             assert_eq!(span.original_name(), Some("run"));
             let id = span.span_id().to_string();
-            assert!(records.iter().any(|record| record["parentSpanId"] == id.as_str()));
+            assert!(
+                records
+                    .iter()
+                    .any(|record| record["parentSpanId"] == id.as_str())
+            );
         }
     });
 }
