@@ -2,6 +2,7 @@
 //!
 //! In a process of its own: the global allocator counts for all threads. So the worker sleeps meanwhile.
 
+use std::sync::mpsc::{self, RecvError, Sender};
 use std::time::Duration;
 
 use capspan::export::Otel;
@@ -13,9 +14,9 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 #[global_allocator]
 static ALLOCATOR: Counting = COUNTING;
 
-/// Keeps nothing.
-#[derive(Debug)]
-struct Nowhere;
+/// Keeps nothing. Whoever has the other end is told when the worker has let go of it.
+#[derive(Clone, Debug)]
+struct Nowhere(Sender<()>);
 
 impl SpanExporter for Nowhere {
     async fn export(&self, _: Vec<SpanData>) -> opentelemetry_sdk::error::OTelSdkResult {
@@ -67,7 +68,10 @@ fn cost(observer: impl Observer + 'static, span: fn(&Tracer)) -> (usize, usize) 
 fn exported_cost(span: fn(&Tracer)) -> (usize, usize) {
     let long = Duration::from_secs(3600);
     let otel = Otel::builder().batch_size(10_000).batch_delay(long);
-    let otel = otel.build_with(Nowhere, Nowhere).unwrap();
+    let (kept, is_over) = mpsc::channel();
+    let otel = otel
+        .build_with(Nowhere(kept.clone()), Nowhere(kept))
+        .unwrap();
     // The queues of both threads have had as many.
     let tracer = Tracer::new(otel.observer());
     for _ in 0..2 {
@@ -76,13 +80,17 @@ fn exported_cost(span: fn(&Tracer)) -> (usize, usize) {
         }
         otel.flush_blocking(long);
     }
-    cost(otel.observer(), span)
+    let cost = cost(otel.observer(), span);
+    // It allocates for what it exports: nobody is to count that.
+    otel.shutdown_blocking(long);
+    assert_eq!(is_over.recv(), Err(RecvError));
+    cost
 }
 
 #[test]
 fn an_exported_span_allocates_twice_more() {
-    for span in [plain, full] {
-        let (times, bytes) = cost(NoopObserver, span);
+    let spans = [plain, full];
+    for (span, (times, bytes)) in spans.map(|span| (span, cost(NoopObserver, span))) {
         let (times_exported, bytes_exported) = exported_cost(span);
         assert_eq!(times_exported - times, 2 * SPANS);
         let more = (bytes_exported - bytes) / SPANS;
@@ -90,7 +98,10 @@ fn an_exported_span_allocates_twice_more() {
     }
     // What is not wanted costs nothing.
     let otel = Otel::builder().only_sampled(true);
-    let otel = otel.build_with(Nowhere, Nowhere).unwrap();
+    let (kept, _) = mpsc::channel();
+    let otel = otel
+        .build_with(Nowhere(kept.clone()), Nowhere(kept))
+        .unwrap();
     let unsampled = |tracer: &Tracer| plain(&tracer.clone().with_new_trace_flags(None));
     assert_eq!(
         cost(otel.observer(), unsampled),
