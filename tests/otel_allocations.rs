@@ -16,7 +16,13 @@ static ALLOCATOR: Counting = COUNTING;
 
 /// Keeps nothing. Whoever has the other end is told when the worker has let go of it.
 #[derive(Clone, Debug)]
-struct Nowhere(Sender<()>);
+struct Nowhere {
+    _kept: Sender<()>,
+}
+
+fn nowhere(kept: Sender<()>) -> Nowhere {
+    Nowhere { _kept: kept }
+}
 
 impl SpanExporter for Nowhere {
     async fn export(&self, _: Vec<SpanData>) -> opentelemetry_sdk::error::OTelSdkResult {
@@ -60,8 +66,12 @@ fn cost(observer: impl Observer + 'static, span: fn(&Tracer)) -> (usize, usize) 
     for _ in 0..2 * SPANS {
         span(&tracer);
     }
-    let (_, allocated) = allocated(|| (0..SPANS).for_each(|_| span(&tracer)));
-    (allocated.times, allocated.bytes)
+    // The thread of the tests' own has its moments: the least of several is what spans take.
+    let several = (0..5).map(|_| {
+        let (_, allocated) = allocated(|| (0..SPANS).for_each(|_| span(&tracer)));
+        (allocated.times, allocated.bytes)
+    });
+    several.min().unwrap_or_default()
 }
 
 /// The same, where each record is exported.
@@ -70,12 +80,12 @@ fn exported_cost(span: fn(&Tracer)) -> (usize, usize) {
     let otel = Otel::builder().batch_size(10_000).batch_delay(long);
     let (kept, is_over) = mpsc::channel();
     let otel = otel
-        .build_with(Nowhere(kept.clone()), Nowhere(kept))
+        .build_with(nowhere(kept.clone()), nowhere(kept))
         .unwrap();
     // The queues of both threads have had as many.
     let tracer = Tracer::new(otel.observer());
     for _ in 0..2 {
-        for _ in 0..4 * SPANS {
+        for _ in 0..8 * SPANS {
             span(&tracer);
         }
         otel.flush_blocking(long);
@@ -100,7 +110,7 @@ fn an_exported_span_allocates_twice_more() {
     let otel = Otel::builder().only_sampled(true);
     let (kept, _) = mpsc::channel();
     let otel = otel
-        .build_with(Nowhere(kept.clone()), Nowhere(kept))
+        .build_with(nowhere(kept.clone()), nowhere(kept))
         .unwrap();
     let unsampled = |tracer: &Tracer| plain(&tracer.clone().with_new_trace_flags(None));
     assert_eq!(
