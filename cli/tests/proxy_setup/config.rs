@@ -48,7 +48,7 @@ fn what_is_printed_says_the_same_when_it_is_read() {
         "--page",
         "[::1]:80",
         "--otlp",
-        "https://collector.internal/v1/traces",
+        "https://collector.internal:4318",
         "--no-propagation",
         "--quiet=false",
     ]);

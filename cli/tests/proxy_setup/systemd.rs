@@ -48,7 +48,12 @@ impl Manager {
 
     fn told(&self) -> String {
         let mut bytes = [0; 1024];
-        let length = self.0.recv(&mut bytes).unwrap();
+        let length = loop {
+            match self.0.recv(&mut bytes) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                received => break received.unwrap(),
+            }
+        };
         String::from_utf8(bytes[..length].to_vec()).unwrap()
     }
 

@@ -137,7 +137,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME", help_heading = OUTPUT)]
     pub service: Option<String>,
 
-    /// Send spans by OTLP over HTTP
+    /// Send spans by OTLP over HTTP to a collector, as http://127.0.0.1:4318 (it adds /v1/traces)
     #[arg(long, value_name = "URL", help_heading = OUTPUT)]
     pub otlp: Option<String>,
 
