@@ -28,6 +28,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How long nothing has to happen on a connection before it is closed while the proxy is ending.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How long calls that are in flight may take when a connection is to be cut.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// Serves one client by a connection to the service of its own. Ends when both are over.
 ///
 /// Dropping it cuts both.
@@ -61,7 +64,7 @@ async fn between(peer: Peer, client: Halves, service: Halves, here: Rc<Here>) {
             Some((Outcome::Disconnected, format!("the service at {}: {text}", here.upstream().address())))
         }
         () = quiet(&here, &session, &gate) => Some((Outcome::Ok, SHUTTING_DOWN.into())),
-        () = here.is_over() => Some((Outcome::Revoked, SHUTTING_DOWN.into())),
+        () = over(&here, &session, &gate) => Some((Outcome::Revoked, SHUTTING_DOWN.into())),
     };
     if let Some((outcome, reason)) = lost {
         session.abort(outcome, &reason);
@@ -160,6 +163,19 @@ async fn quiet(here: &Here, session: &SessionAlone, gate: &Gate) {
     }
 }
 
+/// Waits until the proxy is over; and then for the answers to what has been called, while nothing more is: so that no call
+/// gets to the service whose answer gets to nobody.
+async fn over(here: &Here, session: &SessionAlone, gate: &Gate) {
+    here.is_over().await;
+    gate.is_closed.set(true);
+    let answered = async {
+        while session.calls() > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let _answered_or_late = timeout(LAST_ANSWERS, answered).await;
+}
+
 /// Decides what of a connection's calls reaches the service.
 pub(super) struct Gate {
     config: Rc<Config>,
@@ -171,6 +187,8 @@ pub(super) struct Gate {
     pub(super) refused: Cell<u64>,
     /// Where the service takes events.
     events: RefCell<Option<Events>>,
+    /// No call reaches the service any more.
+    is_closed: Cell<bool>,
 }
 
 impl Gate {
@@ -183,6 +201,7 @@ impl Gate {
             begun: Cell::new(0),
             refused: Cell::new(0),
             events: RefCell::default(),
+            is_closed: Cell::new(false),
         }
     }
 
@@ -224,6 +243,9 @@ impl Gate {
 
 impl Policy for Gate {
     fn inbound_call(&self, call: &membrane::Call<'_>) -> Verdict {
+        if self.is_closed.get() {
+            return Verdict::Refuse(Error::disconnected(SHUTTING_DOWN));
+        }
         if let Some(refused) = self.judge(call) {
             return refused;
         }

@@ -58,6 +58,14 @@ impl Caller {
         exchanges.buffer_unordered(LANES).collect::<()>().await;
     }
 
+    /// Makes an exchange for each seed, over a connection that may be lost: each comes to an end.
+    pub async fn attempts(&self, seeds: Range<u64>) {
+        let attempts = stream::iter(seeds).map(async |seed| {
+            let _ended = self.exchange(&mut Random::new(seed)).await;
+        });
+        attempts.buffer_unordered(LANES).collect::<()>().await;
+    }
+
     /// A number of the peer's that is held.
     pub(super) fn theirs(&self, random: &mut Random) -> Held {
         let held = self.held.borrow();
