@@ -179,7 +179,7 @@ fn a_session_that_its_caller_cancels_is_canceled_on_all_sides() {
         assert_eq!(callee.outcome(), Some(Outcome::Canceled));
         let sessions = records
             .iter()
-            .filter(|record| record["outcome"] == "canceled");
+            .filter(|record| record["name"] == "session" && record["outcome"] == "canceled");
         assert_eq!(sessions.count(), 2, "{records:#?}");
     });
 }
