@@ -5,7 +5,7 @@ use capspan::guard::Connection;
 use capspan_testkit::link::direct;
 use capspan_testkit::membrane::run;
 use capspan_testkit::wire_peer::{
-    Cap, Message, Peer, bootstrap, call, fails, method, resolve_to_error, returns,
+    Cap, Message, Peer, Target, bootstrap, call, fails, method, resolve_to_error, returns,
 };
 use tokio::task::spawn_local;
 
@@ -76,10 +76,12 @@ fn what_breaks_a_promise_has_the_words_that_it_had() {
             panic!("no promise");
         };
         on.peer.say(resolve_to_error(1, "it is late")).await;
-        let resolve = client
+        client
             .find(|it| matches!(it, Message::Resolve { .. }))
             .await;
-        assert_eq!(resolve, resolve_to_error(promise, "it is late"));
+        let call = call(2, Target::Cap(promise), method::ECHO);
+        client.say(call).await;
+        assert_eq!(client.returned(2).await.exception().reason, "it is late");
         on.is_legal().await;
     });
 }

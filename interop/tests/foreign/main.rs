@@ -3,6 +3,7 @@
 //!
 //! The program in C++ is built here; `.ci/interop` makes the rest of what they need, and runs these.
 
+mod kills;
 mod proxy;
 mod setting;
 mod transcripts;
