@@ -62,7 +62,7 @@
 //! | spans of a session | 500: the first 100, and the last |
 //! | spans in all | 50,000: with more, closed sessions go before their time |
 //! | methods told apart | 256 |
-//! | attributes and events of a session | 64 and 32 |
+//! | attributes and events of a session | 64 and 32; in all sessions 16 MiB |
 //! | bytes of a name or a value | 256 |
 //! | refusals of the guard, with their texts | 50, the last ones |
 //!
