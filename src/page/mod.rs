@@ -10,7 +10,6 @@
 //! in time is shown as such.
 //!
 //! ```
-//! # use std::convert::Infallible;
 //! # use capspan::page::Page;
 //! # use capspan::pipeline::{Callee, Service};
 //! # use capspan::session::CallSpans;
@@ -30,16 +29,23 @@
 //! # let _ = callee; }
 //! ```
 //!
-//! A handler for `hyper`, and so for what is built on it:
+//! Mounted in a server of `hyper`'s:
 //!
 //! ```
 //! # use std::convert::Infallible;
 //! # use capspan::page::Page;
-//! async fn handle<B>(page: Page, request: http::Request<B>) -> Result<http::Response<Body>, Infallible> {
-//!     Ok(page.respond(&request).await.map(Body::from))
-//! }
-//! # struct Body;
-//! # impl From<bytes::Bytes> for Body { fn from(_: bytes::Bytes) -> Self { Self } }
+//! use http_body_util::Full;
+//! use hyper::body::Incoming;
+//! use hyper::server::conn::http1;
+//! use hyper::service::service_fn;
+//!
+//! # async fn serve(page: Page, stream: impl hyper::rt::Read + hyper::rt::Write + Unpin) -> hyper::Result<()> {
+//! let service = service_fn(move |request: http::Request<Incoming>| {
+//!     let page = page.clone();
+//!     async move { Ok::<_, Infallible>(page.respond(&request).await.map(Full::new)) }
+//! });
+//! http1::Builder::new().serve_connection(stream, service).await
+//! # }
 //! ```
 //!
 //! `docs/page.md` tells more of that, and of who may see it.
@@ -62,7 +68,7 @@
 //! | spans of a session | 500: the first 100, and the last |
 //! | spans in all | 50,000: with more, closed sessions go before their time |
 //! | methods told apart | 256 |
-//! | attributes and events of a session | 64 and 32 |
+//! | attributes and events of a session | 64 and 32; in all sessions 16 MiB |
 //! | bytes of a name or a value | 256 |
 //! | refusals of the guard, with their texts | 50, the last ones |
 //!

@@ -87,7 +87,7 @@ fn a_capability_that_is_held_tells_the_call_that_it_came_with() {
 fn what_the_peer_gave_is_told_apart_from_what_it_holds() {
     run(async {
         let stage = Stage::new();
-        let (client, _cutter) = stage.serve("orders", GuardOptions::default());
+        let (client, cutter) = stage.serve("orders", GuardOptions::default());
         let mut store = client.store_request();
         store.get().set_thing(World::new().thing());
         store.send().promise.await.unwrap();
@@ -105,6 +105,9 @@ fn what_the_peer_gave_is_told_apart_from_what_it_holds() {
             (&given["method"], &given["in"]),
             (&json!("Thing/store"), &json!("parameters"))
         );
+        cutter.cut();
+        until_idle().await;
+        assert_eq!(stage.json("/tracez").await["openCount"], 0);
     });
 }
 

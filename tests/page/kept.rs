@@ -133,6 +133,38 @@ fn of_methods_256_are_told_apart() {
 }
 
 #[test]
+fn of_what_is_written_on_all_sessions_16_mib_are_kept() {
+    run(async {
+        let stage = Stage::new();
+        let mut open = Vec::new();
+        for number in 0..1_000 {
+            let (client, session) = stage.begin(&format!("s{number}"));
+            let mut update = SpanUpdate::new().attribute("peer.number", number);
+            for place in 0..60 {
+                update = update.attribute(format!("a{place:0250}"), "x".repeat(256));
+            }
+            session.update(&update);
+            open.push(client);
+        }
+        let kept = async |name: &str| {
+            let session = stage.session(name).await;
+            session["attributes"].as_array().unwrap().len()
+        };
+        assert_eq!((kept("s0").await, kept("s999").await), (61, 0));
+        assert_eq!(stage.session("s999").await["leftOut"]["attributes"], 61);
+        // Those that are over leave in the end, and what they had is free again.
+        open.clear();
+        for _ in 0..210 {
+            drop(stage.begin("short"));
+            until_idle().await;
+        }
+        let (_client, session) = stage.begin("later");
+        session.update(&SpanUpdate::new().attribute("a", 1));
+        assert_eq!(kept("later").await, 1);
+    });
+}
+
+#[test]
 fn of_what_is_written_on_a_session_64_attributes_and_32_events_are_kept() {
     run(async {
         let stage = Stage::new();

@@ -118,9 +118,9 @@ impl Stage {
         serde_json::from_str(&seen.text).expect("it is JSON")
     }
 
-    /// The page of the only open session of this name.
+    /// The page of the only session of this name.
     pub(crate) async fn session(&self, name: &str) -> Value {
-        let all = self.json("/tracez").await;
+        let all = self.json(&format!("/tracez?q={name}")).await;
         let rows = [&all["open"], &all["recent"]].map(|rows| rows.as_array().unwrap());
         let row = rows.into_iter().flatten().find(|row| row["name"] == name);
         let id = row.expect("there is one")["spanId"].as_str().unwrap();

@@ -130,7 +130,7 @@ fn what_a_guard_says_of_a_peer_is_text() {
     run(async {
         let stage = Stage::new();
         let options = GuardOptions::from(capspan::guard::GuardLimits::default().max_calls(1));
-        let (client, _cutter) = stage.serve_as(HOSTILE, "orders", options);
+        let (client, cutter) = stage.serve_as(HOSTILE, "orders", options);
         let first = tokio::task::spawn_local(client.never_request().send().promise);
         until_idle().await;
         client.never_request().send().promise.await.err().unwrap();
@@ -151,6 +151,8 @@ fn what_a_guard_says_of_a_peer_is_text() {
         let page = stage.html("/tracez/limits").await;
         assert!(page.contains("<code>calls_in_flight</code>"), "{page}");
         assert_harmless(&page);
-        first.abort();
+        cutter.cut();
+        until_idle().await;
+        assert!(first.is_finished());
     });
 }

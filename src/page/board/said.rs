@@ -26,16 +26,25 @@ pub(super) struct Written {
     pub(super) attributes_left_out: usize,
     pub(super) events: Vec<EventView>,
     pub(super) events_left_out: usize,
+    bytes: usize,
 }
 
 impl Written {
-    pub(super) fn of(span: &SpanRecord) -> Self {
+    /// As much as there is room for, in bytes.
+    pub(super) fn of(span: &SpanRecord, room: usize) -> Self {
+        let mut bytes = 0;
+        let mut fits = |more: usize| {
+            let fits = bytes + more <= room;
+            bytes += if fits { more } else { 0 };
+            fits
+        };
         let by_callee = span.set_by_callee();
         let attributes = span.attributes().iter().take(MAX_ATTRIBUTES);
         let attributes = attributes.map(|attribute| {
             let is_by_callee = by_callee.contains(&attribute.key);
             said(attribute, is_by_callee)
         });
+        let attributes: Vec<_> = attributes.take_while(|said| fits(size(said))).collect();
         let events = span.events().iter().take(MAX_EVENTS);
         let events = events.map(|event| EventView {
             name: cut(event.name(), TEXT_BYTES).into(),
@@ -46,12 +55,23 @@ impl Written {
             },
             by_callee: event.is_by_callee(),
         });
+        let size_of = |event: &EventView| {
+            let attributes: usize = event.attributes.iter().map(size).sum();
+            event.name.len() + size_of::<EventView>() + attributes
+        };
+        let events: Vec<_> = events.take_while(|event| fits(size_of(event))).collect();
         Self {
-            attributes: attributes.collect(),
-            attributes_left_out: span.attributes().len().saturating_sub(MAX_ATTRIBUTES),
-            events: events.collect(),
-            events_left_out: span.events().len().saturating_sub(MAX_EVENTS),
+            attributes_left_out: span.attributes().len() - attributes.len(),
+            attributes,
+            events_left_out: span.events().len() - events.len(),
+            events,
+            bytes,
         }
+    }
+
+    /// How much it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Who the peer is, where that is said by who knows it.
@@ -84,6 +104,10 @@ fn said(attribute: &Attribute, by_callee: bool) -> Said {
         value: text(&attribute.value).into_boxed_str(),
         by_callee,
     }
+}
+
+fn size(said: &Said) -> usize {
+    said.key.len() + said.value.len() + size_of::<Said>()
 }
 
 /// A value for people.

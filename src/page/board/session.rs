@@ -24,7 +24,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn of(record: &SpanRecord) -> Self {
+    pub(super) fn of(record: &SpanRecord, room: usize) -> Self {
         let mut session = Self {
             id: record.span_id(),
             trace_id: record.trace_id(),
@@ -41,17 +41,17 @@ impl Session {
             spans: Spans::default(),
             open_spans: 0,
         };
-        session.set(record);
+        session.set(record, room);
         session
     }
 
-    /// What is written on its span now.
-    pub(super) fn set(&mut self, record: &SpanRecord) {
+    /// What is written on its span now, as much as there is room for.
+    pub(super) fn set(&mut self, record: &SpanRecord, room: usize) {
         self.name = cut(record.name(), TEXT_BYTES).into();
         self.end = record.end();
         self.outcome = record.outcome();
         self.why = why(record);
-        self.written = Written::of(record);
+        self.written = Written::of(record, room);
         self.peer = self.written.peer();
     }
 

@@ -19,6 +19,9 @@ const MAX_RECENT: usize = 200;
 /// How many spans in all of them.
 const MAX_SPANS: usize = 50_000;
 
+/// How many bytes of what is written on all of them.
+const MAX_WRITTEN: usize = 16 * 1024 * 1024;
+
 /// Ids of spans are drawn by this process, not chosen by a peer: a fast hash is enough.
 type BySpan<T> = HashMap<SpanId, T, FxBuildHasher>;
 
@@ -32,6 +35,8 @@ pub(super) struct Sessions {
     /// Of traces with one session: a span whose parent is not kept belongs to it. Peers choose these ids.
     by_trace: HashMap<TraceId, OfTrace>,
     spans: usize,
+    /// Bytes of what is written on sessions.
+    written: usize,
     outcomes: Outcomes,
     left_out: LeftOut,
 }
@@ -51,10 +56,10 @@ impl Sessions {
     }
 
     pub(super) fn changed(&mut self, record: &SpanRecord) {
-        match (self.session_of(record), record.role()) {
-            (Some(session), SpanRole::Event) => session.set(record),
-            (Some(session), _) => session.spans.renamed(record),
-            (None, _) => {}
+        if record.role() == SpanRole::Event {
+            self.set(record);
+        } else if let Some(session) = self.session_of(record) {
+            session.spans.renamed(record);
         }
     }
 
@@ -62,14 +67,10 @@ impl Sessions {
         let is_event = record.role() == SpanRole::Event;
         if is_event {
             self.outcomes.count(record.outcome());
-        }
-        let Some(session) = self.session_of(record) else {
-            return;
-        };
-        if is_event {
-            session.set(record);
-            self.over(record);
-        } else {
+            if self.set(record) {
+                self.over(record);
+            }
+        } else if let Some(session) = self.session_of(record) {
             session.open_spans = session.open_spans.saturating_sub(1);
             session.spans.closed(record);
         }
@@ -119,7 +120,9 @@ impl Sessions {
             return;
         }
         let id = record.span_id();
-        self.all.insert(id, Box::new(Session::of(record)));
+        let session = Session::of(record, MAX_WRITTEN - self.written);
+        self.written += session.written.bytes();
+        self.all.insert(id, Box::new(session));
         self.by_span.insert(id, id);
         let of_trace = self.by_trace.entry(record.trace_id());
         of_trace
@@ -176,6 +179,18 @@ impl Sessions {
         self.all.get_mut(id).map(|session| &mut **session)
     }
 
+    /// Notes what is written on a session now. Is it known?
+    fn set(&mut self, record: &SpanRecord) -> bool {
+        let written = self.written;
+        let Some(session) = self.session_of(record) else {
+            return false;
+        };
+        let others = written - session.written.bytes();
+        session.set(record, MAX_WRITTEN - others);
+        self.written = others + session.written.bytes();
+        true
+    }
+
     /// A session is over.
     fn over(&mut self, record: &SpanRecord) {
         if let Some(of_trace) = self.by_trace.get_mut(&record.trace_id()) {
@@ -204,6 +219,7 @@ impl Sessions {
         let oldest = self.recent.remove(place);
         if let Some(session) = oldest.and_then(|id| self.all.remove(&id)) {
             self.spans -= session.spans.len();
+            self.written -= session.written.bytes();
             for span in session.spans.iter() {
                 self.by_span.remove(&span.id);
             }
