@@ -74,6 +74,7 @@
 //! - [`fetch`]: HTTP requests as events.
 //! - [`export`]: observers that send spans elsewhere: a tail, to another service; to an OpenTelemetry
 //!   collector (feature `otel`); or count them (feature `metrics`).
+//! - `page`: what a service is doing now, for a browser (feature `page`).
 //! - [`wire`]: between these values and the messages of `schema/`; [`trace_capnp`],
 //!   [`event_capnp`], [`tail_capnp`] and [`pipeline_capnp`] are what `capnpc` makes of those.
 //!
@@ -81,7 +82,8 @@
 //!
 //! They add, and change nothing else: `json` (by default), span records as JSON lines; `meter`, counts and
 //! latencies of calls through a membrane; `otel`, spans to an OpenTelemetry collector; `metrics`, sessions, calls
-//! and refusals as OpenTelemetry metrics; `tracing`, spans of the `tracing` crate as spans and parents.
+//! and refusals as OpenTelemetry metrics; `page`, a live page; `tracing`, spans of the `tracing` crate as spans and
+//! parents.
 
 #![forbid(unsafe_code)]
 

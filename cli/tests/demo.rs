@@ -280,6 +280,13 @@ fn a_file_that_is_no_text_is_told_in_one_line() {
 }
 
 #[test]
+fn a_collector_that_can_be_none_is_told_in_one_line() {
+    let output = demo(&["--otlp", "localhost:4318"]).output().unwrap();
+    let told = "--otlp: \"localhost:4318\" is not a collector's URL, as http://127.0.0.1:4318 is";
+    assert_refused(&output, told);
+}
+
+#[test]
 fn a_busy_socket_is_told_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");

@@ -1,5 +1,7 @@
 //! Programs in other languages, in the hands of a test.
 
+mod collector;
+pub mod cpp;
 pub mod legal;
 mod program;
 mod tails;
@@ -7,7 +9,8 @@ mod tails;
 use std::future::Future;
 use std::time::Duration;
 
-pub use program::{Program, halves, python};
+pub use collector::{Collector, Printed, PrintedPart};
+pub use program::{Program, halves, python, tool};
 pub use tails::Tails;
 
 /// Runs a test on an event loop of its own, in real time: what it waits for is another process.

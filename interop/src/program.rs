@@ -42,8 +42,16 @@ impl Program {
     ///
     /// Where that is no UTF-8.
     pub async fn line(&mut self) -> String {
-        let line = self.lines.next_line().await.expect("it writes UTF-8");
-        line.unwrap_or_default()
+        self.line_or_end().await.unwrap_or_default()
+    }
+
+    /// The same; `None` where it has ended.
+    ///
+    /// # Panics
+    ///
+    /// Where that is no UTF-8.
+    pub async fn line_or_end(&mut self) -> Option<String> {
+        self.lines.next_line().await.expect("it writes UTF-8")
     }
 
     /// Ends its standard input, and waits until it has ended, well and without another word.
@@ -84,6 +92,17 @@ pub fn python(name: &str) -> Command {
             .join(name),
     );
     command
+}
+
+/// The tool, as `.ci/interop` has built it.
+///
+/// # Panics
+///
+/// Where there is none.
+pub fn tool() -> Command {
+    let tool = env::var_os("CAPSPAN_TOOL")
+        .expect("CAPSPAN_TOOL names the program `capspan`: run .ci/interop");
+    Command::new(tool)
 }
 
 /// The two directions of `stream`, as a connection wants them.

@@ -1,4 +1,4 @@
-//! What a client gets first, until the connection ends.
+//! What a client gets first: what it is given here, until the connection ends; and what it gets there.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -117,5 +117,76 @@ impl ClientHook for Bootstrap {
 
     fn when_resolved(&self) -> Promise<(), Error> {
         self.hook().when_resolved()
+    }
+}
+
+/// What a peer serves, as a capability that is no promise.
+///
+/// `capnp-rpc` 0.27.3 has a promise in its place, which calls pass without waiting and which never resolves. Whoever
+/// waited for that would wait for ever; passed on to another peer it would be a promise there.
+struct Served {
+    promise: Box<dyn ClientHook>,
+    /// Asked once: `capnp-rpc` asks for them under its borrows.
+    brand: usize,
+    ptr: usize,
+}
+
+/// What the peer serves, of which `promise` is the promise.
+pub(super) fn served(promise: Client) -> Client {
+    let promise = promise.hook;
+    Client::new(Box::new(Served {
+        brand: promise.get_brand(),
+        ptr: promise.get_ptr(),
+        promise,
+    }))
+}
+
+/// By brand and pointer `capnp-rpc` takes it for its own, so that it is the peer's object again where it is passed to the
+/// peer.
+impl ClientHook for Served {
+    fn add_ref(&self) -> Box<dyn ClientHook> {
+        Box::new(Self {
+            promise: self.promise.add_ref(),
+            ..*self
+        })
+    }
+
+    fn new_call(
+        &self,
+        interface_id: u64,
+        method_id: u16,
+        size_hint: Option<MessageSize>,
+    ) -> Request<any_pointer::Owned, any_pointer::Owned> {
+        self.promise.new_call(interface_id, method_id, size_hint)
+    }
+
+    fn call(
+        &self,
+        interface_id: u64,
+        method_id: u16,
+        params: Box<dyn ParamsHook>,
+        results: Box<dyn ResultsHook>,
+    ) -> Promise<(), Error> {
+        self.promise.call(interface_id, method_id, params, results)
+    }
+
+    fn get_brand(&self) -> usize {
+        self.brand
+    }
+
+    fn get_ptr(&self) -> usize {
+        self.ptr
+    }
+
+    fn get_resolved(&self) -> Option<Box<dyn ClientHook>> {
+        None
+    }
+
+    fn when_more_resolved(&self) -> Option<Promise<Box<dyn ClientHook>, Error>> {
+        None
+    }
+
+    fn when_resolved(&self) -> Promise<(), Error> {
+        Promise::ok(())
     }
 }

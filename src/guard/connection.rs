@@ -155,7 +155,7 @@ impl Connection {
         let mut system = RpcSystem::new(network, bootstrap);
         let disconnector = system.get_disconnector();
         // Asked for here, where the connection is sure to be alive: later it would panic.
-        let bootstrap = system.bootstrap(Side::Server);
+        let bootstrap = bootstrap::served(system.bootstrap(Side::Server));
         let relay = guard.inner.relay.clone();
         let connection = Self { guard, bootstrap };
         let driver = ConnectionDriver {

@@ -30,6 +30,7 @@ mod outgoing;
 mod pace;
 mod parts;
 mod reading;
+mod reason;
 mod relay;
 mod rules;
 mod source;

@@ -13,6 +13,7 @@ use capnp_rpc::OutgoingMessage;
 use super::breach::Breach;
 use super::handle::{Guard, Inner};
 use super::lost::{Fate, Lost, fate};
+use super::reason::as_it_was_told;
 use super::rules::{Cut, Sent, size};
 use super::source::Draft;
 
@@ -145,6 +146,7 @@ impl OutgoingMessage for Outgoing {
             mut message, guard, ..
         } = *self;
         let inner = &guard.inner;
+        let _unreadable = as_it_was_told(&mut message);
         if inner.ledger.borrow().minds() && look_at(inner, &mut message).unwrap_or(false) {
             let sent = Rc::new(message.take());
             let _unreadable = inner.ledger.borrow_mut().own_sent(&sent);

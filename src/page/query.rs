@@ -173,11 +173,11 @@ impl Query {
         self.search.is_empty() && self.outcome.is_none()
     }
 
-    pub(super) fn matches_open(&self, row: &OpenRow) -> bool {
+    pub(super) fn matches_open(&self, row: &OpenRow<&str>) -> bool {
         let id = || row.id.map(|id| id.to_string());
         self.outcome.is_none()
-            && (self.finds(&row.name)
-                || row.peer.as_deref().is_some_and(|peer| self.finds(peer))
+            && (self.finds(row.name)
+                || row.peer.is_some_and(|peer| self.finds(peer))
                 || id().is_some_and(|id| self.finds(&id)))
     }
 
@@ -197,7 +197,7 @@ impl Query {
         self.search.is_empty() || text.to_lowercase().contains(&self.search)
     }
 
-    pub(super) fn sort_open(&self, rows: &mut [OpenRow]) {
+    pub(super) fn sort_open<T: Ord>(&self, rows: &mut [OpenRow<T>]) {
         self.open.sort(rows, |column, a, b| match column {
             "name" => a.name.cmp(&b.name),
             "calls" => a.calls.cmp(&b.calls),

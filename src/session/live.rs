@@ -11,6 +11,8 @@ use super::life::Life;
 use super::side::{Side, What};
 use crate::membrane::{IntroducedBy, Mark, Wrapped};
 use crate::slots::Slots;
+#[cfg(feature = "page")]
+use crate::trace::SpanId;
 use crate::trace::{Outcome, SpanContext, SpanKind, SpanParent, Timestamp};
 
 /// The events of one thread that are under way: on the caller's side those of a
@@ -120,6 +122,16 @@ impl LiveEvent {
             parents.as_ref().map(SpanParent::context)
         });
         parents.unwrap_or_default()
+    }
+
+    /// The ids of these spans alone, the user's first.
+    #[cfg(feature = "page")]
+    pub(crate) fn span_ids(&self) -> [Option<SpanId>; 2] {
+        let life = self.life.upgrade();
+        life.map_or([None, None], |life| {
+            let Channels { internal, user } = &life.parents().channels;
+            [user.span_id(), internal.span_id()]
+        })
     }
 
     /// Which side of it this is: [`SpanKind::Client`] or [`SpanKind::Server`]; `None` when it is gone.

@@ -107,6 +107,15 @@ impl SpanParent {
         }
     }
 
+    /// The same, the span's id alone.
+    #[cfg(feature = "page")]
+    pub(crate) fn span_id(&self) -> Option<super::SpanId> {
+        match &self.place {
+            Place::Child { context, .. } => Some(context.span_id()),
+            Place::Root | Place::Linked(_) => None,
+        }
+    }
+
     /// The tracer of its children.
     pub(crate) fn tracer(&self) -> &Tracer {
         &self.tracer

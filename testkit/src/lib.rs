@@ -5,8 +5,10 @@
 //! - [`link`]: connections in memory: at once, with latency in paused time, to be cut.
 //! - [`cut`]: connections in memory that are cut at a byte.
 //! - [`abuse`]: hostile callers and callees.
+//! - [`collector`]: a collector of OpenTelemetry's that does as it is told.
 //! - [`crowd`]: hostile peers by the thousand.
 //! - [`chaos`]: a caller and a callee over such a connection.
+//! - [`random`]: numbers that look random and are the same everywhere.
 //! - [`random_calls`]: random calls in a session, and what is to be true at its end.
 //! - [`rpc_wire`]: a hostile peer of a connection.
 //! - [`run`]: a test on its own event loop, which fails where it would wait for ever.
@@ -24,6 +26,7 @@
 pub mod abuse;
 pub mod calls;
 pub mod chaos;
+pub mod collector;
 pub mod crowd;
 pub mod cut;
 pub mod enrichment;
@@ -33,6 +36,7 @@ pub mod legal;
 pub mod link;
 pub mod membrane;
 pub mod memory;
+pub mod random;
 pub mod random_calls;
 pub mod rpc_wire;
 pub mod run;

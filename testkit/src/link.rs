@@ -14,6 +14,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 
+use crate::random::Random;
+
 /// One end of a link: a reader and a writer.
 pub type End = (
     Compat<ReadHalf<DuplexStream>>,
@@ -65,6 +67,52 @@ pub fn link(latency: Duration) -> Link {
         server: end(server),
         cutter,
     }
+}
+
+/// A link on which bytes arrive in pieces, of any sizes and with pauses between them: all as `seed` says.
+pub fn pieces(seed: u64) -> Link {
+    let (client, client_far) = tokio::io::duplex(BUFFER);
+    let (server, server_far) = tokio::io::duplex(BUFFER);
+    let (from_client, to_client) = tokio::io::split(client_far);
+    let (from_server, to_server) = tokio::io::split(server_far);
+    let cutter = Cutter::default();
+    let mut random = Random::new(seed);
+    for (from, to) in [(from_client, to_server), (from_server, to_client)] {
+        let random = Random::new(u64::from(random.value()));
+        let pump = tokio::task::spawn_local(pump_pieces(from, to, random));
+        cutter.pumps.borrow_mut().push(pump);
+    }
+    Link {
+        client: end(client),
+        server: end(server),
+        cutter,
+    }
+}
+
+async fn pump_pieces(
+    mut from: ReadHalf<DuplexStream>,
+    mut to: WriteHalf<DuplexStream>,
+    mut random: Random,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let most = match random.below(8) {
+            0 => 1 + usize::from(random.below(8)),
+            1 | 2 => 1 + usize::from(random.below(200)),
+            3 => 8 * (1 + usize::from(random.below(40))),
+            _ => 1 + usize::from(random.below(255)) * 256,
+        };
+        let Ok(length @ 1..) = from.read(&mut buffer[..most]).await else {
+            break;
+        };
+        for _ in 0..random.below(4) {
+            tokio::task::yield_now().await;
+        }
+        if to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+    let _closed_already = to.shutdown().await;
 }
 
 /// Two ends with nothing between them.

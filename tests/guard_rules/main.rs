@@ -9,6 +9,7 @@ mod drivers;
 mod embargoes;
 mod finished;
 mod given_back;
+mod handed_on;
 mod harness;
 mod limits;
 mod limits_of_promises;

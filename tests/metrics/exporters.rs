@@ -61,3 +61,39 @@ fn what_exporters_say_is_shown_as_it_is_then() {
         1.0
     );
 }
+
+#[cfg(feature = "otel")]
+#[test]
+fn what_becomes_of_spans_on_their_way_to_a_collector_is_shown() {
+    use capspan::export::Otel;
+    use capspan::trace::{SpanKind, Tracer};
+    use std::time::Duration;
+
+    let meters = Meters::new();
+    // Nobody has exported anything before its time.
+    let long = Duration::from_secs(600);
+    let builder = Otel::builder()
+        .endpoint("http://127.0.0.1:1")
+        .max_records(2);
+    let otel = builder.batch_delay(long).build().unwrap();
+    meters.metrics.otel(&otel);
+    let tracer = Tracer::new(otel.observer());
+    for _ in 0..3 {
+        tracer.root().start("x", SpanKind::Internal).end();
+    }
+    let exporter = "capspan.exporter=otlp";
+    let sum = |name: &str| meters.sums(&format!("capspan.export.{name}"));
+    let dropped = |cause| format!("capspan.export.cause={cause} {exporter}");
+    assert_eq!(sum("emitted"), [(exporter.to_owned(), 3.0)].into());
+    assert_eq!(sum("queued"), [(exporter.to_owned(), 2.0)].into());
+    assert_eq!(sum("dropped"), [(dropped("queue_full"), 1.0)].into());
+    // What shows it does not hold it.
+    otel.shutdown_blocking(Duration::ZERO);
+    drop((tracer, otel));
+    let lost = [("queue_full", 1.0), ("shut_down", 2.0)];
+    assert_eq!(
+        sum("dropped"),
+        lost.map(|(cause, count)| (dropped(cause), count)).into()
+    );
+    assert!(sum("queued").is_empty());
+}

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use capspan::export::{Otel, OtelBuilder};
 use capspan::trace::{EnrichRules, MemoryObserver, SpanKind, SpanLimits, Tracer, Value};
+use capspan_testkit::collector::{Reply, Server};
 use capspan_testkit::exported::{Exported, Random, shown};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
 use prost::Message as _;
 
-use crate::server::{Reply, Server, spans};
+use crate::wire::spans;
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(150);

@@ -1,13 +1,20 @@
 //! What is exported is what the observer saw, field by field.
 
+use std::rc::Rc;
 use std::time::Duration;
 
+use capnp::capability::{Client, FromClientHook as _};
+use capspan::Tasks;
 use capspan::export::Otel;
+use capspan::pipeline::{Callee, EventContext, Pipeline, Service};
+use capspan::session::CallSpans;
 use capspan::trace::{
     Channel, EnrichRules, MemoryObserver, SpanContext, SpanEvent, SpanKind, SpanLimits, SpanStatus,
     SpanUpdate, TraceFlags, Tracer,
 };
 use capspan_testkit::exported::{Exported, Random, said_late, shown};
+use capspan_testkit::greeter_capnp::greeter;
+use capspan_testkit::run::run;
 use opentelemetry::Key;
 use opentelemetry::logs::AnyValue;
 
@@ -103,6 +110,73 @@ fn is_of(log: &opentelemetry_sdk::logs::SdkLogRecord, late: &capspan::trace::Lat
 fn unknown_service() -> String {
     let resource = opentelemetry_sdk::Resource::builder().build();
     resource.get(&Key::new("service.name")).unwrap().to_string()
+}
+
+struct Greeter;
+
+impl greeter::Server for Greeter {
+    async fn greet(
+        self: Rc<Self>,
+        params: greeter::GreetParams,
+        mut results: greeter::GreetResults,
+    ) -> Result<(), capnp::Error> {
+        if params.get()?.get_name()?.is_empty() {
+            return Err(capnp::Error::failed("nobody to greet".to_owned()));
+        }
+        results.get().set_text("Hello!");
+        Ok(())
+    }
+}
+
+impl Service for Greeter {
+    async fn open_session(self: Rc<Self>, event: EventContext) -> Result<Client, capnp::Error> {
+        event.enricher().set_name("greetings");
+        let greeter: greeter::Client = capnp_rpc::new_client(Greeter);
+        Ok(Client::new(greeter.into_client_hook()))
+    }
+}
+
+#[test]
+fn calls_are_told_of_by_the_conventions_for_rpc() {
+    let (otel, tracer, spans, taken) = observed();
+    run(async {
+        let (tasks, driver) = Tasks::new();
+        tokio::task::spawn_local(driver);
+        let calls = CallSpans::new().interface::<greeter::Client>("Greeter", ["greet"]);
+        let callee = Callee::new(Greeter, &tasks).tracer(tracer.clone());
+        let callee = callee.call_spans(calls.clone());
+        let pipeline = Pipeline::new(callee.pipeline(), &tasks).call_spans(calls);
+        let event = pipeline.event("greet").parent(tracer.root());
+        let (greeter, session): (greeter::Client, _) = event.open_session().into_parts();
+        for name in ["Ada", ""] {
+            let mut request = greeter.greet_request();
+            request.get().set_name(name);
+            assert_eq!(request.send().promise.await.is_err(), name.is_empty());
+        }
+        drop(greeter);
+        session.done().await.unwrap();
+    });
+    otel.shutdown_blocking(LONG);
+    let wanted: Vec<_> = spans.closed().iter().map(Exported::from).collect();
+    let exported = taken.exported();
+    assert_eq!(shown(&wanted), shown(&exported));
+    // Two calls, and both sides of each.
+    let calls = exported.iter().filter(|span| span.name == "Greeter/greet");
+    let calls: Vec<_> = calls.map(|span| &span.attributes).collect();
+    assert_eq!(calls.len(), 4);
+    for said in &calls {
+        assert_eq!(said["rpc.system.name"], "capnproto".into());
+        assert_eq!(said["rpc.method"], "Greeter/greet".into());
+        assert!(!said.contains_key("rpc.system") && !said.contains_key("rpc.service"));
+    }
+    let failed = calls.iter().filter(|said| said.contains_key("error.type"));
+    assert_eq!(failed.count(), 2);
+    let session = exported
+        .iter()
+        .find(|span| span.name == "greetings")
+        .unwrap();
+    assert_eq!(session.attributes["capspan.original_name"], "greet".into());
+    assert!(!session.attributes.contains_key("rpc.method"));
 }
 
 #[test]

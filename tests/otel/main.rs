@@ -4,5 +4,5 @@ mod collector;
 mod counts;
 mod end;
 mod fields;
-mod server;
 mod taken;
+mod wire;

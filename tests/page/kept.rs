@@ -138,7 +138,7 @@ fn of_what_is_written_on_a_session_64_attributes_and_32_events_are_kept() {
         let stage = Stage::new();
         let (_client, session) = stage.begin("s");
         for number in 0..100 {
-            let event = capspan::trace::SpanEvent::new(&format!("e{number}"));
+            let event = capspan::trace::SpanEvent::new(format!("e{number}"));
             let update = SpanUpdate::new().attribute(format!("a{number}"), number);
             session.update(&update.event(event));
         }

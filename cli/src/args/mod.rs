@@ -25,12 +25,14 @@ pub use crate::proxy::ProxyArgs;
 const EXAMPLES: &str = "\
 Examples:
   capspan demo                        a caller and a callee, and their trace
+  capspan proxy --listen unix:/run/front.sock --upstream unix:/run/service.sock
+                                      what passes between a service and its clients
   capspan trace spans.jsonl           traces that services have written, as trees
   capspan trace spans.jsonl --follow  the same while they come
   capspan trace --help                all that it can do, with examples
 
 Exit status: 0 when it is done; 2 when it can't be done, with one line on the standard error that
-says why; 130 after Ctrl-C.";
+says why; 130 after Ctrl-C. `capspan proxy --help` has its own.";
 
 /// See what services do that talk Cap'n Proto RPC
 #[derive(Debug, Parser)]

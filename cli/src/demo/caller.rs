@@ -77,7 +77,7 @@ async fn demo(
     let (written, ended) = callee.finish().await;
     let records = Records::of([&own_records(&lines)?, &written]);
     screen.trace(&records, args.end == End::Kill)?;
-    ended.and(result).and(exported)?;
+    exported.and(ended).and(result)?;
     match records.bad.first() {
         Some(bad) if args.end != End::Kill => {
             Err(Failure::told(format!("not a span record: {bad}")))

@@ -24,6 +24,7 @@ pub fn command(args: &ProxyArgs) -> Result<(), Failure> {
             .and_then(|()| out.flush())
             .map_err(Failure::output);
     }
-    let reload = || args.load().map(|loaded| loaded.config);
+    let args = args.clone();
+    let reload = move || args.load().map(|loaded| loaded.config);
     run_with(loaded.config, inherited, reload).map_err(Failure::at_work)
 }

@@ -112,7 +112,7 @@ fn run(
     local.block_on(&runtime, async move {
         let (tasks, driver) = Tasks::new();
         let driver = task::spawn_local(driver);
-        let reports = reports.of_loop(number, &tasks);
+        let reports = reports.of_loop(number, &config, &tasks);
         let here = Rc::new(Here::new(config, phase, reports, tasks, open));
         here.clone().take(orders).await;
         here.reports.finish();
@@ -145,13 +145,35 @@ impl Here {
     ) -> Self {
         Self {
             upstream: RefCell::new(Upstream::new(config.upstream.clone())),
-            tracer: reports.tracer(&config),
             config: RefCell::new(Rc::new(Config::clone(&config))),
             phase,
+            tracer: reports.tracer().clone(),
             reports,
             tasks,
             open,
             sessions: Cell::new(0),
+        }
+    }
+
+    /// One whose spans are a test's to look at.
+    #[cfg(test)]
+    pub(super) fn observed(
+        config: Config,
+        phase: watch::Receiver<Phase>,
+        tracer: Tracer,
+        tasks: &Tasks,
+    ) -> Self {
+        let reports = Reports::open(&config).expect("it has no file to open");
+        let reports = reports.of_loop(0, &config, tasks);
+        Self {
+            tracer,
+            ..Self::new(
+                Arc::new(config),
+                phase,
+                reports,
+                tasks.clone(),
+                Arc::default(),
+            )
         }
     }
 
@@ -186,6 +208,7 @@ impl Here {
             self.upstream
                 .replace(Upstream::new(config.upstream.clone()));
         }
+        self.reports.configure(config);
         self.config.replace(Rc::new(config.clone()));
     }
 
@@ -213,7 +236,7 @@ impl Here {
     /// A session that is to begin.
     pub(super) fn session(&self, config: &Config) -> SessionBuilder {
         let session = SessionBuilder::new(&self.tasks)
-            .parent(self.tracer.root())
+            .parent(self.tracer().root())
             .call_spans(config.names.call_spans())
             .limits(config.limits.membrane)
             .live(self.live());

@@ -3,21 +3,25 @@
 //! Each event is taken here, with a span below its caller's, and started anew on the service, below that
 //! one. What the service writes to its caller's span gets to the first caller's.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use capnp::Error;
 use capnp::capability::Client;
+use capspan::Tasks;
 use capspan::fetch::Body;
 use capspan::guard::Ending;
+use capspan::membrane::Membrane;
 use capspan::pipeline::{
     Alarm, Callee, CustomEvent, Event, EventContext, Pipeline, QueueBatch, QueueResult, RunResult,
     Scheduled, Service, TailEvents,
 };
 use capspan::pipeline_capnp::pipeline;
-use capspan::session::LiveEvents;
+use capspan::session::{LiveEvents, SessionHandle};
 use capspan::trace::Outcome;
 
 use futures::StreamExt as _;
+use futures::future::{Either, select};
 
 use super::config::Config;
 use super::event_loop::Here;
@@ -40,7 +44,11 @@ pub(super) fn relay(
     let live = here.live().part();
     let calls = || config.names.call_spans();
     let upstream = Pipeline::new(service, tasks).call_spans(calls());
-    let callee = Callee::new(Forward { upstream }, tasks)
+    let forward = Forward {
+        upstream,
+        tasks: tasks.clone(),
+    };
+    let callee = Callee::new(forward, tasks)
         .tracer(here.tracer().clone())
         .propagation(config.joins_trace)
         .call_spans(calls())
@@ -58,8 +66,15 @@ pub(super) fn relay(
 /// How many tail events are sent on together, at most.
 const MAX_TOGETHER: usize = 256;
 
+/// A session of the service's. Its fields are dropped in their order.
+struct Held {
+    handle: SessionHandle,
+    top_level: Client,
+}
+
 struct Forward {
     upstream: Pipeline,
+    tasks: Tasks,
 }
 
 impl Forward {
@@ -72,16 +87,32 @@ impl Service for Forward {
     async fn open_session(self: Rc<Self>, event: EventContext) -> Result<Client, Error> {
         let session = self.event("session", &event).open_session::<Client>();
         let (top_level, handle) = session.into_parts();
-        // The caller lets go of its session, or of all that came of it: either is seen by who holds these two.
+        // The caller may let go of all that comes of the session, which is seen by this; or of the session itself, which
+        // drops the work below: then what is held longer there keeps it from looking complete to the service.
+        let membrane = Membrane::builder().tasks(&self.tasks).build();
+        let (outside, completion) = (membrane.export(top_level.clone()), membrane.completion());
+        drop(membrane);
+        let held = Held { handle, top_level };
         event.wait_until(async move {
-            let end = handle.done().await?;
+            let done = held.handle.done();
+            let done = match select(completion, pin!(done)).await {
+                Either::Left((_complete, done)) => {
+                    let Held { handle, top_level } = held;
+                    drop(top_level);
+                    let end = done.await;
+                    drop(handle);
+                    end
+                }
+                Either::Right((done, _)) => done,
+            };
+            let end = done?;
             match end.outcome() {
                 Outcome::Ok => Ok(()),
                 Outcome::Overloaded => Err(Error::overloaded(reason(&end))),
                 _ => Err(Error::failed(reason(&end))),
             }
         })?;
-        Ok(top_level)
+        Ok(outside)
     }
 
     async fn scheduled(

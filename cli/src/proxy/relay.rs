@@ -17,13 +17,19 @@ use tokio::time::{sleep, timeout};
 use super::config::Config;
 use super::event_loop::Here;
 use super::events::{self, Events};
-use super::stream::{Peer, Stream};
+use super::stream::{Halves, Peer, Stream};
+
+#[cfg(test)]
+mod tests;
 
 /// How long a client whose service is gone may take to be told of it.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How long nothing has to happen on a connection before it is closed while the proxy is ending.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// How long calls that are in flight may take when a connection is to be cut.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Serves one client by a connection to the service of its own. Ends when both are over.
 ///
@@ -33,14 +39,18 @@ pub(super) async fn relay(stream: Stream, here: Rc<Here>) {
     let peer = stream.peer();
     // What the client sends meanwhile waits in its socket.
     let service = here.upstream().connect(config.connect_timeout).await;
-    let service = match service {
-        Ok(stream) => stream,
-        Err(reason) => return refuse(stream, &peer, &reason, &here).await,
-    };
-    let (reader, writer) = service.into_halves();
-    let options = here.guard_options(&config, here.upstream().address().to_string());
+    match service {
+        Ok(service) => between(peer, stream.into_halves(), service.into_halves(), here).await,
+        Err(reason) => refuse(stream.into_halves(), &peer, &reason, &here).await,
+    }
+}
+
+/// Stands between the two ends of a client and of the service.
+async fn between(peer: Peer, client: Halves, service: Halves, here: Rc<Here>) {
+    let (reader, writer) = service;
+    let options = here.guard_options(&here.config(), here.upstream().address().to_string());
     let (service, mut service_driver) = Connection::connect_with(reader, writer, options);
-    let served = serve(stream, &peer, service.bootstrap(), &here);
+    let served = serve(client, &peer, service.bootstrap(), &here);
     let Served {
         mut driver,
         connection,
@@ -54,7 +64,7 @@ pub(super) async fn relay(stream: Stream, here: Rc<Here>) {
             Some((Outcome::Disconnected, format!("the service at {}: {text}", here.upstream().address())))
         }
         () = quiet(&here, &session, &gate) => Some((Outcome::Ok, SHUTTING_DOWN.into())),
-        () = here.is_over() => Some((Outcome::Revoked, SHUTTING_DOWN.into())),
+        () = over(&here, &session, &gate) => Some((Outcome::Revoked, SHUTTING_DOWN.into())),
     };
     if let Some((outcome, reason)) = lost {
         session.abort(outcome, &reason);
@@ -75,9 +85,9 @@ struct Served {
     gate: Rc<Gate>,
 }
 
-fn serve(stream: Stream, peer: &Peer, inside: Client, here: &Rc<Here>) -> Served {
+fn serve(client: Halves, peer: &Peer, inside: Client, here: &Rc<Here>) -> Served {
     let config = here.config();
-    let (reader, writer) = stream.into_halves();
+    let (reader, writer) = client;
     let options = here.guard_options(&config, peer.name());
     let gate = Rc::new(Gate::new(config.clone(), here.clone()));
     let begun = RefCell::new(None);
@@ -108,10 +118,10 @@ fn serve(stream: Stream, peer: &Peer, inside: Client, here: &Rc<Here>) -> Served
 }
 
 /// Answers a client whose service can't be reached with the reason, whatever it calls.
-async fn refuse(stream: Stream, peer: &Peer, reason: &str, here: &Rc<Here>) {
+async fn refuse(client: Halves, peer: &Peer, reason: &str, here: &Rc<Here>) {
     let error = capnp::Error::disconnected(reason.into());
     let broken = Client::new(capnp_rpc::new_broken_cap(error).hook);
-    let served = serve(stream, peer, broken, here);
+    let served = serve(client, peer, broken, here);
     served.session.abort(Outcome::Disconnected, reason);
     let _closed_or_late = timeout(FAREWELL, served.driver).await;
     here.ended(peer, served.session.ended().await, &served.gate);
@@ -153,6 +163,19 @@ async fn quiet(here: &Here, session: &SessionAlone, gate: &Gate) {
     }
 }
 
+/// Waits until the proxy is over; and then for the answers to what has been called, while nothing more is: so that no call
+/// gets to the service whose answer gets to nobody.
+async fn over(here: &Here, session: &SessionAlone, gate: &Gate) {
+    here.is_over().await;
+    gate.is_closed.set(true);
+    let answered = async {
+        while session.calls() > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let _answered_or_late = timeout(LAST_ANSWERS, answered).await;
+}
+
 /// Decides what of a connection's calls reaches the service.
 pub(super) struct Gate {
     config: Rc<Config>,
@@ -164,6 +187,8 @@ pub(super) struct Gate {
     pub(super) refused: Cell<u64>,
     /// Where the service takes events.
     events: RefCell<Option<Events>>,
+    /// No call reaches the service any more.
+    is_closed: Cell<bool>,
 }
 
 impl Gate {
@@ -176,6 +201,7 @@ impl Gate {
             begun: Cell::new(0),
             refused: Cell::new(0),
             events: RefCell::default(),
+            is_closed: Cell::new(false),
         }
     }
 
@@ -217,6 +243,9 @@ impl Gate {
 
 impl Policy for Gate {
     fn inbound_call(&self, call: &membrane::Call<'_>) -> Verdict {
+        if self.is_closed.get() {
+            return Verdict::Refuse(Error::disconnected(SHUTTING_DOWN));
+        }
         if let Some(refused) = self.judge(call) {
             return refused;
         }

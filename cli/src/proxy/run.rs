@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::config::Config;
@@ -21,7 +22,10 @@ const TIME_TO_CUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Where it can't listen, or can't write what it is to write.
-pub fn run(config: Config, reload: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
+pub fn run(
+    config: Config,
+    reload: impl Fn() -> Result<Config, Failure> + Send + Sync + 'static,
+) -> Result<(), Failure> {
     run_with(config, Inherited::default(), reload)
 }
 
@@ -29,19 +33,19 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, Failure>) -> Resu
 pub(super) fn run_with(
     config: Config,
     inherited: Inherited,
-    reload: impl Fn() -> Result<Config, Failure>,
+    reload: impl Fn() -> Result<Config, Failure> + Send + Sync + 'static,
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::told(format!("event loop: {error}")))?;
-    runtime.block_on(proxy(config, inherited, reload))
+    runtime.block_on(proxy(config, inherited, Arc::new(reload)))
 }
 
 async fn proxy(
     config: Config,
     inherited: Inherited,
-    reload: impl Fn() -> Result<Config, Failure>,
+    reload: Arc<impl Fn() -> Result<Config, Failure> + Send + Sync + 'static>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let notifier = Notifier::from_env()
@@ -61,6 +65,10 @@ async fn proxy(
             config.upstream
         ));
     }
+    let (page_ends, ended) = oneshot::channel::<()>();
+    let page = reports
+        .serve_page(&config, async { drop(ended.await) })
+        .await?;
     // It ends with the runtime.
     let _alive = tokio::spawn(notifier.clone().stay_alive());
     notifier.ready(&serving(&config));
@@ -75,7 +83,15 @@ async fn proxy(
             Told::Reload => {
                 notifier.reloading();
                 reports.reopen();
-                match reload() {
+                // A compiler may run for it: nobody is to wait for that who comes meanwhile, or wants an end.
+                let reload = reload.clone();
+                let reading = spawn_blocking(move || reload());
+                let read = tokio::select! {
+                    read = reading => read.unwrap_or_else(|error| Err(Failure::told(error.to_string()))),
+                    () = signals.end() => break,
+                    () = door.take(&loops, max, &reports) => break,
+                };
+                match read {
                     Ok(new) => {
                         let kept = config.kept_until_restart(&new);
                         config = Arc::new(new);
@@ -109,7 +125,11 @@ async fn proxy(
     for event_loop in loops {
         result = result.and(event_loop.join());
     }
-    result.and(reports.finish())
+    drop(page_ends);
+    if let Some(page) = page {
+        let _ended = page.await;
+    }
+    result.and(reports.finish().await)
 }
 
 /// What it does, in a line.
@@ -174,6 +194,14 @@ impl Signals {
             _ = self.terminate.recv() => Told::End,
             _ = self.interrupt.recv() => Told::End,
             _ = self.hang_up.recv() => Told::Reload,
+        }
+    }
+
+    /// Waits until it is told to end; all else waits too.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

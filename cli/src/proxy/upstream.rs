@@ -28,6 +28,8 @@ pub(super) struct Upstream {
 struct State {
     /// While it is down, and somebody waits.
     probing: Option<Probing>,
+    /// A connection that was made by who looked whether it is there again, for the first who wants it.
+    spare: Option<Stream>,
     /// What the last attempt failed with.
     last_error: Option<String>,
 }
@@ -52,6 +54,9 @@ impl Upstream {
         let start = Instant::now();
         let deadline = start + within;
         loop {
+            if let Some(spare) = self.inner.borrow_mut().spare.take() {
+                return Ok(spare);
+            }
             let tried = match timeout_at(deadline, Stream::connect(&self.address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => error.to_string(),
@@ -84,7 +89,12 @@ impl Upstream {
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 match Stream::connect(&address).await {
-                    Ok(_only_a_try) => return,
+                    Ok(stream) => {
+                        if let Some(inner) = inner.upgrade() {
+                            inner.borrow_mut().spare = Some(stream);
+                        }
+                        return;
+                    }
                     Err(error) => {
                         if let Some(inner) = inner.upgrade() {
                             inner.borrow_mut().last_error = Some(error.to_string());

@@ -36,8 +36,9 @@ fn a_service_that_comes_later_is_waited_for() {
         let caller: Caller = Caller::connect(&proxy.address).await;
         let call = tokio::task::spawn_local(caller.client.number_request().send().promise);
         let _service = Service::of(&world, Over::Unix, &folder).await;
+        // Who has tried whether it is there may have been given the first object.
         let response = call.await.unwrap().unwrap();
-        assert_eq!(response.get().unwrap().get_number(), 1);
+        assert!(response.get().unwrap().get_number() >= 1);
         drop((response, caller));
         proxy.says(": ok").await;
         proxy.finish().await;

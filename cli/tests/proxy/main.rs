@@ -4,3 +4,4 @@ mod events;
 mod failures;
 mod passing;
 mod setting;
+mod steady;

@@ -42,6 +42,17 @@ impl ExportCounts {
     }
 }
 
+#[cfg(feature = "otel")]
+impl From<crate::export::OtelCounts> for ExportCounts {
+    fn from(counts: crate::export::OtelCounts) -> Self {
+        Self::new(counts.emitted, counts.exported)
+            .queued(counts.queued)
+            .dropped("queue_full", counts.dropped_queue_full)
+            .dropped("export_failed", counts.dropped_export_failed)
+            .dropped("shut_down", counts.dropped_shut_down)
+    }
+}
+
 /// All that have been named.
 #[derive(Default)]
 pub(super) struct Exporters {

@@ -136,6 +136,13 @@ impl Metrics {
     ) {
         self.shared.exporters.add(name.into(), counts);
     }
+
+    /// Shows what has become of the spans that `otel` was given, under the name `otlp`. It may end all the same.
+    #[cfg(feature = "otel")]
+    pub fn otel(&self, otel: &super::Otel) {
+        let counts = otel.counts_later();
+        self.exporter("otlp", move || ExportCounts::from(counts()));
+    }
 }
 
 impl fmt::Debug for Metrics {

@@ -110,6 +110,13 @@ impl Otel {
         self.handle.queue.counts()
     }
 
+    /// The same for one who asks later, and does not keep it from ending.
+    #[cfg(feature = "metrics")]
+    pub(super) fn counts_later(&self) -> impl Fn() -> OtelCounts + Send + Sync + use<> {
+        let queue = self.handle.queue.clone();
+        move || queue.counts()
+    }
+
     /// Why an export, or an attempt, has failed: of those that have, the last one.
     pub fn last_failure(&self) -> Option<String> {
         self.handle.queue.last_failure()

@@ -18,7 +18,7 @@ pub(super) struct Limits {
     pub(super) bytes: usize,
     /// Records that are exported at once.
     pub(super) batch: usize,
-    /// How long the first record of a batch waits for more, at most about twice.
+    /// How long records wait for more, from when the worker has time for them.
     pub(super) delay: Duration,
 }
 
@@ -76,19 +76,24 @@ impl State {
             || !self.flushes.is_empty()
     }
 
-    /// Whatever is queued is lost. Nobody waits for the worker any more.
-    fn close(&mut self) {
+    /// Whatever is queued is lost. Gives it back, with those who wait for the worker.
+    fn close(&mut self) -> (VecDeque<Packed>, Vec<oneshot::Sender<OtelCounts>>) {
         self.counts.dropped_shut_down += self.counts.queued;
         self.counts.queued = 0;
         self.bytes = 0;
-        self.waiting = VecDeque::new();
         self.is_closed = true;
-        let flushes = std::mem::take(&mut self.flushes);
-        let done = flushes.into_iter().map(|flush| flush.done);
-        for done in done.chain(std::mem::take(&mut self.endings)) {
-            // Whoever has lost interest is not told.
-            let _ = done.send(self.counts);
-        }
+        let flushes = std::mem::take(&mut self.flushes).into_iter();
+        let endings = std::mem::take(&mut self.endings);
+        let waiters = flushes.map(|flush| flush.done).chain(endings);
+        (std::mem::take(&mut self.waiting), waiters.collect())
+    }
+}
+
+/// Wakers are not ours: nothing may be locked.
+fn tell(waiters: Vec<oneshot::Sender<OtelCounts>>, counts: OtelCounts) {
+    for waiter in waiters {
+        // Whoever has lost interest is not told.
+        let _ = waiter.send(counts);
     }
 }
 
@@ -189,12 +194,14 @@ impl Queue {
     /// Counts whatever is still queued as dropped, now.
     pub(super) fn close(&self) {
         let mut state = self.lock();
-        if !state.is_closed {
-            state.close();
-        }
+        let closed = (!state.is_closed).then(|| state.close());
+        let counts = state.counts;
         drop(state);
         self.closed.notify_all();
         self.news.notify_one();
+        if let Some((_lost, waiters)) = closed {
+            tell(waiters, counts);
+        }
     }
 
     // --- for the worker ---
@@ -246,9 +253,10 @@ impl Queue {
         let mut state = self.lock();
         state.finished += records as u64;
         let (finished, counts) = (state.finished, state.counts);
-        for flush in state.flushes.extract_if(.., |flush| flush.upto <= finished) {
-            let _ = flush.done.send(counts);
-        }
+        let flushes = state.flushes.extract_if(.., |flush| flush.upto <= finished);
+        let waiters = flushes.map(|flush| flush.done).collect();
+        drop(state);
+        tell(waiters, counts);
     }
 
     /// Why an export has failed.

@@ -4,8 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use rustc_hash::FxBuildHasher;
+
 use super::State;
 use super::session::Session;
+use super::sessions::Sessions;
 use super::spans::Span;
 use crate::page::query::Query;
 use crate::page::view::{
@@ -22,7 +25,9 @@ impl State {
     /// Of all that it has seen.
     pub(in crate::page) fn overview(&self, query: &Query) -> Overview {
         let now = self.now();
-        let mut open = self.open_rows(now);
+        let live = self.live.events();
+        let sessions = self.sessions.borrow();
+        let mut open = open_rows(&live, &sessions, now);
         let mut view = Overview {
             open_count: open.len(),
             calls: open.iter().map(|row| row.calls).sum(),
@@ -36,9 +41,8 @@ impl State {
         view.open_matching = open.len();
         query.sort_open(&mut open);
         open.truncate(MAX_SHOWN);
-        view.open = open;
+        view.open = open.iter().map(OpenRow::to_shown).collect();
 
-        let sessions = self.sessions.borrow();
         view.outcomes = sessions.outcomes();
         view.begun = view
             .begun
@@ -55,7 +59,9 @@ impl State {
     pub(in crate::page) fn session(&self, id: SpanId) -> Option<SessionView> {
         let now = self.now();
         let live = self.live.events();
-        let live = live.iter().find(|event| spans_of(event).contains(&id));
+        let live = live
+            .iter()
+            .find(|event| event.span_ids().contains(&Some(id)));
         let live = live.map(|event| self.live_view(event, now));
         let sessions = self.sessions.borrow();
         let session = sessions.get(id)?;
@@ -67,7 +73,7 @@ impl State {
             part_of: parent.and_then(|parent| sessions.containing(parent)),
             name: session.name.to_string(),
             service: session.service.to_string(),
-            peer: session.written.peer().map(str::to_owned),
+            peer: session.peer.as_deref().map(str::to_owned),
             side: session.kind,
             start: session.start,
             took: session.took(now),
@@ -106,30 +112,6 @@ impl State {
         }
     }
 
-    /// Those that are under way, and those of which only the spans are known.
-    fn open_rows(&self, now: Timestamp) -> Vec<OpenRow> {
-        let live = self.live.events();
-        let sessions = self.sessions.borrow();
-        let mut seen = HashSet::with_capacity(live.len());
-        let mut rows = Vec::with_capacity(live.len());
-        for event in &live {
-            let known = spans_of(event).into_iter();
-            let session = known.filter_map(|id| sessions.get(id)).next();
-            seen.extend(session.map(|session| session.id));
-            rows.push(OpenRow {
-                calls: event.calls(),
-                capabilities: event.count_capabilities(true) + event.count_capabilities(false),
-                ..match session {
-                    Some(session) => open_row(session, now),
-                    None => unobserved_row(event),
-                }
-            });
-        }
-        let others = sessions.open().filter(|open| !seen.contains(&open.id));
-        rows.extend(others.map(|session| open_row(session, now)));
-        rows
-    }
-
     fn live_view(&self, event: &LiveEvent, now: Timestamp) -> LiveView {
         let mut capabilities = event.capabilities();
         let capability_count = capabilities.len();
@@ -165,18 +147,37 @@ impl State {
     }
 }
 
-/// The spans that stand for an event on this side.
-fn spans_of(event: &LiveEvent) -> Vec<SpanId> {
-    let contexts = event.contexts();
-    let contexts = [contexts.user, contexts.internal].into_iter().flatten();
-    contexts.map(|context| context.span_id()).collect()
+/// Those that are under way, and those of which only the spans are known.
+fn open_rows<'a>(
+    live: &[LiveEvent],
+    sessions: &'a Sessions,
+    now: Timestamp,
+) -> Vec<OpenRow<&'a str>> {
+    let mut seen = HashSet::with_capacity_and_hasher(live.len(), FxBuildHasher);
+    let mut rows = Vec::with_capacity(live.len());
+    for event in live {
+        let known = event.span_ids().into_iter().flatten();
+        let session = known.filter_map(|id| sessions.get(id)).next();
+        seen.extend(session.map(|session| session.id));
+        rows.push(OpenRow {
+            calls: event.calls(),
+            capabilities: event.count_capabilities(true) + event.count_capabilities(false),
+            ..match session {
+                Some(session) => open_row(session, now),
+                None => unobserved_row(event),
+            }
+        });
+    }
+    let others = sessions.open().filter(|open| !seen.contains(&open.id));
+    rows.extend(others.map(|session| open_row(session, now)));
+    rows
 }
 
-fn open_row(session: &Session, now: Timestamp) -> OpenRow {
+fn open_row(session: &Session, now: Timestamp) -> OpenRow<&str> {
     OpenRow {
         id: Some(session.id),
-        name: session.name.to_string(),
-        peer: session.written.peer().map(str::to_owned),
+        name: &session.name,
+        peer: session.peer.as_deref(),
         side: Some(session.kind),
         age: Some(session.took(now)),
         calls: session.open_spans,
@@ -185,12 +186,12 @@ fn open_row(session: &Session, now: Timestamp) -> OpenRow {
 }
 
 /// Of one that nobody has told the board of.
-fn unobserved_row(event: &LiveEvent) -> OpenRow {
+fn unobserved_row<'a>(event: &LiveEvent) -> OpenRow<&'a str> {
     OpenRow {
         id: None,
         name: match event.is_session() {
-            true => "a session that is not observed".into(),
-            false => "an event that is not observed".into(),
+            true => "a session that is not observed",
+            false => "an event that is not observed",
         },
         peer: None,
         side: event.side(),

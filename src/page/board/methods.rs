@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use hdrhistogram::Histogram;
 
-use crate::page::view::MethodRow;
+use crate::page::view::{MethodRow, TEXT_BYTES, cut};
 use crate::trace::{Outcome, SpanKind, SpanRecord};
 
 /// How many methods are told apart. Peers may call what does not exist.
@@ -20,18 +20,17 @@ const MAX_MICROS: u64 = 3_600_000_000;
 /// Two digits: latencies are right to a hundredth.
 const DIGITS: u8 = 2;
 
-#[derive(Default)]
 pub(super) struct Methods {
-    /// By the first name of their calls, for those that are made here and those that are answered. Peers
-    /// choose ids, and so names: no fast hash.
+    /// By the first name of their calls. Peers choose ids, and so names: no fast hash.
     by_name: HashMap<Rc<str>, Sides>,
     count: usize,
     others: Sides,
     others_count: u64,
 }
 
-#[derive(Default)]
+/// The calls of a method that are made here, and those that are answered.
 struct Sides {
+    name: Rc<str>,
     made: Option<Box<Calls>>,
     answered: Option<Box<Calls>>,
 }
@@ -45,42 +44,46 @@ struct Calls {
     latency: Option<Histogram<u32>>,
 }
 
+impl Default for Methods {
+    fn default() -> Self {
+        Self {
+            by_name: HashMap::new(),
+            count: 0,
+            others: Sides::new(OTHERS),
+            others_count: 0,
+        }
+    }
+}
+
 impl Methods {
     /// A call has begun. Gives its method's name.
     pub(super) fn begun(&mut self, span: &SpanRecord) -> Rc<str> {
-        let name: Rc<str> = match self.by_name.get_key_value(span.name()) {
-            Some((name, _)) => name.clone(),
-            None => span.name().into(),
-        };
-        let is_full = self.count >= MAX_METHODS;
-        let known = match self.by_name.get_mut(&name) {
-            Some(sides) => Some(sides.of(span.kind())),
-            None if is_full => None,
-            None => Some(
-                self.by_name
-                    .entry(name.clone())
-                    .or_default()
-                    .of(span.kind()),
-            ),
-        };
-        match known {
-            Some(place @ None) if !is_full => {
+        let has_room = self.count < MAX_METHODS;
+        let (text, kind) = (cut(span.name(), TEXT_BYTES), span.kind());
+        if has_room && !self.by_name.contains_key(text) {
+            let sides = Sides::new(text);
+            self.by_name.insert(sides.name.clone(), sides);
+        }
+        let sides = self.by_name.get_mut(text);
+        let name = sides.as_ref().map(|sides| sides.name.clone());
+        match sides.map(|sides| sides.of(kind)) {
+            Some(Some(calls)) => calls.begun += 1,
+            Some(place @ None) if has_room => {
                 self.count += 1;
                 place.insert(Box::default()).begun += 1;
             }
-            Some(Some(calls)) => calls.begun += 1,
             Some(None) | None => {
                 self.others_count += 1;
-                let others = self.others.of(span.kind());
-                others.get_or_insert_default().begun += 1;
+                self.others.of(kind).get_or_insert_default().begun += 1;
             }
         }
-        name
+        name.unwrap_or_else(|| text.into())
     }
 
     /// One has ended.
     pub(super) fn ended(&mut self, span: &SpanRecord) {
         let name = span.original_name().unwrap_or(span.name());
+        let name = cut(name, TEXT_BYTES);
         let known = self
             .by_name
             .get_mut(name)
@@ -121,13 +124,20 @@ impl Methods {
     }
 
     pub(super) fn rows(&self) -> Vec<MethodRow> {
-        let named = self.by_name.iter().map(|(name, sides)| (&**name, sides));
-        let all = named.chain([(OTHERS, &self.others)]);
-        all.flat_map(|(name, sides)| sides.rows(name)).collect()
+        let all = self.by_name.values().chain([&self.others]);
+        all.flat_map(Sides::rows).collect()
     }
 }
 
 impl Sides {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            made: None,
+            answered: None,
+        }
+    }
+
     fn of(&mut self, kind: SpanKind) -> &mut Option<Box<Calls>> {
         match kind {
             SpanKind::Server => &mut self.answered,
@@ -135,7 +145,7 @@ impl Sides {
         }
     }
 
-    fn rows(&self, name: &str) -> impl Iterator<Item = MethodRow> {
+    fn rows(&self) -> impl Iterator<Item = MethodRow> {
         let sides = [
             (SpanKind::Server, &self.answered),
             (SpanKind::Client, &self.made),
@@ -143,7 +153,7 @@ impl Sides {
         sides.into_iter().filter_map(move |(side, calls)| {
             let calls = calls.as_ref()?;
             Some(MethodRow {
-                name: name.into(),
+                name: self.name.to_string(),
                 side,
                 begun: calls.begun,
                 ok: calls.ok,

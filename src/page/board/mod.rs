@@ -85,6 +85,11 @@ impl Board {
         self
     }
 
+    /// Other names from now on.
+    pub fn set_names(&self, names: &CallSpans) {
+        self.state.set_names(names.clone());
+    }
+
     /// The same by another clock: that of the tracer, where that has one of its own.
     #[must_use]
     pub fn with_clock(self, clock: impl Clock + 'static) -> Self {
@@ -95,7 +100,7 @@ impl Board {
     /// Is told of spans: for a [`Tracer`](crate::trace::Tracer). A pair of observers tells others as well.
     /// Where a service has a tracer for each channel, give it to one of them, or all is seen twice.
     ///
-    /// Each call takes a look into a table at its beginning and at its end. What is written on a session's
+    /// Each call takes a few looks into tables at its beginning and at its end. What is written on a session's
     /// span is copied each time that it changes, within the limits of the page.
     pub fn observer(&self) -> BoardObserver {
         BoardObserver::new(&self.state)

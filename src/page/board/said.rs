@@ -10,13 +10,15 @@ const MAX_ATTRIBUTES: usize = 64;
 const MAX_EVENTS: usize = 32;
 const MAX_EVENT_ATTRIBUTES: usize = 8;
 
-/// The attributes that may say who the peer is, the best one first.
-const PEERS: [&str; 4] = [
-    "network.peer.address",
-    "client.address",
-    "server.address",
-    "peer",
+/// The attributes that may say where the peer is, the best ones first: its address, and its port.
+const ADDRESSES: [(&str, &str); 3] = [
+    ("network.peer.address", "network.peer.port"),
+    ("client.address", "client.port"),
+    ("server.address", "server.port"),
 ];
+
+/// The process of a peer on this machine.
+const PEER_PROCESS: &str = "capspan.peer.pid";
 
 #[derive(Default)]
 pub(super) struct Written {
@@ -52,13 +54,27 @@ impl Written {
         }
     }
 
-    /// Who the peer is, where that is said.
-    pub(super) fn peer(&self) -> Option<&str> {
-        let mut said = PEERS.iter().filter_map(|key| {
-            let attribute = self.attributes.iter().find(|said| &*said.key == *key);
-            attribute.filter(|said| !said.by_callee)
+    /// Who the peer is, where that is said by who knows it.
+    pub(super) fn peer(&self) -> Option<Box<str>> {
+        let mut addresses = ADDRESSES.iter().filter_map(|(address, port)| {
+            let address = self.said_here(address)?;
+            Some(match self.said_here(port) {
+                None => address.into(),
+                Some(port) if address.contains(':') => format!("[{address}]:{port}"),
+                Some(port) => format!("{address}:{port}"),
+            })
         });
-        said.next().map(|said| &*said.value)
+        let process = || Some(format!("pid {}", self.said_here(PEER_PROCESS)?));
+        addresses
+            .next()
+            .or_else(process)
+            .map(String::into_boxed_str)
+    }
+
+    /// What stands under `key`, if not the callee has written it.
+    fn said_here(&self, key: &str) -> Option<&str> {
+        let said = self.attributes.iter().find(|said| &*said.key == key);
+        said.filter(|said| !said.by_callee).map(|said| &*said.value)
     }
 }
 
@@ -104,6 +120,45 @@ fn joined(values: impl Iterator<Item = impl ToString>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_is_an_address_or_a_process() {
+        for (attributes, expected) in [
+            (&[][..], None),
+            (&[("client.address", "a")], Some("a")),
+            (
+                &[
+                    ("network.peer.port", "7"),
+                    ("network.peer.address", "10.0.0.1"),
+                ],
+                Some("10.0.0.1:7"),
+            ),
+            (
+                &[("network.peer.address", "::1"), ("network.peer.port", "7")],
+                Some("[::1]:7"),
+            ),
+            (&[("capspan.peer.pid", "12")], Some("pid 12")),
+        ] {
+            let said = attributes.iter().map(|(key, value)| Said {
+                key: (*key).into(),
+                value: (*value).into(),
+                by_callee: false,
+            });
+            let mut written = Written {
+                attributes: said.collect(),
+                ..Written::default()
+            };
+            assert_eq!(written.peer().as_deref(), expected);
+            for said in &mut written.attributes {
+                said.by_callee = true;
+            }
+            assert_eq!(
+                written.peer(),
+                None,
+                "the callee's words are not taken for it"
+            );
+        }
+    }
 
     #[test]
     fn a_value_is_told_as_people_write_it_and_cut() {

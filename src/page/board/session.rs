@@ -16,6 +16,7 @@ pub(super) struct Session {
     pub(super) end: Option<Timestamp>,
     pub(super) outcome: Option<Outcome>,
     pub(super) why: Option<Box<str>>,
+    pub(super) peer: Option<Box<str>>,
     pub(super) written: Written,
     pub(super) spans: Spans,
     /// Calls that have begun and not ended, where nobody else counts them.
@@ -35,6 +36,7 @@ impl Session {
             end: None,
             outcome: None,
             why: None,
+            peer: None,
             written: Written::default(),
             spans: Spans::default(),
             open_spans: 0,
@@ -50,6 +52,7 @@ impl Session {
         self.outcome = record.outcome();
         self.why = why(record);
         self.written = Written::of(record);
+        self.peer = self.written.peer();
     }
 
     /// How long it has been open, or was.
@@ -61,7 +64,7 @@ impl Session {
         RecentRow {
             id: self.id,
             name: self.name.to_string(),
-            peer: self.written.peer().map(str::to_owned),
+            peer: self.peer.as_deref().map(str::to_owned),
             side: self.kind,
             outcome: self.outcome,
             why: self.why.as_deref().map(str::to_owned),

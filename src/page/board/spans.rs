@@ -15,7 +15,6 @@ const FIRST: usize = 100;
 #[derive(Default)]
 pub(super) struct Spans {
     /// In boxes: one is taken from among the others for each that comes when they are full.
-    #[expect(clippy::vec_box, reason = "a move of all of them is to be cheap")]
     list: VecDeque<Box<Span>>,
     seen: u64,
 }

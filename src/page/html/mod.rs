@@ -3,8 +3,9 @@
 //! - `markup`: what makes sure that nothing of a peer's is ever taken for markup.
 //! - `layout`: what all pages have; `parts`: what several have.
 //! - `overview`, `session`, `capabilities`, `waterfall`, `limits`: the pages.
-//! - `words`: times and numbers for people.
+//! - `axis`: where a time lies in a waterfall; `words`: times and numbers for people.
 
+mod axis;
 mod capabilities;
 mod layout;
 mod limits;

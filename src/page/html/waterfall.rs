@@ -1,7 +1,6 @@
 //! The calls of a session, and other work in it, each where it lies in time.
 
-use std::time::Duration;
-
+use super::axis::{Axis, WIDTH};
 use super::markup::Html;
 use super::parts::{name, outcome};
 use super::words;
@@ -11,8 +10,8 @@ use crate::trace::SpanRole;
 /// How deep a span is set in at most.
 const MAX_DEPTH: usize = 12;
 
-/// How wide the whole time is drawn.
-const WIDTH: f64 = 1_000.0;
+/// How wide a bar is at least.
+const LEAST: f64 = 3.0;
 
 pub(super) fn waterfall(html: &mut Html, session: &SessionView) {
     html.lit("<section aria-labelledby=\"h-spans\"><div class=\"head\"><h2 id=\"h-spans\">Calls</h2><p class=\"note\">");
@@ -22,30 +21,30 @@ pub(super) fn waterfall(html: &mut Html, session: &SessionView) {
             .put(words::count(session.spans_left_out))
             .lit(" more are not kept");
     }
+    let spans = session.spans.iter();
+    let axis = Axis::of(spans.map(|span| (span.after, span.after + span.took)));
+    if !axis.cut().is_zero() {
+        html.lit(" · ")
+            .put(words::duration(axis.cut()))
+            .lit(" without calls are not drawn");
+    }
     html.lit("</p></div>");
     if session.spans.is_empty() {
         html.lit("<p class=\"none\">None that is told: see <code>call_spans</code>.</p></section>");
         return;
     }
-    let whole = whole(session);
     html.lit("<div class=\"scroll\"><table class=\"fall\"><caption class=\"unseen\">Calls as a waterfall</caption><thead><tr>")
         .lit("<th scope=\"col\">Call</th><th scope=\"col\" class=\"strip\"><span class=\"unseen\">From the beginning of the session to </span><span class=\"axis\">")
-        .put(words::duration(whole))
+        .put(words::duration(axis.whole()))
         .lit("</span></th><th scope=\"col\" class=\"n wide\">After</th><th scope=\"col\" class=\"n\">Took</th>")
         .lit("<th scope=\"col\">Outcome</th></tr></thead><tbody>");
     for span in &session.spans {
-        row(html, session, span, whole);
+        row(html, session, span, &axis);
     }
     html.lit("</tbody></table></div></section>");
 }
 
-/// From the beginning of the session to the end of all that is drawn.
-fn whole(session: &SessionView) -> Duration {
-    let ends = session.spans.iter().map(|span| span.after + span.took);
-    ends.fold(Duration::from_nanos(1), Duration::max)
-}
-
-fn row(html: &mut Html, session: &SessionView, span: &SpanView, whole: Duration) {
+fn row(html: &mut Html, session: &SessionView, span: &SpanView, axis: &Axis) {
     html.lit("<tr id=\"s-")
         .put(span.id)
         .lit("\"><th scope=\"row\" class=\"d");
@@ -60,7 +59,7 @@ fn row(html: &mut Html, session: &SessionView, span: &SpanView, whole: Duration)
         html.lit("<span class=\"sub\">").lit(word).lit("</span>");
     }
     html.lit("</th><td class=\"strip\" aria-hidden=\"true\">");
-    bar(html, span, whole);
+    bar(html, span, axis);
     html.lit("</td><td class=\"n wide\">+")
         .put(words::duration(span.after));
     html.lit("</td><td class=\"n\">")
@@ -75,19 +74,26 @@ fn row(html: &mut Html, session: &SessionView, span: &SpanView, whole: Duration)
     html.lit("</td></tr>");
 }
 
-fn bar(html: &mut Html, span: &SpanView, whole: Duration) {
-    let place = |time: Duration| time.as_secs_f64() / whole.as_secs_f64() * WIDTH;
-    let (left, width) = (place(span.after), place(span.took).max(3.0));
+fn bar(html: &mut Html, span: &SpanView, axis: &Axis) {
+    let (from, to) = (axis.place(span.after), axis.place(span.after + span.took));
     let class = match (span.is_open, span.outcome) {
         (true, _) => "open",
         (false, Some(outcome)) => outcome.as_str(),
         (false, None) => "ok",
     };
-    html.lit("<svg viewBox=\"0 0 1000 12\" preserveAspectRatio=\"none\"><rect y=\"1\" height=\"10\" class=\"");
-    html.put(class)
+    html.lit("<svg viewBox=\"0 0 1000 12\" preserveAspectRatio=\"none\">");
+    for mark in axis.marks() {
+        html.lit("<line class=\"cut\" y1=\"0\" y2=\"12\" x1=\"")
+            .put(format_args!("{mark:.1}"))
+            .lit("\" x2=\"")
+            .put(format_args!("{mark:.1}"))
+            .lit("\"/>");
+    }
+    html.lit("<rect y=\"1\" height=\"10\" class=\"")
+        .put(class)
         .lit("\" x=\"")
-        .put(format_args!("{:.1}", left.min(WIDTH - 3.0)));
-    html.lit("\" width=\"")
-        .put(format_args!("{width:.1}"))
+        .put(format_args!("{:.1}", from.min(WIDTH - LEAST)))
+        .lit("\" width=\"")
+        .put(format_args!("{:.1}", (to - from).max(LEAST)))
         .lit("\"/></svg>");
 }

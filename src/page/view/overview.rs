@@ -76,16 +76,30 @@ impl Overview {
     }
 }
 
-/// An open session, or another event that is under way.
-pub(in crate::page) struct OpenRow {
+/// An open session, or another event that is under way. Its texts are copied when it is to be shown.
+pub(in crate::page) struct OpenRow<T = String> {
     /// `None` where it is not observed.
     pub(in crate::page) id: Option<SpanId>,
-    pub(in crate::page) name: String,
-    pub(in crate::page) peer: Option<String>,
+    pub(in crate::page) name: T,
+    pub(in crate::page) peer: Option<T>,
     pub(in crate::page) side: Option<SpanKind>,
     pub(in crate::page) age: Option<Duration>,
     pub(in crate::page) calls: usize,
     pub(in crate::page) capabilities: usize,
+}
+
+impl OpenRow<&str> {
+    pub(in crate::page) fn to_shown(&self) -> OpenRow {
+        OpenRow {
+            id: self.id,
+            name: self.name.to_owned(),
+            peer: self.peer.map(str::to_owned),
+            side: self.side,
+            age: self.age,
+            calls: self.calls,
+            capabilities: self.capabilities,
+        }
+    }
 }
 
 /// One that is over.

@@ -7,9 +7,9 @@ use capnp::Error;
 use capnp::capability::FromClientHook as _;
 use futures::{StreamExt as _, stream};
 
-use super::random::Random;
 use super::{LANES, Vat};
 use crate::legal_capnp::number;
+use crate::random::Random;
 
 /// As many numbers of the peer's are held at a time.
 const HELD: usize = 24;
@@ -56,6 +56,14 @@ impl Caller {
             }
         });
         exchanges.buffer_unordered(LANES).collect::<()>().await;
+    }
+
+    /// Makes an exchange for each seed, over a connection that may be lost: each comes to an end.
+    pub async fn attempts(&self, seeds: Range<u64>) {
+        let attempts = stream::iter(seeds).map(async |seed| {
+            let _ended = self.exchange(&mut Random::new(seed)).await;
+        });
+        attempts.buffer_unordered(LANES).collect::<()>().await;
     }
 
     /// A number of the peer's that is held.

@@ -6,9 +6,9 @@ use futures::future::{join, try_join_all};
 
 use super::caller::{Caller, Held, is, resolved};
 use super::number::{apply, forwarded};
-use super::random::Random;
 use super::{MODULUS, turns};
 use crate::legal_capnp::{Settled, number};
+use crate::random::Random;
 
 /// A call that is under way: its future and what is pipelined on it.
 macro_rules! send {

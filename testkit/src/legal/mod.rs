@@ -7,7 +7,6 @@
 mod caller;
 mod kinds;
 mod number;
-mod random;
 
 use capspan::guard::{Breach, Connection};
 

@@ -28,6 +28,7 @@ pub use values::{OrNone, Period, Size};
 
 /// The command line of `capspan proxy`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[command(after_help = AFTER_HELP)]
 pub struct ProxyArgs {
     /// What may stand in a file too.
     #[command(flatten)]
@@ -41,6 +42,19 @@ pub struct ProxyArgs {
     #[arg(long, help_heading = CONFIGURATION)]
     pub check_config: bool,
 }
+
+const AFTER_HELP: &str = "\
+Examples:
+  capspan proxy --listen unix:/run/front.sock --upstream unix:/run/service.sock
+  capspan proxy --listen tcp:127.0.0.1:4000 --upstream tcp:10.0.0.7:4000 \\
+      --schema service.capnp --deny Admin --page 127.0.0.1:9000
+  capspan proxy --config /etc/capspan/proxy.toml --check-config
+
+Signals: SIGTERM and SIGINT let sessions end, and a second one cuts them; SIGHUP reads the configuration and
+the schemas anew, for connections that come from then on.
+
+Exit status: 0 when it was told to end and has; 1 when something went wrong on the way; 2 when what it was told
+to do is wrong, a line of the standard error for each mistake.";
 
 const SOCKETS: &str = "Sockets";
 const NAMES: &str = "Names and rules";
@@ -123,7 +137,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME", help_heading = OUTPUT)]
     pub service: Option<String>,
 
-    /// Send spans by OTLP over HTTP
+    /// Send spans by OTLP over HTTP to a collector, as http://127.0.0.1:4318 (it adds /v1/traces)
     #[arg(long, value_name = "URL", help_heading = OUTPUT)]
     pub otlp: Option<String>,
 
@@ -190,7 +204,7 @@ pub struct Options {
     #[arg(long, value_name = "COUNT", help_heading = PEER)]
     pub max_imports: Option<NonZeroUsize>,
 
-    /// Capabilities in one message of its [default: 1024]
+    /// Capabilities in one of its messages [default: 1024]
     #[arg(long, value_name = "COUNT", help_heading = PEER)]
     pub max_capabilities: Option<NonZeroU32>,
 

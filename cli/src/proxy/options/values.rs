@@ -71,7 +71,7 @@ impl fmt::Display for Size {
         let binary = &SIZES[..4];
         let fits = binary
             .iter()
-            .find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0);
+            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         match fits {
             Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
             None => write!(f, "{}B", self.0),
@@ -107,7 +107,7 @@ impl fmt::Display for Period {
         let millis = self.0.as_millis();
         let fits = PERIODS.iter().find(|(_, factor)| {
             let factor = u128::from(*factor);
-            millis >= factor && millis % factor == 0
+            millis >= factor && millis.is_multiple_of(factor)
         });
         match fits {
             Some((unit, factor)) => write!(f, "{}{unit}", millis / u128::from(*factor)),

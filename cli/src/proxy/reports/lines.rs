@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
+use capspan::export::ExportCounts;
+
 use super::title;
 use crate::failure::Failure;
 
@@ -30,6 +32,8 @@ pub(super) struct LinesWriter {
 
 #[derive(Default)]
 struct Counts {
+    told: AtomicU64,
+    written: AtomicU64,
     lost: AtomicU64,
     /// What the first write that failed said.
     error: Mutex<Option<String>>,
@@ -69,6 +73,20 @@ impl Lines {
         }
     }
 
+    /// What says how many lines there were, and how many were lost.
+    pub(super) fn counting(&self) -> impl Fn() -> ExportCounts + Send + Sync + 'static {
+        let counts = self.counts.clone();
+        move || {
+            let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+            // In this order: what is lost, or written, was told before.
+            let (lost, written) = (load(&counts.lost), load(&counts.written));
+            let told = load(&counts.told).max(lost + written);
+            ExportCounts::new(told, written)
+                .queued(told - lost - written)
+                .dropped("lost", lost)
+        }
+    }
+
     /// Opens the file anew, which somebody may have moved away.
     pub(super) fn reopen(&self) {
         let _ended = self.orders.send(Order::Reopen);
@@ -104,6 +122,7 @@ impl Lines {
 
 impl Write for LinesWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.counts.told.fetch_add(1, Ordering::Relaxed);
         match self.orders.try_send(Order::Line(line.to_vec())) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
@@ -132,7 +151,9 @@ fn append(path: &Path) -> io::Result<File> {
 fn write_all(orders: Receiver<Order>, mut to: Box<dyn Write + Send>, path: &Path, counts: &Counts) {
     for order in orders {
         let written = match order {
-            Order::Line(line) => to.write_all(&line),
+            Order::Line(line) => to.write_all(&line).map(|()| {
+                counts.written.fetch_add(1, Ordering::Relaxed);
+            }),
             Order::Reopen => open(path).map(|opened| to = opened),
             Order::End => break,
         };

@@ -82,8 +82,10 @@ impl Notifier {
 
     fn tell(&self, state: &str) {
         if let Some(socket) = &self.socket {
+            // A signal may come just then: as there is a limit of time, the system does not begin anew by itself.
+            let is_interrupted = |error: io::Error| error.kind() == io::ErrorKind::Interrupted;
+            while socket.send(state.as_bytes()).is_err_and(is_interrupted) {}
             // Who started it and does not listen any more is not to end it.
-            let _ = socket.send(state.as_bytes());
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Numbers that look random and are the same everywhere.
 
+use crate::legal::MODULUS;
+
 /// The generator splitmix64.
-pub(super) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    /// One that begins as `seed` says.
+    pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
@@ -17,17 +20,17 @@ impl Random {
     }
 
     /// One of the first `count` numbers.
-    pub(super) fn below(&mut self, count: u8) -> u8 {
+    pub fn below(&mut self, count: u8) -> u8 {
         (self.next() % u64::from(count)) as u8
     }
 
     /// A value of a number.
-    pub(super) fn value(&mut self) -> u32 {
-        (self.next() % u64::from(super::MODULUS)) as u32
+    pub fn value(&mut self) -> u32 {
+        (self.next() % u64::from(MODULUS)) as u32
     }
 
     /// Mostly a few turns, sometimes none, seldom many.
-    pub(super) fn turns(&mut self) -> u8 {
+    pub fn turns(&mut self) -> u8 {
         match self.below(8) {
             0 | 1 => 0,
             2 => self.below(40),
