@@ -51,6 +51,8 @@ mod write;
 
 #[cfg(feature = "tracing")]
 pub use self::tracing::{TracingGuard, TracingLayer};
+#[cfg(feature = "tracing")]
+pub(crate) use self::tracing::{is_telling_tracing, tell_tracing};
 #[cfg(feature = "fast-clock")]
 pub use crate::clock::FastClock;
 pub use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};

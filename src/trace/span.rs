@@ -47,8 +47,17 @@ impl SpanBuilder {
         start: Option<Timestamp>,
     ) -> Self {
         let begin = |tracer: &Rc<Shared>| {
+            let outer = match (parent.place(), &tracer.outer) {
+                (Place::Root, Some(outer)) => outer(),
+                _ => None,
+            };
+            let outer = outer.map(|context| Place::Child {
+                context,
+                is_remote: true,
+            });
+            let place = outer.as_ref().unwrap_or(parent.place());
             let span_id = tracer.ids.span_id();
-            let context = match parent.place() {
+            let context = match place {
                 Place::Child { context, .. } => context.clone().with_span_id(span_id),
                 Place::Root | Place::Linked(_) => SpanContext::new(tracer.ids.trace_id(), span_id)
                     .with_flags(tracer.new_trace_flags),
@@ -56,7 +65,7 @@ impl SpanBuilder {
             let start = start.unwrap_or_else(|| tracer.clock.now());
             let mut record = SpanRecord::new(context, tracer, name, kind, start);
             record.role = role;
-            match parent.place() {
+            match place {
                 Place::Root => {}
                 Place::Child { context, is_remote } => {
                     record.parent_span_id = Some(context.span_id());

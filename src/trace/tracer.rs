@@ -44,8 +44,12 @@ pub(super) struct Shared {
     pub(super) rules: EnrichRules,
     pub(super) channel: Channel,
     pub(super) new_trace_flags: Option<TraceFlags>,
+    pub(super) outer: Option<Outer>,
     pub(super) late_updates: LateUpdates,
 }
+
+/// Tells which span of somebody else's is around what begins here.
+pub(super) type Outer = Rc<dyn Fn() -> Option<SpanContext>>;
 
 /// How many changes came after the end of their span. It outlives the tracer in weak handles.
 #[derive(Clone, Default)]
@@ -71,6 +75,7 @@ impl Tracer {
                 rules: EnrichRules::default(),
                 channel: Channel::default(),
                 new_trace_flags: Some(TraceFlags::SAMPLED),
+                outer: None,
                 late_updates: LateUpdates::default(),
             })),
         }
@@ -128,6 +133,16 @@ impl Tracer {
     #[must_use]
     pub fn with_new_trace_flags(self, flags: impl Into<Option<TraceFlags>>) -> Self {
         self.with(|shared| shared.new_trace_flags = flags.into())
+    }
+
+    /// The same within another tracing system of the process: a span of [`root`](Self::root)'s that would begin a
+    /// trace is a child of the span that `outer` tells when it is opened, if that tells any.
+    ///
+    /// So traces go on that `tracing-opentelemetry` has begun; `docs/export.md` shows how. `outer` is called where an
+    /// [`Observer`](super::Observer) is, and its contract holds.
+    #[must_use]
+    pub fn with_outer(self, outer: impl Fn() -> Option<SpanContext> + 'static) -> Self {
+        self.with(|shared| shared.outer = Some(Rc::new(outer)))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
@@ -282,6 +297,40 @@ pub(super) mod tests {
         let internal = tracer.clone().with_channel(Channel::Internal);
         assert_eq!(tracer.channel(), Channel::User);
         assert_eq!(internal.channel(), Channel::Internal);
+    }
+
+    #[test]
+    fn what_begins_within_another_systems_span_is_its_child() {
+        let (tracer, spans, _) = observed();
+        let ids = RandomIds::new();
+        let outer = SpanContext::new(ids.trace_id(), ids.span_id()).with_flags(TraceFlags::NONE);
+        let current = Rc::new(std::cell::RefCell::new(Some(outer.clone())));
+        let told = current.clone();
+        let tracer = tracer.with_outer(move || told.borrow().clone());
+        let root = tracer.root();
+        let span = root.start("inside", SpanKind::Internal);
+        span.parent().start("child", SpanKind::Internal).end();
+        span.end();
+        drop(
+            tracer
+                .linked_to(outer.clone())
+                .start("linked", SpanKind::Internal),
+        );
+        current.take();
+        root.start("outside", SpanKind::Internal).end();
+        let [inside, child, linked, outside] =
+            ["inside", "child", "linked", "outside"].map(|name| spans.named(name).unwrap());
+        assert_eq!(
+            *inside.context(),
+            outer.clone().with_span_id(inside.span_id())
+        );
+        assert_eq!(inside.parent_span_id(), Some(outer.span_id()));
+        assert!(inside.has_remote_parent(), "it is somebody else's");
+        assert_eq!(child.parent_span_id(), Some(inside.span_id()));
+        for span in [linked, outside] {
+            assert_eq!(span.parent_span_id(), None);
+            assert_ne!(span.trace_id(), outer.trace_id());
+        }
     }
 
     #[test]

@@ -7,5 +7,7 @@ mod calls_where;
 mod guarantees;
 mod hierarchy;
 #[cfg(feature = "tracing")]
+mod tracing_export;
+#[cfg(feature = "tracing")]
 mod tracing_parent;
 mod wire;

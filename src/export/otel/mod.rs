@@ -14,7 +14,7 @@
 //! - `worker`: takes batches, sends them, and again where that is sensible
 //! - `unpacked`: a copy taken apart again
 //! - `span`, `late`: the same as spans and log records of the SDK
-//! - `value`, `keys`, `semantics`: attributes, ours and those of the conventions
+//! - `value`, `keys`, and `semantics` beside this module: attributes, ours and those of the conventions
 //! - `exporters`, `transport`, `answer`: the way to the collector, and what it says
 //! - `wait`: for a future, in a thread
 
@@ -26,7 +26,6 @@ mod keys;
 mod late;
 mod packed;
 mod queue;
-mod semantics;
 mod span;
 mod transport;
 mod unpacked;

@@ -7,9 +7,10 @@ use opentelemetry::trace::{Link, SpanContext, TraceState};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
+use super::super::semantics;
 use super::packed::{Packed, Span, Status, What};
 use super::unpacked::{self, Unpacked};
-use super::{keys, semantics, value};
+use super::{keys, value};
 use crate::trace::{self, SpanKind, SpanRole, Timestamp};
 
 /// The span that a record is of; `None` if it is of none.
@@ -73,7 +74,8 @@ fn attributes(said: &mut Unpacked, span: &Span) -> Vec<KeyValue> {
         list.put_new(semantics::RPC_SYSTEM_NAME, semantics::CAPNPROTO);
         list.put_new(semantics::RPC_METHOD, method.cloned().unwrap_or_default());
     }
-    if let Some(kind) = semantics::error_type(span, head.status) {
+    let is_error = matches!(head.status, Status::Error);
+    if let Some(kind) = semantics::error_type(span.outcome, is_error) {
         list.put_new(semantics::ERROR_TYPE, kind);
     }
     if let Some(outcome) = span.outcome {

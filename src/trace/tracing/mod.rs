@@ -15,3 +15,4 @@ mod thread;
 pub use layer::TracingLayer;
 pub(super) use thread::Key;
 pub use thread::TracingGuard;
+pub(crate) use thread::{is_telling_tracing, tell_tracing};

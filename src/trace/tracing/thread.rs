@@ -31,7 +31,8 @@ struct Thread {
     turn: Cell<u64>,
     spans: RefCell<FxHashMap<Key, Rc<Open>>>,
     elsewhere: Arc<Elsewhere>,
-    /// Whether an observer is being told: what `tracing` tells then comes of that, and would go on for ever.
+    /// Whether an observer is being told, or `tracing` by one: what `tracing` tells then comes of that, and would go
+    /// on for ever.
     is_telling: Cell<bool>,
 }
 
@@ -247,6 +248,32 @@ impl<'a> Telling<'a> {
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
         self.is_telling.set(self.before);
+    }
+}
+
+/// While it lives, what `tracing` tells is what it was told by us, and no span of ours.
+#[must_use = "dropped, it ends at once"]
+pub(crate) struct TellingTracing {
+    before: bool,
+    _of_this_thread: PhantomData<Rc<()>>,
+}
+
+/// We begin to tell `tracing` of spans of ours.
+pub(crate) fn tell_tracing() -> TellingTracing {
+    TellingTracing {
+        before: with(|thread| thread.is_telling.replace(true)).unwrap_or_default(),
+        _of_this_thread: PhantomData,
+    }
+}
+
+/// Does what is told to an observer just now come of what `tracing` tells, or was told by us?
+pub(crate) fn is_telling_tracing() -> bool {
+    with(|thread| thread.is_telling.get()).unwrap_or_default()
+}
+
+impl Drop for TellingTracing {
+    fn drop(&mut self) {
+        with(|thread| thread.is_telling.set(self.before));
     }
 }
 

@@ -2,6 +2,6 @@
 
 mod current;
 mod sessions;
-mod setting;
+pub(crate) mod setting;
 mod spans;
 mod threads;
