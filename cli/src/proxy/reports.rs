@@ -2,8 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +26,11 @@ use crate::web;
 
 mod lines;
 
-use lines::{Lines, LinesWriter};
+use lines::{Lines, LinesWriter, To};
+
+/// How long what waits at the end may take to be written, and to be read on the standard error.
+const TIME_TO_WRITE: Duration = Duration::from_secs(5);
+const TIME_TO_SAY: Duration = Duration::from_secs(1);
 
 /// How long the last spans may take to a collector.
 const TIME_TO_EXPORT: Duration = Duration::from_secs(5);
@@ -40,11 +43,12 @@ pub(super) struct Reports {
 
 struct Shared {
     json: Option<Lines>,
+    /// Lines for people.
+    log: Option<Lines>,
     otel: Option<Otel>,
     page: Option<Page>,
     /// Where there is a page.
     metrics: Option<MetricsText>,
-    is_quiet: bool,
 }
 
 /// What one event loop tells.
@@ -71,7 +75,14 @@ impl Reports {
     /// Opens what `config` names.
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
         let failed = |error: capspan::Error| Failure::told(error.to_string());
-        let json = config.json.as_deref().map(Lines::open).transpose()?;
+        let json = config
+            .json
+            .as_deref()
+            .map(|path| Lines::open(To::path(path)));
+        let json = json.transpose()?;
+        let log = (!config.is_quiet)
+            .then(|| Lines::open(To::Errors))
+            .transpose()?;
         let otel = config.otlp.as_deref().map(|url| {
             let otel = Otel::builder().endpoint(url);
             otel.resource_attribute(
@@ -106,7 +117,7 @@ impl Reports {
                 otel,
                 page,
                 metrics,
-                is_quiet: config.is_quiet,
+                log,
             }),
         })
     }
@@ -144,9 +155,10 @@ impl Reports {
 
     /// Says something on the standard error, as one line.
     pub(super) fn log(&self, text: &str) {
-        if !self.shared.is_quiet {
+        if let Some(log) = &self.shared.log {
             // Where that is closed there is nobody to tell.
-            let _ = writeln!(io::stderr(), "capspan proxy: {}", escape(text));
+            let line = format!("capspan proxy: {}\n", escape(text));
+            let _ = log.writer().write_all(line.as_bytes());
         }
     }
 
@@ -226,7 +238,12 @@ impl Reports {
             }
         }
         let json = self.shared.json.as_ref();
-        json.map_or(Ok(()), Lines::finish)
+        let written = json.map_or(Ok(()), |json| json.finish(TIME_TO_WRITE));
+        if let Some(log) = &self.shared.log {
+            // Who does not read what it says is not told that it was not read.
+            let _ = log.finish(TIME_TO_SAY);
+        }
+        written
     }
 }
 
@@ -328,13 +345,5 @@ impl Observer for Observers {
 
     fn late(&self, update: &LateUpdate) {
         self.0.iter().for_each(|it| it.late(update));
-    }
-}
-
-/// How a file is called in errors.
-fn title(path: &Path) -> PathBuf {
-    match path.to_str() {
-        Some("-") => "standard output".into(),
-        _ => path.to_owned(),
     }
 }

@@ -1,27 +1,36 @@
 //! Lines that are written by a thread of their own, so that no event loop waits for who reads them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
+use std::time::Duration;
 
 use capspan::export::ExportCounts;
 
-use super::title;
 use crate::failure::Failure;
 
-/// How many lines may wait. More are lost, and counted.
+/// How many lines may wait, and how many bytes of them. More are lost, and counted.
 const MAX_WAITING: usize = 16_384;
+const MAX_BYTES: usize = 64 << 20;
 
-/// A file of lines, or the standard output.
+/// A file of lines, or one of the standard streams.
 pub(super) struct Lines {
     orders: SyncSender<Order>,
     counts: Arc<Counts>,
-    path: PathBuf,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    title: String,
+    /// Says that all is written.
+    ended: Mutex<Receiver<()>>,
+}
+
+/// Where lines go.
+pub(super) enum To {
+    File(PathBuf),
+    Output,
+    Errors,
 }
 
 /// One event loop's way to it. Each write is a line.
@@ -35,6 +44,8 @@ struct Counts {
     told: AtomicU64,
     written: AtomicU64,
     lost: AtomicU64,
+    /// Bytes that wait.
+    bytes: AtomicUsize,
     /// What the first write that failed said.
     error: Mutex<Option<String>>,
 }
@@ -45,24 +56,55 @@ enum Order {
     End,
 }
 
+impl To {
+    /// `-` is the standard output.
+    pub(super) fn path(path: &Path) -> Self {
+        match path.to_str() {
+            Some("-") => Self::Output,
+            _ => Self::File(path.to_owned()),
+        }
+    }
+
+    fn title(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Output => "standard output".into(),
+            Self::Errors => "standard error".into(),
+        }
+    }
+
+    fn open(&self) -> io::Result<Box<dyn Write + Send>> {
+        Ok(match self {
+            Self::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
+            Self::Output => Box::new(io::stdout()),
+            Self::Errors => Box::new(io::stderr()),
+        })
+    }
+}
+
 impl Lines {
-    /// Opens `path` to write at its end; `-` is the standard output.
-    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        let failed =
-            |error: io::Error| Failure::told(format!("{}: {error}", title(path).display()));
-        let to = open(path).map_err(failed)?;
+    /// Opens it, a file to write at its end.
+    pub(super) fn open(to: To) -> Result<Self, Failure> {
+        let title = to.title();
+        let failed = |error: io::Error| Failure::told(format!("{title}: {error}"));
+        let opened = to.open().map_err(failed)?;
         let (orders, received) = sync_channel(MAX_WAITING);
+        let (end, ended) = sync_channel(1);
         let counts = Arc::<Counts>::default();
-        let (told, at) = (counts.clone(), path.to_owned());
-        let thread = thread::Builder::new()
-            .name("span records".into())
-            .spawn(move || write_all(received, to, &at, &told))
+        let told = counts.clone();
+        thread::Builder::new()
+            .name("lines".into())
+            .spawn(move || {
+                write_all(received, opened, &to, &told);
+                // Who waited may have given up.
+                let _ = end.try_send(());
+            })
             .map_err(failed)?;
         Ok(Self {
             orders,
             counts,
-            path: path.to_owned(),
-            thread: Mutex::new(Some(thread)),
+            title,
+            ended: Mutex::new(ended),
         })
     }
 
@@ -87,20 +129,19 @@ impl Lines {
         }
     }
 
-    /// Opens the file anew, which somebody may have moved away.
+    /// Opens the file anew, which somebody may have moved away. Where too much waits already, it stays.
     pub(super) fn reopen(&self) {
-        let _ended = self.orders.send(Order::Reopen);
+        let _too_busy = self.orders.try_send(Order::Reopen);
     }
 
-    /// Waits until all is written that waits.
-    pub(super) fn finish(&self) -> Result<(), Failure> {
-        let _ended = self.orders.send(Order::End);
-        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
-        if let Some(thread) = thread {
-            // It has no reason to panic, and if it did there is nothing to be mended.
-            let _ = thread.join();
-        }
-        let path = title(&self.path);
+    /// Waits until all is written that waits, but not longer than this.
+    pub(super) fn finish(&self, within: Duration) -> Result<(), Failure> {
+        let asked = self.orders.try_send(Order::End).is_ok();
+        let ended = self.ended.lock().map(|ended| match asked {
+            true => ended.recv_timeout(within),
+            false => Err(RecvTimeoutError::Timeout),
+        });
+        let title = &self.title;
         let error = self
             .counts
             .error
@@ -108,26 +149,41 @@ impl Lines {
             .ok()
             .and_then(|error| error.clone());
         if let Some(error) = error {
-            return Err(Failure::told(format!("{}: {error}", path.display())));
+            return Err(Failure::told(format!("{title}: {error}")));
+        }
+        if !matches!(ended, Ok(Ok(()))) {
+            return Err(Failure::told(format!(
+                "{title}: nobody reads it; what waited for that is lost"
+            )));
         }
         match self.counts.lost.load(Ordering::Relaxed) {
             0 => Ok(()),
             lost => Err(Failure::told(format!(
-                "{}: {lost} span records were lost, as more than {MAX_WAITING} waited to be written",
-                path.display()
+                "{title}: {lost} lines were lost; at most {MAX_WAITING} wait to be written, or {} MiB",
+                MAX_BYTES >> 20
             ))),
         }
+    }
+}
+
+impl LinesWriter {
+    fn try_write(&self, line: &[u8]) -> bool {
+        let counts = &self.counts;
+        if counts.bytes.fetch_add(line.len(), Ordering::Relaxed) + line.len() <= MAX_BYTES
+            && self.orders.try_send(Order::Line(line.to_vec())).is_ok()
+        {
+            return true;
+        }
+        counts.bytes.fetch_sub(line.len(), Ordering::Relaxed);
+        false
     }
 }
 
 impl Write for LinesWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.counts.told.fetch_add(1, Ordering::Relaxed);
-        match self.orders.try_send(Order::Line(line.to_vec())) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.counts.lost.fetch_add(1, Ordering::Relaxed);
-            }
+        if !self.try_write(line) {
+            self.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }
@@ -137,32 +193,75 @@ impl Write for LinesWriter {
     }
 }
 
-fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
-    Ok(match path.to_str() {
-        Some("-") => Box::new(io::stdout()),
-        _ => Box::new(append(path)?),
-    })
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
-fn write_all(orders: Receiver<Order>, mut to: Box<dyn Write + Send>, path: &Path, counts: &Counts) {
+fn write_all(orders: Receiver<Order>, mut out: Box<dyn Write + Send>, to: &To, counts: &Counts) {
     for order in orders {
-        let written = match order {
-            Order::Line(line) => to.write_all(&line).map(|()| {
-                counts.written.fetch_add(1, Ordering::Relaxed);
-            }),
-            Order::Reopen => open(path).map(|opened| to = opened),
+        let result = match order {
+            Order::Line(line) => {
+                let result = out.write_all(&line);
+                counts.bytes.fetch_sub(line.len(), Ordering::Relaxed);
+                let count = match result {
+                    Ok(()) => &counts.written,
+                    Err(_) => &counts.lost,
+                };
+                count.fetch_add(1, Ordering::Relaxed);
+                result
+            }
+            Order::Reopen => to.open().map(|opened| out = opened),
             Order::End => break,
         };
-        if let Err(error) = written {
-            counts.lost.fetch_add(1, Ordering::Relaxed);
-            if let Ok(mut first) = counts.error.lock() {
-                first.get_or_insert_with(|| error.to_string());
-            }
+        if let Err(error) = result
+            && let Ok(mut first) = counts.error.lock()
+        {
+            first.get_or_insert_with(|| error.to_string());
         }
     }
-    let _ = to.flush();
+    // Standard output keeps what comes after the last line break.
+    let _ = out.flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_written_in_order_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        let lines = Lines::open(To::path(&path)).unwrap();
+        let counting = lines.counting();
+        let mut writer = lines.writer();
+        for line in ["one\n", "two\n"] {
+            writer.write_all(line.as_bytes()).unwrap();
+        }
+        lines.finish(Duration::from_secs(60)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+        assert_eq!(
+            counting(),
+            ExportCounts::new(2, 2).queued(0).dropped("lost", 0)
+        );
+    }
+
+    #[test]
+    fn what_nobody_reads_is_bounded_lost_and_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        // Somebody has it open, and does not read.
+        let _reader = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        let lines = Lines::open(To::path(&path)).unwrap();
+        let mut writer = lines.writer();
+        let line = vec![b'x'; 1 << 20];
+        for _ in 0..100 {
+            writer.write_all(&line).unwrap();
+        }
+        assert!(lines.counts.bytes.load(Ordering::Relaxed) <= MAX_BYTES);
+        assert!(lines.counts.lost.load(Ordering::Relaxed) >= 100 - 64);
+        let told = lines.finish(Duration::ZERO).unwrap_err().to_string();
+        assert!(told.contains("pipe: nobody reads it"), "{told}");
+    }
 }
