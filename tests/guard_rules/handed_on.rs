@@ -3,7 +3,6 @@
 use capnp::capability::Client;
 use capspan::guard::Connection;
 use capspan_testkit::link::direct;
-use capspan_testkit::membrane::run;
 use capspan_testkit::wire_peer::{
     Cap, Message, Peer, Target, bootstrap, call, fails, method, resolve_to_error, returns,
 };
