@@ -23,8 +23,8 @@ enum Kill {
 }
 
 /// How many exchanges the client makes, and about how many turns of the event loop they take.
-const EXCHANGES: u64 = 64;
-const TURNS: u32 = 700;
+const EXCHANGES: u64 = 100;
+const TURNS: u32 = 150;
 
 async fn kill(seed: u64) -> (Kill, Outcome) {
     let mut random = Random::new(seed);
@@ -74,11 +74,8 @@ fn whoever_is_killed_at_any_moment_leaves_no_span_and_no_object() {
         let (kill, outcome) = run(kill(seed));
         *seen.entry((kill, outcome.as_str())).or_default() += 1;
     }
-    // Most come while something is on its way.
-    let ends = |outcome: &str| {
-        let such = seen.iter().filter(|((_, ended), _)| *ended == outcome);
-        such.map(|(_, count)| count).sum::<usize>()
-    };
     println!("{seen:?}");
-    assert!(ends("disconnected") > 20 && ends("revoked") > 5);
+    // Most come while something is on its way.
+    let cut = seen.iter().filter(|((_, end), _)| *end != "ok");
+    assert!(cut.map(|(_, count)| count).sum::<usize>() > 60);
 }
