@@ -60,7 +60,9 @@ pub(crate) fn run(way: Way) -> Result<(), Failure> {
 
 /// Both sides of each call have a span.
 fn say_arrived(calls: u64) {
-    println!("{} of {} spans have arrived", sink::arrived(), 2 * calls);
+    let (arrived, children) = sink::arrived();
+    let wanted = 2 * calls;
+    println!("{arrived} of {wanted} spans have arrived, {children} of them have a parent");
 }
 
 /// How many calls it made.

@@ -8,20 +8,7 @@ use crate::trace::SpanRecord;
 /// stands for: here `tracing-opentelemetry` may be given a parent in another process, or attributes by their keys.
 ///
 /// The contract is that of an [`Observer`](crate::trace::Observer). It is not told of spans that are not enabled.
-///
-/// With `tracing-opentelemetry`:
-///
-/// ```ignore
-/// impl TracingHook for Attributes {
-///     fn closing(&self, span: &tracing::Span, record: &SpanRecord) {
-///         for attribute in record.attributes() {
-///             if let Value::Text(text) = &attribute.value {
-///                 span.set_attribute(attribute.key.to_string(), text.to_string());
-///             }
-///         }
-///     }
-/// }
-/// ```
+/// `docs/export.md` says what one does for `tracing-opentelemetry`.
 pub trait TracingHook {
     /// The span was made; nothing was told of it but the fields that it began with.
     fn opened(&self, span: &Span, record: &SpanRecord) {
