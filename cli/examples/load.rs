@@ -30,6 +30,8 @@ const ROUNDS: usize = 15;
 /// Of each round.
 const CALLS: usize = 20_000;
 const CONNECTIONS: usize = 5_000;
+/// Microseconds: Linux counts hundredths of a second for programs.
+const TICK: f64 = 10_000.0;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -143,7 +145,7 @@ async fn measure() -> Result<()> {
     let me = env::current_exe()?;
     let mut command = Command::new(&me);
     command.arg("serve").arg(&service_path);
-    let _service = start(command, "ready").await?;
+    let service = start(command, "ready").await?;
     let program: PathBuf = me.ancestors().nth(2).ok_or("no folder")?.join("capspan");
     let mut command = Command::new(program);
     command
@@ -175,9 +177,15 @@ async fn measure() -> Result<()> {
             }
         }
         let (bare, with, ratio) = (median(bare), median(with), median(ratios));
+        let spent = (ticks(&service)?, ticks(&proxy)?);
+        proxied.time(in_flight).await?;
+        let per_call = |before: u64, after: u64| (after - before) as f64 * TICK / CALLS as f64;
+        let service_spent = per_call(spent.0, ticks(&service)?);
+        let proxy_spent = per_call(spent.1, ticks(&proxy)?);
         println!(
             "{in_flight:>2} in flight: {bare:.1} µs a call direct, {with:.1} through the proxy \
-             (added {:.1}, {:.2} times); throughput {ratio:.3} of direct",
+             (added {:.1}, {:.2} times); throughput {ratio:.3} of direct; processor time through it: \
+             service {service_spent:.1} µs a call, proxy {proxy_spent:.1}",
             with - bare,
             with / bare,
         );
@@ -199,6 +207,20 @@ async fn measure() -> Result<()> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// Processor time that a process has taken, in ticks.
+fn ticks(process: &Child) -> Result<u64> {
+    let id = process.id().ok_or("it has ended")?;
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // After the name, which may hold anything: the state, and ten more numbers.
+    let after_name = stat.rsplit(')').next().ok_or("no name")?;
+    let mut numbers = after_name.split_whitespace().skip(11);
+    let mut next = || numbers.next().and_then(|number| number.parse::<u64>().ok());
+    Ok(next()
+        .zip(next())
+        .map(|(user, system)| user + system)
+        .ok_or("no times")?)
 }
 
 /// MiB.
