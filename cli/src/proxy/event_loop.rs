@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use capspan::guard::{GuardObserver, GuardOptions, Refusal};
 use capspan::session::{LiveEvents, SessionBuilder, SessionEnd, TimeLimits};
@@ -13,6 +14,7 @@ use capspan::trace::Tracer;
 use capspan::{Tasks, TokioTimer};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, LocalSet};
+use tokio::time::timeout;
 
 use super::config::Config;
 use super::relay::{self, Gate};
@@ -20,6 +22,9 @@ use super::reports::{LoopReports, Reports};
 use super::stream::{Incoming, Peer};
 use super::upstream::Upstream;
 use crate::failure::Failure;
+
+/// How long what was let go of last may take to be dropped.
+const TIME_TO_LET_GO: Duration = Duration::from_secs(5);
 
 /// How far the proxy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +38,8 @@ pub(super) enum Phase {
 
 /// An event loop on a thread of its own, in the hands of the one that takes connections.
 pub(super) struct EventLoop {
-    orders: mpsc::UnboundedSender<Order>,
+    /// Until there are to be no more.
+    orders: Option<mpsc::UnboundedSender<Order>>,
     /// How many connections it has.
     open: Arc<AtomicUsize>,
     thread: JoinHandle<Result<(), Failure>>,
@@ -58,7 +64,7 @@ impl EventLoop {
             .name(format!("loop {number}"))
             .spawn(move || run(number, config, phase, reports, received, counted))?;
         Ok(Self {
-            orders,
+            orders: Some(orders),
             open,
             thread,
         })
@@ -73,12 +79,23 @@ impl EventLoop {
     pub(super) fn serve(&self, incoming: Incoming) {
         self.open.fetch_add(1, Ordering::Relaxed);
         // One that has ended takes it with it, as it does all others.
-        let _ = self.orders.send(Order::Serve(incoming));
+        self.order(Order::Serve(incoming));
     }
 
     /// What holds for connections from now on.
     pub(super) fn configure(&self, config: Arc<Config>) {
-        let _ = self.orders.send(Order::Configure(config));
+        self.order(Order::Configure(config));
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            let _ = orders.send(order);
+        }
+    }
+
+    /// Lets it end when its connections are over: there are to be no more.
+    pub(super) fn stop(&mut self) {
+        self.orders = None;
     }
 
     /// Has its thread ended?
@@ -86,9 +103,8 @@ impl EventLoop {
         self.thread.is_finished()
     }
 
-    /// Waits until its connections are over; there are to be no more.
+    /// What became of it, when it has ended.
     pub(super) fn join(self) -> Result<(), Failure> {
-        drop(self.orders);
         match self.thread.join() {
             Ok(result) => result,
             Err(_) => Err(Failure::told("an event loop panicked")),
@@ -118,7 +134,7 @@ fn run(
         here.reports.finish();
         drop(here);
         // What was let go of last is dropped by it.
-        let _ended = driver.await;
+        let _late = timeout(TIME_TO_LET_GO, driver).await;
         Ok(())
     })
 }
@@ -257,6 +273,17 @@ impl Here {
             limits = limits.idle(limit);
         }
         session.or(idle).map(|_| limits)
+    }
+
+    pub(super) fn reports(&self) -> &LoopReports {
+        &self.reports
+    }
+
+    /// How a connection to the service is guarded. It may take its time for what it says first.
+    pub(super) fn upstream_options(&self, config: &Config) -> GuardOptions {
+        let limits = config.limits.guard.first_message(Duration::MAX);
+        let service = self.upstream().address().to_string();
+        self.guard_options(config, service).limits(limits)
     }
 
     /// How a connection to `peer` is guarded.

@@ -4,10 +4,12 @@
 //! one. What the service writes to its caller's span gets to the first caller's.
 
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use capnp::Error;
+use capnp::any_pointer;
 use capnp::capability::Client;
+use capnp::traits::HasTypeId as _;
 use capspan::Tasks;
 use capspan::fetch::Body;
 use capspan::guard::Ending;
@@ -16,18 +18,20 @@ use capspan::pipeline::{
     Alarm, Callee, CustomEvent, Event, EventContext, Pipeline, QueueBatch, QueueResult, RunResult,
     Scheduled, Service, TailEvents,
 };
-use capspan::pipeline_capnp::pipeline;
+use capspan::pipeline_capnp::{event_dispatcher, pipeline};
 use capspan::session::{LiveEvents, SessionHandle};
 use capspan::trace::Outcome;
 
 use futures::StreamExt as _;
 use futures::future::{Either, select};
 
-use super::config::Config;
 use super::event_loop::Here;
+use super::relay::Gate;
 
 /// What takes the events of one connection.
 pub(super) struct Events {
+    /// Whose place it takes: brand and address.
+    pub(super) of: (usize, usize),
     pub(super) client: pipeline::Client,
     /// Those that are under way.
     pub(super) live: LiveEvents,
@@ -36,16 +40,19 @@ pub(super) struct Events {
 /// Takes events in the place of `service`, from the client whose connection `ending` is of.
 pub(super) fn relay(
     service: pipeline::Client,
+    of: (usize, usize),
     ending: &Ending,
     here: &Here,
-    config: &Config,
+    gate: &Rc<Gate>,
 ) -> Events {
+    let config = gate.config();
     let tasks = here.tasks();
     let live = here.live().part();
     let calls = || config.names.call_spans();
     let upstream = Pipeline::new(service, tasks).call_spans(calls());
     let forward = Forward {
         upstream,
+        gate: Rc::downgrade(gate),
         tasks: tasks.clone(),
     };
     let callee = Callee::new(forward, tasks)
@@ -60,7 +67,7 @@ pub(super) fn relay(
     let client = pipeline::Client {
         client: callee.bootstrap(ending),
     };
-    Events { client, live }
+    Events { of, client, live }
 }
 
 /// How many tail events are sent on together, at most.
@@ -72,12 +79,38 @@ struct Held {
     top_level: Client,
 }
 
+// As in schema/pipeline.capnp.
+const OPEN_SESSION: u16 = 0;
+const SCHEDULED: u16 = 1;
+const ALARM: u16 = 2;
+const QUEUE: u16 = 3;
+const CUSTOM: u16 = 4;
+const FETCH: u16 = 5;
+const TAIL: u16 = 6;
+
 struct Forward {
     upstream: Pipeline,
+    /// It holds this.
+    gate: Weak<Gate>,
     tasks: Tasks,
 }
 
 impl Forward {
+    /// May such an event be delivered?
+    fn check(&self, method: u16) -> Result<Rc<Gate>, Error> {
+        let gate = self.gate.upgrade();
+        let gate = gate.ok_or_else(|| Error::disconnected("the connection is over".into()))?;
+        gate.check(event_dispatcher::Client::TYPE_ID, method)?;
+        Ok(gate)
+    }
+
+    /// What the capabilities of an event pass, which are beyond the membrane of the connection: its gate, as there.
+    fn membrane(&self, gate: Rc<Gate>) -> Membrane {
+        let limits = gate.config().limits.membrane;
+        let membrane = Membrane::builder().tasks(&self.tasks);
+        membrane.policy(gate).limits(limits).build()
+    }
+
     fn event<'a>(&'a self, name: &'a str, event: &EventContext) -> Event<'a> {
         self.upstream.event(name).on_behalf_of(event)
     }
@@ -85,11 +118,12 @@ impl Forward {
 
 impl Service for Forward {
     async fn open_session(self: Rc<Self>, event: EventContext) -> Result<Client, Error> {
+        let gate = self.check(OPEN_SESSION)?;
         let session = self.event("session", &event).open_session::<Client>();
         let (top_level, handle) = session.into_parts();
         // The caller may let go of all that comes of the session, which is seen by this; or of the session itself, which
         // drops the work below: then what is held longer there keeps it from looking complete to the service.
-        let membrane = Membrane::builder().tasks(&self.tasks).build();
+        let membrane = self.membrane(gate);
         let (outside, completion) = (membrane.export(top_level.clone()), membrane.completion());
         drop(membrane);
         let held = Held { handle, top_level };
@@ -120,10 +154,12 @@ impl Service for Forward {
         run: Scheduled,
         event: EventContext,
     ) -> Result<RunResult, Error> {
+        self.check(SCHEDULED)?;
         Ok(self.event("scheduled", &event).scheduled(&run).await?)
     }
 
     async fn alarm(self: Rc<Self>, alarm: Alarm, event: EventContext) -> Result<RunResult, Error> {
+        self.check(ALARM)?;
         Ok(self.event("alarm", &event).alarm(&alarm).await?)
     }
 
@@ -132,6 +168,7 @@ impl Service for Forward {
         batch: QueueBatch,
         event: EventContext,
     ) -> Result<QueueResult, Error> {
+        self.check(QUEUE)?;
         let messages = batch.messages()?.collect::<Result<Vec<_>, _>>()?;
         let sent = self
             .event("queue", &event)
@@ -144,11 +181,12 @@ impl Service for Forward {
         mut custom: CustomEvent,
         event: EventContext,
     ) -> Result<(), Error> {
+        let membrane = self.membrane(self.check(CUSTOM)?);
         let mut request = self.event("custom", &event).custom(custom.name())?;
-        request.payload().set_as(custom.payload()?)?;
+        membrane.copy_into::<any_pointer::Owned>(custom.payload()?, request.payload())?;
         let (response, _pipeline) = request.send();
         let response = response.await?;
-        custom.result().set_as(response.get()?)?;
+        membrane.copy_out_of::<any_pointer::Owned>(response.get()?, custom.result())?;
         Ok(())
     }
 
@@ -157,10 +195,12 @@ impl Service for Forward {
         request: http::Request<Body>,
         event: EventContext,
     ) -> Result<http::Response<Body>, Error> {
+        self.check(FETCH)?;
         Ok(self.event("fetch", &event).fetch(request)?.await?)
     }
 
     async fn tail(self: Rc<Self>, mut tail: TailEvents, event: EventContext) -> Result<(), Error> {
+        self.check(TAIL)?;
         let mut sender = self.event("tail", &event).tail(tail.service())?;
         let mut events = (&mut tail).ready_chunks(MAX_TOGETHER);
         while let Some(events) = events.next().await {

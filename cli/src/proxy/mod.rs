@@ -14,6 +14,7 @@
 //! - `event_loop`: one thread's work: connections, spans
 //! - `relay`: one connection, from its beginning to its end
 //! - `upstream`: the way to the service, also while that is down
+//! - `files`: how many clients there is room for
 //! - `events`: a service that takes events
 //! - `reports`: where spans go
 //! - `run`: the whole of it, and its signals
@@ -24,6 +25,7 @@ mod config;
 mod door;
 mod event_loop;
 mod events;
+mod files;
 mod listen;
 mod names;
 mod options;

@@ -1,7 +1,7 @@
 //! One connection, from its beginning to its end.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use capnp::capability::Client;
@@ -28,6 +28,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How long nothing has to happen on a connection before it is closed while the proxy is ending.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// On how many pipelines of one connection events may be taken: services have one.
+const MAX_PIPELINES: usize = 16;
+
 /// How long calls that are in flight may take when a connection is to be cut.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -38,7 +41,14 @@ pub(super) async fn relay(stream: Stream, here: Rc<Here>) {
     let config = here.config();
     let peer = stream.peer();
     // What the client sends meanwhile waits in its socket.
-    let service = here.upstream().connect(config.connect_timeout).await;
+    let upstream = here.upstream();
+    let service = tokio::select! {
+        service = upstream.connect(config.connect_timeout) => service,
+        () = here.is_over() => Err(SHUTTING_DOWN.into()),
+        () = stream.is_left() => return here.reports().log(&format!(
+            "{}: left before the service at {} was there", peer.name(), upstream.address()
+        )),
+    };
     match service {
         Ok(service) => between(peer, stream.into_halves(), service.into_halves(), here).await,
         Err(reason) => refuse(stream.into_halves(), &peer, &reason, &here).await,
@@ -48,7 +58,7 @@ pub(super) async fn relay(stream: Stream, here: Rc<Here>) {
 /// Stands between the two ends of a client and of the service.
 async fn between(peer: Peer, client: Halves, service: Halves, here: Rc<Here>) {
     let (reader, writer) = service;
-    let options = here.guard_options(&here.config(), here.upstream().address().to_string());
+    let options = here.upstream_options(&here.config());
     let (service, mut service_driver) = Connection::connect_with(reader, writer, options);
     let served = serve(client, &peer, service.bootstrap(), &here);
     let Served {
@@ -72,6 +82,7 @@ async fn between(peer: Peer, client: Halves, service: Halves, here: Rc<Here>) {
     }
     // A service that is asked for nothing more learns that by the end of its connection.
     drop(service_driver);
+    gate.let_go();
     here.ended(&peer, session.ended().await, &gate);
 }
 
@@ -89,7 +100,7 @@ fn serve(client: Halves, peer: &Peer, inside: Client, here: &Rc<Here>) -> Served
     let config = here.config();
     let (reader, writer) = client;
     let options = here.guard_options(&config, peer.name());
-    let gate = Rc::new(Gate::new(config.clone(), here.clone()));
+    let gate = Gate::new(config.clone(), here.clone());
     let begun = RefCell::new(None);
     let (connection, driver) = Connection::serve_with(reader, writer, options, |ending| {
         gate.ending.replace(Some(ending.clone()));
@@ -124,6 +135,7 @@ async fn refuse(client: Halves, peer: &Peer, reason: &str, here: &Rc<Here>) {
     let served = serve(client, peer, broken, here);
     served.session.abort(Outcome::Disconnected, reason);
     let _closed_or_late = timeout(FAREWELL, served.driver).await;
+    served.gate.let_go();
     here.ended(peer, served.session.ended().await, &served.gate);
 }
 
@@ -178,6 +190,7 @@ async fn over(here: &Here, session: &SessionAlone, gate: &Gate) {
 
 /// Decides what of a connection's calls reaches the service.
 pub(super) struct Gate {
+    me: Weak<Self>,
     config: Rc<Config>,
     here: Rc<Here>,
     ending: RefCell<Option<Ending>>,
@@ -186,14 +199,15 @@ pub(super) struct Gate {
     pub(super) begun: Cell<u64>,
     pub(super) refused: Cell<u64>,
     /// Where the service takes events.
-    events: RefCell<Option<Events>>,
+    events: RefCell<Vec<Events>>,
     /// No call reaches the service any more.
     is_closed: Cell<bool>,
 }
 
 impl Gate {
-    fn new(config: Rc<Config>, here: Rc<Here>) -> Self {
-        Self {
+    fn new(config: Rc<Config>, here: Rc<Here>) -> Rc<Self> {
+        Rc::new_cyclic(|me| Self {
+            me: me.clone(),
             config,
             here,
             ending: RefCell::default(),
@@ -202,42 +216,71 @@ impl Gate {
             refused: Cell::new(0),
             events: RefCell::default(),
             is_closed: Cell::new(false),
-        }
+        })
     }
 
-    fn judge(&self, call: &membrane::Call<'_>) -> Option<Verdict> {
-        let (interface_id, method_id) = (call.interface_id(), call.method_id());
-        let reason = self.config.rules.refuses(interface_id, method_id)?;
+    /// The connection is over: it holds nothing of it any more.
+    fn let_go(&self) {
+        let events = self.events.take();
+        drop(events);
+        let session = self.session.take();
+        drop(session);
+        self.ending.take();
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Fails where a call is not to pass.
+    pub(super) fn check(&self, interface_id: u64, method_id: u16) -> Result<(), Error> {
+        let Some(reason) = self.config.rules.refuses(interface_id, method_id) else {
+            return Ok(());
+        };
         self.refused.set(self.refused.get() + 1);
         let name = self.config.names.method(interface_id, method_id);
-        if let Some(session) = &*self.session.borrow() {
+        let session = self.session.borrow().clone();
+        if let Some(session) = session {
             let event = SpanEvent::new("call refused").attribute("rpc.method", &*name);
             session.update(&SpanUpdate::new().event(event));
         }
-        Some(Verdict::Refuse(Error::failed(format!(
+        Err(Error::failed(format!(
             "capspan proxy does not let {name} pass: {reason}"
-        ))))
+        )))
+    }
+
+    fn judge(&self, call: &membrane::Call<'_>) -> Option<Verdict> {
+        let checked = self.check(call.interface_id(), call.method_id());
+        checked.err().map(Verdict::Refuse)
     }
 
     /// Are events under way?
     fn has_events(&self) -> bool {
         let events = self.events.borrow();
-        events
-            .as_ref()
-            .is_some_and(|events| !events.live.is_empty())
+        events.iter().any(|events| !events.live.is_empty())
     }
 
-    /// What takes events in the service's place.
-    fn events(&self, call: &membrane::Call<'_>) -> Option<Client> {
-        let ending = self.ending.borrow().clone()?;
-        let mut events = self.events.borrow_mut();
-        let events = events.get_or_insert_with(|| {
-            let service = pipeline::Client {
-                client: call.target(),
-            };
-            events::relay(service, &ending, &self.here, &self.config)
-        });
-        Some(Client::new(events.client.client.hook.add_ref()))
+    /// What takes events in the place of what is called.
+    fn events(&self, call: &membrane::Call<'_>) -> Verdict {
+        let (Some(gate), Some(ending)) = (self.me.upgrade(), self.ending.borrow().clone()) else {
+            return Verdict::Refuse(Error::disconnected("the connection is over"));
+        };
+        let target = call.target();
+        let place = (target.hook.get_brand(), target.hook.get_ptr());
+        let mut all = self.events.borrow_mut();
+        if let Some(known) = all.iter().find(|events| events.of == place) {
+            return Verdict::Redirect(Client::new(known.client.client.hook.add_ref()));
+        }
+        if all.len() >= MAX_PIPELINES {
+            return Verdict::Refuse(Error::overloaded(format!(
+                "events are taken on {MAX_PIPELINES} pipelines of one connection; the limit is {MAX_PIPELINES}"
+            )));
+        }
+        let service = pipeline::Client { client: target };
+        let events = events::relay(service, place, &ending, &self.here, &gate);
+        let client = Client::new(events.client.client.hook.add_ref());
+        all.push(events);
+        Verdict::Redirect(client)
     }
 }
 
@@ -249,12 +292,10 @@ impl Policy for Gate {
         if let Some(refused) = self.judge(call) {
             return refused;
         }
-        if call.interface_id() == pipeline::Client::TYPE_ID
-            && let Some(events) = self.events(call)
-        {
-            return Verdict::Redirect(events);
+        match call.interface_id() {
+            pipeline::Client::TYPE_ID => self.events(call),
+            _ => Verdict::Forward,
         }
-        Verdict::Forward
     }
 
     fn outbound_call(&self, call: &membrane::Call<'_>) -> Verdict {

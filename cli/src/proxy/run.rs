@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::config::Config;
 use super::door::Door;
 use super::event_loop::{EventLoop, Phase};
+use super::files::room_for_clients;
 use super::reports::Reports;
 use super::systemd::{Inherited, Notifier};
 use crate::failure::Failure;
@@ -52,6 +53,12 @@ async fn proxy(
         .map_err(|error| Failure::told(format!("telling systemd of it: {error}")))?;
     let door = Door::open(&config.listen, inherited).await?;
     let reports = Reports::open(&config)?;
+    let room = room_for_clients();
+    if room < config.limits.connections {
+        reports.log(&format!(
+            "there is room for {room} connections at once, by the limit of open files (ulimit -n, LimitNOFILE)"
+        ));
+    }
     let (phases, phase) = watch::channel(Phase::Running);
     let mut config = Arc::new(config);
     let mut loops = Vec::new();
@@ -73,7 +80,7 @@ async fn proxy(
     let _alive = tokio::spawn(notifier.clone().stay_alive());
     notifier.ready(&serving(&config));
     loop {
-        let max = config.limits.connections;
+        let max = config.limits.connections.min(room);
         let signal = tokio::select! {
             signal = signals.next() => signal,
             () = door.take(&loops, max, &reports) => Told::End,
@@ -122,8 +129,20 @@ async fn proxy(
     )
     .await;
     let mut result = Ok(());
-    for event_loop in loops {
-        result = result.and(event_loop.join());
+    for mut event_loop in loops {
+        event_loop.stop();
+        let ended = async {
+            while !event_loop.is_finished() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        result = result.and(
+            match timeout_at(Instant::now() + TIME_TO_CUT, ended).await {
+                Ok(()) => event_loop.join(),
+                // The process ends, and it with that.
+                Err(_) => Err(Failure::told("an event loop did not end").at_work()),
+            },
+        );
     }
     drop(page_ends);
     if let Some(page) = page {

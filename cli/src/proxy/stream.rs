@@ -1,13 +1,25 @@
 //! Connections of either kind, and who is at their other end.
 
 use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use capspan::trace::SpanUpdate;
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _, TokioAsyncWriteCompatExt as _};
 
+use tokio::time::sleep;
+
 use super::address::Address;
+
+/// How often it is looked whether a client is still there that has sent something and waits.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// After how long without a word, and how often then, the system asks whether the other machine is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE_AGAIN: Duration = Duration::from_secs(10);
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -67,12 +79,20 @@ impl Incoming {
         Ok(match self {
             Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
             Self::Tcp(stream) => {
-                // A call is not to wait for the next one.
-                stream.set_nodelay(true)?;
+                tend(&stream)?;
                 Stream::Tcp(TcpStream::from_std(stream)?)
             }
         })
     }
+}
+
+/// A call is not to wait for the next one; and a machine that vanishes is noticed.
+fn tend(stream: impl AsFd) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(&stream, true)?;
+    sockopt::set_socket_keepalive(&stream, true)?;
+    sockopt::set_tcp_keepidle(&stream, KEEP_ALIVE)?;
+    sockopt::set_tcp_keepintvl(&stream, KEEP_ALIVE_AGAIN)?;
+    Ok(())
 }
 
 impl Stream {
@@ -82,10 +102,25 @@ impl Stream {
             Address::Unix(path) => Self::Unix(UnixStream::connect(unix_name(path)).await?),
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((&**host, *port)).await?;
-                stream.set_nodelay(true)?;
+                tend(&stream)?;
                 Self::Tcp(stream)
             }
         })
+    }
+
+    /// Waits until who is at the other end has closed it. What has come before stays to be read.
+    pub(super) async fn is_left(&self) {
+        loop {
+            let ready = match self {
+                Self::Unix(stream) => stream.ready(Interest::READABLE).await,
+                Self::Tcp(stream) => stream.ready(Interest::READABLE).await,
+            };
+            if ready.is_ok_and(|ready| ready.is_read_closed()) {
+                return;
+            }
+            // There is something to be read, and the end may come behind it.
+            sleep(LOOK_AGAIN).await;
+        }
     }
 
     pub(super) fn peer(&self) -> Peer {

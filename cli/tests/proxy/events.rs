@@ -5,10 +5,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use capnp::capability::{Client, FromClientHook as _};
+use capnp::traits::HasTypeId as _;
 use capspan::Tasks;
 use capspan::fetch::Body;
 use capspan::guard::Connection;
 use capspan::pipeline::{Callee, EventContext, Pipeline, RunResult, Scheduled, Service as Events};
+use capspan::pipeline_capnp::pipeline;
 use capspan::trace::{MemoryObserver, Outcome, SpanKind, Tracer};
 use capspan_testkit::testkit_capnp::thing;
 use capspan_testkit::world::World;
@@ -18,7 +20,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::spawn_local;
 use tokio_util::compat::{TokioAsyncReadCompatExt as _, TokioAsyncWriteCompatExt as _};
 
-use super::setting::{Over, Proxy, assert_closed, run};
+use super::setting::{Caller, Over, Proxy, Service, assert_closed, run};
 
 /// Takes events, and writes to the spans of who started them.
 struct Takes(World);
@@ -63,6 +65,11 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// The proxy has these options as well.
+    async fn with(words: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (callers, callees) = (MemoryObserver::new(), MemoryObserver::new());
         let (tasks, driver) = Tasks::new();
@@ -82,7 +89,7 @@ impl Stage {
             }
         });
         let upstream = format!("unix:{}", path.display());
-        let proxy = Proxy::start(Over::Unix, &folder, &upstream, &[]).await;
+        let proxy = Proxy::start(Over::Unix, &folder, &upstream, words).await;
         let stream = UnixStream::connect(&proxy.address["unix:".len()..])
             .await
             .unwrap();
@@ -181,6 +188,69 @@ fn a_session_that_its_caller_cancels_is_canceled_on_all_sides() {
             .iter()
             .filter(|record| record["name"] == "session" && record["outcome"] == "canceled");
         assert_eq!(sessions.count(), 2, "{records:#?}");
+    });
+}
+
+#[test]
+fn what_may_not_be_called_may_not_be_called_in_an_events_session() {
+    run(async {
+        let deny = format!("{:#x}/0", thing::Client::TYPE_ID);
+        let stage = Stage::with(&["--deny", &deny]).await;
+        let session = stage.pipeline.event("ask").open_session::<thing::Client>();
+        let (thing, session) = session.into_parts();
+        let error = thing.number_request().send().promise.await.err().unwrap();
+        assert!(error.extra.contains("does not let"), "{error}");
+        // Nor on what comes of it.
+        let made = thing.make_request().send().pipeline.get_thing();
+        assert!(made.number_request().send().promise.await.is_err());
+        // What is not denied passes.
+        thing.make_request().send().promise.await.unwrap();
+        assert_eq!(stage.world.calls(), 2);
+        drop((thing, made));
+        assert_eq!(session.done().await.unwrap().outcome(), Outcome::Ok);
+        drop(session);
+        stage.finish().await;
+    });
+}
+
+#[test]
+fn events_that_may_not_be_delivered_are_not() {
+    run(async {
+        let stage = Stage::with(&["--deny", "0x84c3f2c0232a2061/1"]).await;
+        let error = stage
+            .pipeline
+            .event("run")
+            .scheduled(&Scheduled::new())
+            .await;
+        assert!(error.unwrap_err().reason().contains("does not let"));
+        stage.finish().await;
+    });
+}
+
+#[test]
+fn a_client_that_pipelines_events_on_what_is_never_answered_leaves_nothing() {
+    run(async {
+        let (folder, world) = (tempfile::tempdir().unwrap(), World::new());
+        let service = Service::of(&world, Over::Unix, &folder).await;
+        let mut proxy = Proxy::start(Over::Unix, &folder, &service.address, &[]).await;
+        let caller: Caller = Caller::connect(&proxy.address).await;
+        let never = caller.client.never_request().send();
+        let pipeline = |client: thing::Client| pipeline::Client {
+            client: Client::new(client.into_client_hook()),
+        };
+        let mut events = Vec::new();
+        for client in [never.pipeline.get_thing(), caller.client.clone()] {
+            let started = pipeline(client).start_event_request().send();
+            let dispatcher = started.pipeline.get_dispatcher();
+            events.push((dispatcher.open_session_request().send(), started));
+        }
+        caller.client.number_request().send().promise.await.unwrap();
+        proxy.signal("TERM").await;
+        proxy.says("ending, with 1 connections open").await;
+        proxy.signal("TERM").await;
+        let records = proxy.ended().await;
+        assert_closed(&records);
+        drop((events, never, caller));
     });
 }
 

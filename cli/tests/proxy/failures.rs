@@ -28,6 +28,42 @@ fn a_service_that_is_down_is_named_in_the_clients_error() {
 }
 
 #[test]
+fn a_client_that_leaves_while_the_service_is_down_is_not_waited_for() {
+    over_both(async |over| {
+        let folder = tempfile::tempdir().unwrap();
+        let upstream = format!("unix:{}", folder.path().join("nobody").display());
+        let mut proxy = Proxy::start(over, &folder, &upstream, &[]).await;
+        let caller: Caller = Caller::connect(&proxy.address).await;
+        drop(caller);
+        proxy.says("left before the service").await;
+        proxy.finish().await;
+    });
+}
+
+#[test]
+fn a_second_signal_ends_the_waiting_for_a_service_that_is_down() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let upstream = format!("unix:{}", folder.path().join("nobody").display());
+        let words = ["--connect-timeout", "1h"];
+        let mut proxy = Proxy::start(Over::Unix, &folder, &upstream, &words).await;
+        let caller: Caller = Caller::connect(&proxy.address).await;
+        let call = tokio::task::spawn_local(caller.client.number_request().send().promise);
+        // It was taken when the next one was.
+        let next: Caller = Caller::connect(&proxy.address).await;
+        drop(next);
+        proxy.says("left before the service").await;
+        proxy.signal("TERM").await;
+        proxy.says("ending, with 1 connections open").await;
+        proxy.signal("TERM").await;
+        let error = call.await.unwrap().err().unwrap();
+        assert!(error.extra.contains("shutting down"), "{error}");
+        let records = proxy.ended().await;
+        assert_eq!(named(&records, "session")["outcome"], "disconnected");
+    });
+}
+
+#[test]
 fn a_service_that_comes_later_is_waited_for() {
     run(async {
         let (folder, world) = (tempfile::tempdir().unwrap(), World::new());

@@ -88,7 +88,9 @@ impl Transport {
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut request = reqwest::blocking::Request::try_from(request)?;
         *request.timeout_mut() = Some(left());
-        let mut answer = self.client.execute(request)?;
+        // Whoever reads errors need not know what the URL has of credentials.
+        let answer = self.client.execute(request);
+        let mut answer = answer.map_err(reqwest::Error::without_url)?;
         let mut response = Response::builder().status(answer.status());
         if let Some(headers) = response.headers_mut() {
             std::mem::swap(headers, answer.headers_mut());

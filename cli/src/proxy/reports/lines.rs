@@ -3,11 +3,11 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use capspan::export::ExportCounts;
 
@@ -16,6 +16,9 @@ use crate::failure::Failure;
 /// How many lines may wait, and how many bytes of them. More are lost, and counted.
 const MAX_WAITING: usize = 16_384;
 const MAX_BYTES: usize = 64 << 20;
+
+/// How often it is looked at the end whether there is room to say so.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A file of lines, or one of the standard streams.
 pub(super) struct Lines {
@@ -44,6 +47,8 @@ struct Counts {
     told: AtomicU64,
     written: AtomicU64,
     lost: AtomicU64,
+    /// The file is to be opened anew, before the next line.
+    reopens: AtomicBool,
     /// Bytes that wait.
     bytes: AtomicUsize,
     /// What the first write that failed said.
@@ -52,7 +57,6 @@ struct Counts {
 
 enum Order {
     Line(Vec<u8>),
-    Reopen,
     End,
 }
 
@@ -129,14 +133,20 @@ impl Lines {
         }
     }
 
-    /// Opens the file anew, which somebody may have moved away. Where too much waits already, it stays.
+    /// Opens the file anew, which somebody may have moved away.
     pub(super) fn reopen(&self) {
-        let _too_busy = self.orders.try_send(Order::Reopen);
+        self.counts.reopens.store(true, Ordering::Relaxed);
     }
 
     /// Waits until all is written that waits, but not longer than this.
     pub(super) fn finish(&self, within: Duration) -> Result<(), Failure> {
-        let asked = self.orders.try_send(Order::End).is_ok();
+        let start = Instant::now();
+        let mut asked = self.orders.try_send(Order::End).is_ok();
+        while !asked && start.elapsed() < within {
+            thread::sleep(LOOK_AGAIN);
+            asked = self.orders.try_send(Order::End).is_ok();
+        }
+        let within = within.saturating_sub(start.elapsed());
         let ended = self.ended.lock().map(|ended| match asked {
             true => ended.recv_timeout(within),
             false => Err(RecvTimeoutError::Timeout),
@@ -195,6 +205,12 @@ impl Write for LinesWriter {
 
 fn write_all(orders: Receiver<Order>, mut out: Box<dyn Write + Send>, to: &To, counts: &Counts) {
     for order in orders {
+        if counts.reopens.swap(false, Ordering::Relaxed) {
+            match to.open() {
+                Ok(opened) => out = opened,
+                Err(error) => note(&error, counts),
+            }
+        }
         let result = match order {
             Order::Line(line) => {
                 let result = out.write_all(&line);
@@ -206,17 +222,20 @@ fn write_all(orders: Receiver<Order>, mut out: Box<dyn Write + Send>, to: &To, c
                 count.fetch_add(1, Ordering::Relaxed);
                 result
             }
-            Order::Reopen => to.open().map(|opened| out = opened),
             Order::End => break,
         };
-        if let Err(error) = result
-            && let Ok(mut first) = counts.error.lock()
-        {
-            first.get_or_insert_with(|| error.to_string());
+        if let Err(error) = result {
+            note(&error, counts);
         }
     }
     // Standard output keeps what comes after the last line break.
     let _ = out.flush();
+}
+
+fn note(error: &io::Error, counts: &Counts) {
+    if let Ok(mut first) = counts.error.lock() {
+        first.get_or_insert_with(|| error.to_string());
+    }
 }
 
 #[cfg(test)]
