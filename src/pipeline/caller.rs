@@ -57,7 +57,8 @@ impl Pipeline {
     /// A service in this process, or one of whose connection nothing is known.
     ///
     /// If the connection that `client` comes from is lost, sessions are seen to end only when the
-    /// application lets go of them. Where there is a connection, use [`over`](Self::over).
+    /// application lets go of them. Where there is a connection, use [`over`](Self::over), or say which by
+    /// [`ending`](Self::ending).
     pub fn new(client: pipeline::Client, tasks: &Tasks) -> Self {
         Self {
             client,
@@ -77,6 +78,13 @@ impl Pipeline {
             live: None,
             tasks: tasks.clone(),
         }
+    }
+
+    /// The end of the connection that it is reached by, where that is known: its events end then.
+    #[must_use]
+    pub fn ending(mut self, ending: &Ending) -> Self {
+        self.ending = Some(ending.clone());
+        self
     }
 
     /// Tells of the calls in sessions, and on what comes of custom events, as well; by default it does not.

@@ -134,8 +134,10 @@ fn run(
         here.reports.finish();
         drop(here);
         // What was let go of last is dropped by it.
-        let _late = timeout(TIME_TO_LET_GO, driver).await;
-        Ok(())
+        let ended = timeout(TIME_TO_LET_GO, driver).await;
+        let late =
+            || Failure::told("something of a connection that is over is still held").at_work();
+        ended.map(drop).map_err(|_| late())
     })
 }
 

@@ -37,11 +37,11 @@ pub(super) struct Events {
     pub(super) live: LiveEvents,
 }
 
-/// Takes events in the place of `service`, from the client whose connection `ending` is of.
+/// Takes events in the place of `service`. The ends are those of the client's connection, and of the service's.
 pub(super) fn relay(
     service: pipeline::Client,
     of: (usize, usize),
-    ending: &Ending,
+    [ending, service_ending]: [&Ending; 2],
     here: &Here,
     gate: &Rc<Gate>,
 ) -> Events {
@@ -49,7 +49,9 @@ pub(super) fn relay(
     let tasks = here.tasks();
     let live = here.live().part();
     let calls = || config.names.call_spans();
-    let upstream = Pipeline::new(service, tasks).call_spans(calls());
+    let upstream = Pipeline::new(service, tasks)
+        .ending(service_ending)
+        .call_spans(calls());
     let forward = Forward {
         upstream,
         gate: Rc::downgrade(gate),

@@ -60,7 +60,7 @@ async fn between(peer: Peer, client: Halves, service: Halves, here: Rc<Here>) {
     let (reader, writer) = service;
     let options = here.upstream_options(&here.config());
     let (service, mut service_driver) = Connection::connect_with(reader, writer, options);
-    let served = serve(client, &peer, service.bootstrap(), &here);
+    let served = serve(client, &peer, service.bootstrap(), service.ending(), &here);
     let Served {
         mut driver,
         connection,
@@ -96,14 +96,15 @@ struct Served {
     gate: Rc<Gate>,
 }
 
-fn serve(client: Halves, peer: &Peer, inside: Client, here: &Rc<Here>) -> Served {
+fn serve(client: Halves, peer: &Peer, inside: Client, service: &Ending, here: &Rc<Here>) -> Served {
     let config = here.config();
     let (reader, writer) = client;
     let options = here.guard_options(&config, peer.name());
     let gate = Gate::new(config.clone(), here.clone());
     let begun = RefCell::new(None);
     let (connection, driver) = Connection::serve_with(reader, writer, options, |ending| {
-        gate.ending.replace(Some(ending.clone()));
+        gate.endings
+            .replace(Some([ending.clone(), service.clone()]));
         let (outside, session) = here
             .session(&config)
             .policy(gate.clone())
@@ -132,7 +133,7 @@ fn serve(client: Halves, peer: &Peer, inside: Client, here: &Rc<Here>) -> Served
 async fn refuse(client: Halves, peer: &Peer, reason: &str, here: &Rc<Here>) {
     let error = capnp::Error::disconnected(reason.into());
     let broken = Client::new(capnp_rpc::new_broken_cap(error).hook);
-    let served = serve(client, peer, broken, here);
+    let served = serve(client, peer, broken, &Ending::default(), here);
     served.session.abort(Outcome::Disconnected, reason);
     let _closed_or_late = timeout(FAREWELL, served.driver).await;
     served.gate.let_go();
@@ -193,7 +194,8 @@ pub(super) struct Gate {
     me: Weak<Self>,
     config: Rc<Config>,
     here: Rc<Here>,
-    ending: RefCell<Option<Ending>>,
+    /// The client's, and the service's.
+    endings: RefCell<Option<[Ending; 2]>>,
     session: RefCell<Option<SessionAlone>>,
     /// How many calls have begun, in either direction, and how many were refused.
     pub(super) begun: Cell<u64>,
@@ -210,7 +212,7 @@ impl Gate {
             me: me.clone(),
             config,
             here,
-            ending: RefCell::default(),
+            endings: RefCell::default(),
             session: RefCell::default(),
             begun: Cell::new(0),
             refused: Cell::new(0),
@@ -225,7 +227,7 @@ impl Gate {
         drop(events);
         let session = self.session.take();
         drop(session);
-        self.ending.take();
+        self.endings.take();
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -262,7 +264,7 @@ impl Gate {
 
     /// What takes events in the place of what is called.
     fn events(&self, call: &membrane::Call<'_>) -> Verdict {
-        let (Some(gate), Some(ending)) = (self.me.upgrade(), self.ending.borrow().clone()) else {
+        let (Some(gate), Some(endings)) = (self.me.upgrade(), self.endings.borrow().clone()) else {
             return Verdict::Refuse(Error::disconnected("the connection is over"));
         };
         let target = call.target();
@@ -277,7 +279,7 @@ impl Gate {
             )));
         }
         let service = pipeline::Client { client: target };
-        let events = events::relay(service, place, &ending, &self.here, &gate);
+        let events = events::relay(service, place, endings.each_ref(), &self.here, &gate);
         let client = Client::new(events.client.client.hook.add_ref());
         all.push(events);
         Verdict::Redirect(client)
