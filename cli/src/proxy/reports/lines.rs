@@ -4,10 +4,10 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use capspan::export::ExportCounts;
 
@@ -16,9 +16,6 @@ use crate::failure::Failure;
 /// How many lines may wait, and how many bytes of them. More are lost, and counted.
 const MAX_WAITING: usize = 16_384;
 const MAX_BYTES: usize = 64 << 20;
-
-/// How often it is looked at the end whether there is room to say so.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A file of lines, or one of the standard streams.
 pub(super) struct Lines {
@@ -49,6 +46,8 @@ struct Counts {
     lost: AtomicU64,
     /// The file is to be opened anew, before the next line.
     reopens: AtomicBool,
+    /// There is nothing to come behind what waits.
+    ends: AtomicBool,
     /// Bytes that wait.
     bytes: AtomicUsize,
     /// What the first write that failed said.
@@ -140,17 +139,10 @@ impl Lines {
 
     /// Waits until all is written that waits, but not longer than this.
     pub(super) fn finish(&self, within: Duration) -> Result<(), Failure> {
-        let start = Instant::now();
-        let mut asked = self.orders.try_send(Order::End).is_ok();
-        while !asked && start.elapsed() < within {
-            thread::sleep(LOOK_AGAIN);
-            asked = self.orders.try_send(Order::End).is_ok();
-        }
-        let within = within.saturating_sub(start.elapsed());
-        let ended = self.ended.lock().map(|ended| match asked {
-            true => ended.recv_timeout(within),
-            false => Err(RecvTimeoutError::Timeout),
-        });
+        self.counts.ends.store(true, Ordering::SeqCst);
+        // Where there is no room for this, the writer looks after the line that it is at.
+        let _full = self.orders.try_send(Order::End);
+        let ended = self.ended.lock().map(|ended| ended.recv_timeout(within));
         let title = &self.title;
         let error = self
             .counts
@@ -204,7 +196,7 @@ impl Write for LinesWriter {
 }
 
 fn write_all(orders: Receiver<Order>, mut out: Box<dyn Write + Send>, to: &To, counts: &Counts) {
-    for order in orders {
+    while let Some(order) = next(&orders, counts) {
         if counts.reopens.swap(false, Ordering::Relaxed) {
             match to.open() {
                 Ok(opened) => out = opened,
@@ -230,6 +222,14 @@ fn write_all(orders: Receiver<Order>, mut out: Box<dyn Write + Send>, to: &To, c
     }
     // Standard output keeps what comes after the last line break.
     let _ = out.flush();
+}
+
+/// What is to be done next, if there is anything to come.
+fn next(orders: &Receiver<Order>, counts: &Counts) -> Option<Order> {
+    match counts.ends.load(Ordering::SeqCst) {
+        true => orders.try_recv().ok(),
+        false => orders.recv().ok(),
+    }
 }
 
 fn note(error: &io::Error, counts: &Counts) {
@@ -258,6 +258,22 @@ mod tests {
             counting(),
             ExportCounts::new(2, 2).queued(0).dropped("lost", 0)
         );
+    }
+
+    #[test]
+    fn a_full_queue_is_written_to_its_end_and_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        let lines = Lines::open(To::path(&path)).unwrap();
+        let mut writer = lines.writer();
+        for _ in 0..4 * MAX_WAITING {
+            writer.write_all(b"line\n").unwrap();
+        }
+        let told = lines.finish(Duration::from_secs(60));
+        let lost = lines.counts.lost.load(Ordering::Relaxed);
+        assert_eq!(told.is_ok(), lost == 0, "{told:?}");
+        let written = std::fs::read_to_string(&path).unwrap().lines().count() as u64;
+        assert_eq!(written + lost, 4 * MAX_WAITING as u64);
     }
 
     #[test]
