@@ -1,5 +1,6 @@
 //! The server of the live page: HTTP/1.1 for a few people of one's own, with limits for all others.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,12 +19,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::failure::Failure;
 
-/// How many connections there may be. Further ones wait until one is over.
+/// How many connections there may be. A further one takes the place of the oldest: who reads slowly, or asks
+/// nothing, keeps nobody else from the page. A browser that loses its connection makes another.
 const MAX_CONNECTIONS: usize = 64;
 
 /// How long the head of a request may take, and how long a connection may have nothing to ask.
@@ -72,15 +74,23 @@ pub async fn serve<M>(
     let site = Arc::new(Site { page, metrics });
     let (stopping, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
+    let mut oldest_first = VecDeque::new();
     let mut stop = pin!(stop);
     loop {
-        let has_room = connections.len() < MAX_CONNECTIONS;
         tokio::select! {
             () = &mut stop => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept(), if has_room => match accepted {
+            Some(_) = connections.join_next(), if !connections.is_empty() => {
+                oldest_first.retain(|it: &AbortHandle| !it.is_finished());
+            }
+            accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, site.clone(), stopped.clone()));
+                    if oldest_first.len() >= MAX_CONNECTIONS
+                        && let Some(oldest) = oldest_first.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    let connection = connection(stream, site.clone(), stopped.clone());
+                    oldest_first.push_back(connections.spawn(connection));
                 }
                 Err(_) => sleep(BREATHER).await,
             },

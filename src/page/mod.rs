@@ -67,7 +67,7 @@
 //! | closed sessions | 200, the last ones |
 //! | spans of a session | 500: the first 100, and the last |
 //! | spans in all | 50,000: with more, closed sessions go before their time |
-//! | methods told apart | 256 |
+//! | methods told apart | 256: those of which no call has gone well make room for others |
 //! | attributes and events of a session | 64 and 32; in all sessions 16 MiB |
 //! | bytes of a name or a value | 256 |
 //! | refusals of the guard, with their texts | 50, the last ones |

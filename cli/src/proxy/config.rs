@@ -5,13 +5,16 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use capspan::guard::GuardLimits;
+use capspan::guard::{Budget, GuardLimits};
 use capspan::membrane;
 
 use super::address::Address;
 use super::listen::Listen;
 use super::names::Names;
 use super::rules::Rules;
+
+/// As long as a quick service takes for a call, and who is to be woken for it.
+pub(super) const BUSY_POLL: Duration = Duration::from_micros(200);
 
 /// All that a proxy is told.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub struct Config {
     pub upstream: Address,
     /// How many event loops there are.
     pub threads: NonZeroUsize,
+    /// How long they look for the next message before they sleep; zero is not at all.
+    pub busy_poll: Duration,
     /// The service that its spans are of.
     pub service: String,
     /// Whether events join their callers' traces; if not, they link to them.
@@ -53,6 +58,8 @@ pub struct Config {
 pub struct Limits {
     /// Connections at once. Those that come with as many are closed.
     pub connections: usize,
+    /// What all clients may have, together.
+    pub together: Together,
     /// What a client, or the service, may do on one connection.
     pub guard: GuardLimits,
     /// What may pass through one session at once.
@@ -63,10 +70,43 @@ pub struct Limits {
     pub idle: Option<Duration>,
 }
 
+/// What all clients may have at once, together; and the service, on all connections to it. Each event loop has its part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// Calls that are not over.
+    pub calls: usize,
+    /// Capabilities: those that they hold, and those that they have given.
+    pub capabilities: usize,
+    /// Bytes of calls in flight, of messages that arrive, and of what waits to be read.
+    pub bytes: u64,
+}
+
+impl Default for Together {
+    fn default() -> Self {
+        Self {
+            calls: 65_536,
+            capabilities: 262_144,
+            bytes: 256 << 20,
+        }
+    }
+}
+
+impl Together {
+    /// One event loop's part, of so many.
+    pub(super) fn part(&self, of: NonZeroUsize) -> Budget {
+        let loops = of.get();
+        Budget::new()
+            .calls(self.calls.div_ceil(loops))
+            .capabilities(self.capabilities.div_ceil(loops))
+            .bytes(self.bytes.div_ceil(loops as u64))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            together: Together::default(),
             guard: GuardLimits::default(),
             membrane: membrane::Limits::default(),
             session: None,
@@ -82,6 +122,7 @@ impl Config {
             listen: vec![listen.into()],
             upstream,
             threads: NonZeroUsize::MIN,
+            busy_poll: BUSY_POLL,
             service: "capspan-proxy".into(),
             joins_trace: true,
             names: Names::default(),
@@ -102,6 +143,10 @@ impl Config {
         let differs = [
             ("listen", self.listen != new.listen),
             ("threads", self.threads != new.threads),
+            (
+                "all-calls, all-capabilities or all-bytes",
+                self.limits.together != new.limits.together,
+            ),
             ("service", self.service != new.service),
             ("json", self.json != new.json),
             ("otlp", self.otlp != new.otlp),

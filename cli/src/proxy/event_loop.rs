@@ -8,14 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use capspan::guard::{GuardObserver, GuardOptions, Refusal};
+use capspan::guard::{Budget, GuardObserver, GuardOptions, Refusal};
 use capspan::session::{LiveEvents, SessionBuilder, SessionEnd, TimeLimits};
 use capspan::trace::Tracer;
 use capspan::{Tasks, TokioTimer};
-use tokio::sync::{mpsc, watch};
-use tokio::task::{self, LocalSet};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{self, JoinError, LocalSet};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
+use super::busy_poll::BusyPoll;
 use super::config::Config;
 use super::relay::{self, Gate};
 use super::reports::{LoopReports, Reports};
@@ -48,21 +50,39 @@ pub(super) struct EventLoop {
 enum Order {
     Serve(Incoming),
     Configure(Arc<Config>),
+    /// It is to answer.
+    Answer(oneshot::Sender<()>),
+}
+
+/// Asks an event loop whether it is alive.
+pub(super) struct Pulse(mpsc::WeakUnboundedSender<Order>);
+
+impl Pulse {
+    /// Waits until it has answered, or is to end.
+    pub(super) async fn beat(&self) {
+        let (answer, answered) = oneshot::channel();
+        if let Some(orders) = self.0.upgrade() {
+            let _ = orders.send(Order::Answer(answer));
+        }
+        // One that has ended drops what it was to answer by.
+        let _ended = answered.await;
+    }
 }
 
 impl EventLoop {
+    /// Starts it. `ended` is canceled when its thread ends, for whatever reason.
     pub(super) fn start(
         number: usize,
         config: Arc<Config>,
         phase: watch::Receiver<Phase>,
         reports: Reports,
+        ended: &CancellationToken,
     ) -> io::Result<Self> {
         let (orders, received) = mpsc::unbounded_channel();
         let open = Arc::new(AtomicUsize::new(0));
         let counted = open.clone();
-        let thread = thread::Builder::new()
-            .name(format!("loop {number}"))
-            .spawn(move || run(number, config, phase, reports, received, counted))?;
+        let work = move || run(number, config, phase, reports, received, counted);
+        let thread = spawn(number, ended, work)?;
         Ok(Self {
             orders: Some(orders),
             open,
@@ -93,6 +113,12 @@ impl EventLoop {
         }
     }
 
+    /// What asks it whether it is alive.
+    pub(super) fn pulse(&self) -> Option<Pulse> {
+        let orders = self.orders.as_ref()?;
+        Some(Pulse(orders.downgrade()))
+    }
+
     /// Lets it end when its connections are over: there are to be no more.
     pub(super) fn stop(&mut self) {
         self.orders = None;
@@ -110,6 +136,21 @@ impl EventLoop {
             Err(_) => Err(Failure::told("an event loop panicked")),
         }
     }
+}
+
+/// A thread of a loop's. `ended` is canceled when it ends, also by a panic.
+fn spawn<T: Send + 'static>(
+    number: usize,
+    ended: &CancellationToken,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let ended = ended.clone().drop_guard();
+    thread::Builder::new()
+        .name(format!("loop {number}"))
+        .spawn(move || {
+            let _ended = ended;
+            work()
+        })
 }
 
 fn run(
@@ -130,6 +171,8 @@ fn run(
         let driver = task::spawn_local(driver);
         let reports = reports.of_loop(number, &config, &tasks);
         let here = Rc::new(Here::new(config, phase, reports, tasks, open));
+        // It ends with the runtime.
+        task::spawn_local(here.busy_poll().clone().run());
         here.clone().take(orders).await;
         here.reports.finish();
         drop(here);
@@ -149,6 +192,9 @@ pub(super) struct Here {
     reports: LoopReports,
     tracer: Tracer,
     tasks: Tasks,
+    busy_poll: Rc<BusyPoll>,
+    /// What all clients of this loop may have, together; and the service, of them.
+    budgets: [Budget; 2],
     open: Arc<AtomicUsize>,
     sessions: Cell<u64>,
 }
@@ -163,6 +209,8 @@ impl Here {
     ) -> Self {
         Self {
             upstream: RefCell::new(Upstream::new(config.upstream.clone())),
+            busy_poll: Rc::new(BusyPoll::new(config.busy_poll)),
+            budgets: [(); 2].map(|()| config.limits.together.part(config.threads)),
             config: RefCell::new(Rc::new(Config::clone(&config))),
             phase,
             tracer: reports.tracer().clone(),
@@ -205,12 +253,22 @@ impl Here {
                         connections.spawn_local(self.clone().serve(incoming));
                     }
                     Some(Order::Configure(config)) => self.configure(&config),
+                    Some(Order::Answer(asker)) => drop(asker.send(())),
                     None => break,
                 },
-                Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
+                Some(ended) = connections.join_next(), if !connections.is_empty() => self.joined(ended),
             }
         }
-        while connections.join_next().await.is_some() {}
+        while let Some(ended) = connections.join_next().await {
+            self.joined(ended);
+        }
+    }
+
+    /// What one connection panics with is its own end, and that of no other.
+    fn joined(&self, ended: Result<(), JoinError>) {
+        if let Err(error) = ended {
+            self.reports.log(&format!("a connection was lost: {error}"));
+        }
     }
 
     async fn serve(self: Rc<Self>, incoming: Incoming) {
@@ -227,6 +285,7 @@ impl Here {
                 .replace(Upstream::new(config.upstream.clone()));
         }
         self.reports.configure(config);
+        self.busy_poll.configure(config.busy_poll);
         self.config.replace(Rc::new(config.clone()));
     }
 
@@ -241,6 +300,10 @@ impl Here {
 
     pub(super) fn tracer(&self) -> &Tracer {
         &self.tracer
+    }
+
+    pub(super) fn busy_poll(&self) -> &Rc<BusyPoll> {
+        &self.busy_poll
     }
 
     pub(super) fn tasks(&self) -> &Tasks {
@@ -285,13 +348,19 @@ impl Here {
     pub(super) fn upstream_options(&self, config: &Config) -> GuardOptions {
         let limits = config.limits.guard.first_message(Duration::MAX);
         let service = self.upstream().address().to_string();
-        self.guard_options(config, service).limits(limits)
+        let [_, budget] = &self.budgets;
+        self.guarded(service).limits(limits).budget(budget)
     }
 
-    /// How a connection to `peer` is guarded.
-    pub(super) fn guard_options(&self, config: &Config, peer: String) -> GuardOptions {
+    /// How a client's connection is guarded.
+    pub(super) fn client_options(&self, config: &Config, client: String) -> GuardOptions {
+        let [budget, _] = &self.budgets;
+        let options = self.guarded(client).limits(config.limits.guard);
+        options.budget(budget)
+    }
+
+    fn guarded(&self, peer: String) -> GuardOptions {
         GuardOptions::default()
-            .limits(config.limits.guard)
             .peer(peer)
             .timer(TokioTimer)
             .observer(Told(self.reports.clone()))
@@ -335,5 +404,24 @@ struct Told(LoopReports);
 impl GuardObserver for Told {
     fn refused(&self, refusal: &Refusal<'_>) {
         self.0.refused(refusal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_is_noticed() {
+        let ended = CancellationToken::new();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let thread = spawn(7, &ended, move || {
+            assert_eq!(thread::current().name(), Some("loop 7"));
+            wait.recv().expect("what it waits for is never said");
+        });
+        assert!(!ended.is_cancelled());
+        drop(go);
+        assert!(thread.unwrap().join().is_err());
+        assert!(ended.is_cancelled());
     }
 }

@@ -12,6 +12,7 @@
 //! - `systemd`: what that hands over, and wants to know
 //! - `door`: takes connections, and hands them to the loops
 //! - `event_loop`: one thread's work: connections, spans
+//! - `busy_poll`: waits without sleeping while messages come quickly
 //! - `relay`: one connection, from its beginning to its end
 //! - `upstream`: the way to the service, also while that is down
 //! - `files`: how many clients there is room for
@@ -20,6 +21,7 @@
 //! - `run`: the whole of it, and its signals
 
 mod address;
+mod busy_poll;
 mod command;
 mod config;
 mod door;
@@ -40,7 +42,7 @@ mod upstream;
 
 pub use address::Address;
 pub use command::command;
-pub use config::{Config, Limits};
+pub use config::{Config, Limits, Together};
 pub use listen::Listen;
 pub use names::{Interface, Names};
 pub use options::{Loaded, Options, OrNone, Period, ProxyArgs, Size};

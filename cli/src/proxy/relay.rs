@@ -12,7 +12,9 @@ use capspan::membrane::{self, CallWatch, Policy, Verdict};
 use capspan::pipeline_capnp::pipeline;
 use capspan::session::SessionAlone;
 use capspan::trace::{Outcome, SpanEvent, SpanUpdate};
+use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
 use super::event_loop::Here;
@@ -49,9 +51,13 @@ pub(super) async fn relay(stream: Stream, here: Rc<Here>) {
             "{}: left before the service at {} was there", peer.name(), upstream.address()
         )),
     };
+    let client = stream.into_halves(here.busy_poll());
     match service {
-        Ok(service) => between(peer, stream.into_halves(), service.into_halves(), here).await,
-        Err(reason) => refuse(stream.into_halves(), &peer, &reason, &here).await,
+        Ok(service) => {
+            let service = service.into_halves(here.busy_poll());
+            between(peer, client, service, here).await;
+        }
+        Err(reason) => refuse(client, &peer, &reason, &here).await,
     }
 }
 
@@ -59,7 +65,9 @@ pub(super) async fn relay(stream: Stream, here: Rc<Here>) {
 async fn between(peer: Peer, client: Halves, service: Halves, here: Rc<Here>) {
     let (reader, writer) = service;
     let options = here.upstream_options(&here.config());
-    let (service, mut service_driver) = Connection::connect_with(reader, writer, options);
+    let (service, service_driver) = Connection::connect_with(reader, writer, options);
+    // Each end has a task of its own: what comes for one is not a reason to look at both.
+    let mut service_driver = AbortOnDropHandle::new(spawn_local(service_driver));
     let served = serve(client, &peer, service.bootstrap(), service.ending(), &here);
     let Served {
         mut driver,
@@ -73,8 +81,7 @@ async fn between(peer: Peer, client: Halves, service: Halves, here: Rc<Here>) {
             let text = service.ending().reason().map_or("no reason", Error::reason);
             Some((Outcome::Disconnected, format!("the service at {}: {text}", here.upstream().address())))
         }
-        () = quiet(&here, &session, &gate) => Some((Outcome::Ok, SHUTTING_DOWN.into())),
-        () = over(&here, &session, &gate) => Some((Outcome::Revoked, SHUTTING_DOWN.into())),
+        outcome = told_to_end(&here, &session, &gate) => Some((outcome, SHUTTING_DOWN.into())),
     };
     if let Some((outcome, reason)) = lost {
         session.abort(outcome, &reason);
@@ -99,7 +106,7 @@ struct Served {
 fn serve(client: Halves, peer: &Peer, inside: Client, service: &Ending, here: &Rc<Here>) -> Served {
     let config = here.config();
     let (reader, writer) = client;
-    let options = here.guard_options(&config, peer.name());
+    let options = here.client_options(&config, peer.name());
     let gate = Gate::new(config.clone(), here.clone());
     let begun = RefCell::new(None);
     let (connection, driver) = Connection::serve_with(reader, writer, options, |ending| {
@@ -157,9 +164,17 @@ async fn farewell(mut driver: ConnectionDriver, connection: &Connection) {
     }
 }
 
-/// Waits until the proxy is ending, and nothing happens in a session.
-async fn quiet(here: &Here, session: &SessionAlone, gate: &Gate) {
+/// Waits until a session is to end because the proxy does: when nothing happens in it any more, or after its time.
+async fn told_to_end(here: &Here, session: &SessionAlone, gate: &Gate) -> Outcome {
     here.is_ending().await;
+    tokio::select! {
+        () = quiet(session, gate) => Outcome::Ok,
+        () = over(here, session, gate) => Outcome::Revoked,
+    }
+}
+
+/// Waits until nothing happens in a session.
+async fn quiet(session: &SessionAlone, gate: &Gate) {
     let mut seen = gate.begun.get();
     let mut still = Duration::ZERO;
     let step = QUIET / 10;

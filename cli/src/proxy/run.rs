@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use super::door::Door;
@@ -61,9 +62,12 @@ async fn proxy(
     }
     let (phases, phase) = watch::channel(Phase::Running);
     let mut config = Arc::new(config);
+    // None of the loops ends before it is told to, unless it panics.
+    let lost = CancellationToken::new();
     let mut loops = Vec::new();
     for number in 0..config.threads.get() {
-        let started = EventLoop::start(number, config.clone(), phase.clone(), reports.clone());
+        let (config, phase, reports) = (config.clone(), phase.clone(), reports.clone());
+        let started = EventLoop::start(number, config, phase, reports, &lost);
         loops.push(started.map_err(|error| Failure::told(format!("starting a thread: {error}")))?);
     }
     for address in door.addresses() {
@@ -77,13 +81,23 @@ async fn proxy(
         .serve_page(&config, async { drop(ended.await) })
         .await?;
     // It ends with the runtime.
-    let _alive = tokio::spawn(notifier.clone().stay_alive());
+    let pulses: Arc<[_]> = loops.iter().filter_map(EventLoop::pulse).collect();
+    let all_beat = move || {
+        let pulses = pulses.clone();
+        async move {
+            for pulse in &*pulses {
+                pulse.beat().await;
+            }
+        }
+    };
+    let _alive = tokio::spawn(notifier.clone().stay_alive(all_beat));
     notifier.ready(&serving(&config));
     loop {
         let max = config.limits.connections.min(room);
         let signal = tokio::select! {
             signal = signals.next() => signal,
             () = door.take(&loops, max, &reports) => Told::End,
+            () = lost.cancelled() => Told::End,
         };
         match signal {
             Told::End => break,
@@ -97,6 +111,7 @@ async fn proxy(
                     read = reading => read.unwrap_or_else(|error| Err(Failure::told(error.to_string()))),
                     () = signals.end() => break,
                     () = door.take(&loops, max, &reports) => break,
+                    () = lost.cancelled() => break,
                 };
                 match read {
                     Ok(new) => {
@@ -117,6 +132,9 @@ async fn proxy(
                 notifier.ready(&serving(&config));
             }
         }
+    }
+    if lost.is_cancelled() {
+        reports.log("an event loop is lost: no connection is taken any more");
     }
     notifier.stopping("letting sessions end", config.drain_timeout + TIME_TO_CUT);
     drop(door);
@@ -164,11 +182,12 @@ async fn drain(
     signals: &mut Signals,
     reports: &Reports,
 ) {
-    let open = || loops.iter().map(EventLoop::open).sum::<usize>();
+    let alive = || loops.iter().filter(|it| !it.is_finished());
+    let open = || alive().map(EventLoop::open).sum::<usize>();
     reports.log(&format!("ending, with {} connections open", open()));
     let _nobody_listens = phases.send(Phase::Ending);
     let all_over = async || {
-        while open() > 0 && !loops.iter().all(EventLoop::is_finished) {
+        while open() > 0 {
             sleep(Duration::from_millis(10)).await;
         }
     };

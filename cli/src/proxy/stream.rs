@@ -1,18 +1,24 @@
 //! Connections of either kind, and who is at their other end.
 
+use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use capspan::trace::SpanUpdate;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _, TokioAsyncWriteCompatExt as _};
 
 use tokio::time::sleep;
 
 use super::address::Address;
+use super::busy_poll::{self, BusyPoll};
 
 /// How often it is looked whether a client is still there that has sent something and waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -20,6 +26,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// After how long without a word, and how often then, the system asks whether the other machine is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long one of a name's addresses has for itself before the next one is tried as well.
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -86,6 +95,30 @@ impl Incoming {
     }
 }
 
+/// Connects to one of a name's addresses. One that does not answer does not keep the others waiting for long
+/// ([RFC 8305](https://www.rfc-editor.org/rfc/rfc8305), without its sorting of addresses, which the resolver has done).
+async fn first_of<T, F: Future<Output = io::Result<T>>>(
+    mut addresses: impl Iterator<Item = SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<T> {
+    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut attempts = FuturesUnordered::new();
+    let mut error = None;
+    loop {
+        let next = addresses.next();
+        let has_more = next.is_some();
+        attempts.extend(next.map(&connect));
+        tokio::select! {
+            attempt = attempts.next() => match attempt {
+                Some(Ok(connected)) => return Ok(connected),
+                Some(Err(failed)) => error = Some(failed),
+                None => return Err(error.unwrap_or_else(none)),
+            },
+            () = sleep(NEXT_ADDRESS), if has_more => {}
+        }
+    }
+}
+
 /// A call is not to wait for the next one; and a machine that vanishes is noticed.
 fn tend(stream: impl AsFd) -> io::Result<()> {
     sockopt::set_tcp_nodelay(&stream, true)?;
@@ -101,7 +134,8 @@ impl Stream {
         Ok(match address {
             Address::Unix(path) => Self::Unix(UnixStream::connect(unix_name(path)).await?),
             Address::Tcp { host, port } => {
-                let stream = TcpStream::connect((&**host, *port)).await?;
+                let addresses = lookup_host((&**host, *port)).await?;
+                let stream = first_of(addresses, TcpStream::connect).await?;
                 tend(&stream)?;
                 Self::Tcp(stream)
             }
@@ -142,20 +176,25 @@ impl Stream {
         }
     }
 
-    pub(super) fn into_halves(self) -> Halves {
-        let (reader, writer): (Box<dyn AsyncRead + Unpin>, Box<dyn AsyncWrite + Unpin>) = match self
-        {
-            Self::Unix(stream) => {
-                let (reader, writer) = stream.into_split();
-                (Box::new(reader), Box::new(writer))
-            }
-            Self::Tcp(stream) => {
-                let (reader, writer) = stream.into_split();
-                (Box::new(reader), Box::new(writer))
-            }
-        };
-        (reader.compat(), writer.compat_write())
+    /// Its two directions. Its event loop waits for what comes without sleeping, as far as that is worth it.
+    pub(super) fn into_halves(self, wait: &Rc<BusyPoll>) -> Halves {
+        match self {
+            Self::Unix(stream) => halves(stream.into_split(), wait),
+            Self::Tcp(stream) => halves(stream.into_split(), wait),
+        }
     }
+}
+
+fn halves(
+    (reader, writer): (
+        impl AsyncRead + Unpin + 'static,
+        impl AsyncWrite + Unpin + 'static,
+    ),
+    wait: &Rc<BusyPoll>,
+) -> Halves {
+    let reader: Box<dyn AsyncRead + Unpin> = Box::new(busy_poll::Reader::new(reader, wait));
+    let writer: Box<dyn AsyncWrite + Unpin> = Box::new(writer);
+    (reader.compat(), writer.compat_write())
 }
 
 /// As Linux wants a name of its abstract namespace, which users write with an `@`.
@@ -201,5 +240,52 @@ impl Peer {
                 .attribute("network.peer.port", i64::from(*port)),
             Self::Unknown => update,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::future::pending;
+    use tokio::time::Instant;
+
+    /// Tries addresses with these last numbers. Zero never answers, 9 does after ten seconds, an even one refuses, and
+    /// the others take it. Gives which was connected to, which were tried, and how long that took.
+    async fn tried(numbers: &[u16]) -> (Result<u16, String>, Vec<u16>, Duration) {
+        let tried = RefCell::new(Vec::new());
+        let start = Instant::now();
+        let addresses = numbers
+            .iter()
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], *port)));
+        let connected = first_of(addresses, async |address: SocketAddr| {
+            let port = address.port();
+            tried.borrow_mut().push(port);
+            match port {
+                0 => pending().await,
+                9 => sleep(Duration::from_secs(10)).await,
+                even if even % 2 == 0 => return Err(io::Error::other(format!("{even} refuses"))),
+                _ => {}
+            }
+            Ok(port)
+        });
+        let connected = connected.await.map_err(|error| error.to_string());
+        (connected, tried.into_inner(), start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_does_not_answer_keeps_nobody_waiting() {
+        let millis = Duration::from_millis;
+        assert_eq!(tried(&[1, 3]).await, (Ok(1), vec![1], millis(0)));
+        assert_eq!(tried(&[0, 3]).await, (Ok(3), vec![0, 3], millis(250)));
+        let (connected, tried_first, took) = tried(&[0, 2, 4, 5, 7]).await;
+        assert_eq!((connected, tried_first), (Ok(5), vec![0, 2, 4, 5]));
+        assert_eq!(took, millis(250));
+        // Who is late is still taken, if nobody else is there.
+        assert_eq!(tried(&[9, 0]).await, (Ok(9), vec![9, 0], millis(10_000)));
+        let refused = Err("4 refuses".to_owned());
+        assert_eq!(tried(&[2, 4]).await, (refused, vec![2, 4], millis(0)));
+        let (nothing, _, _) = tried(&[]).await;
+        assert_eq!(nothing, Err("the name has no address".into()));
     }
 }

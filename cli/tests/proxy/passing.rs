@@ -4,7 +4,7 @@ use capnp::traits::HasTypeId as _;
 use capspan_testkit::testkit_capnp::thing;
 use capspan_testkit::world::World;
 
-use super::setting::{Caller, Proxy, Service, assert_closed, named, over_both};
+use super::setting::{Caller, Over, Proxy, Service, assert_closed, named, over_both, run};
 
 fn method(ordinal: u16) -> String {
     format!("{:#x}/{ordinal}", thing::Client::TYPE_ID)
@@ -120,5 +120,34 @@ fn an_error_of_the_services_is_the_clients() {
         for call in failed {
             assert_ne!(call["outcome"], "ok");
         }
+    });
+}
+
+#[test]
+fn what_all_clients_have_together_is_limited() {
+    run(async {
+        let (folder, world) = (tempfile::tempdir().unwrap(), World::new());
+        let service = Service::of(&world, Over::Unix, &folder).await;
+        let words = ["--all-calls", "8"];
+        let mut proxy = Proxy::start(Over::Unix, &folder, &service.address, &words).await;
+        let one: Caller = Caller::connect(&proxy.address).await;
+        let other: Caller = Caller::connect(&proxy.address).await;
+        other.client.number_request().send().promise.await.unwrap();
+        let calls: Vec<_> = (0..8)
+            .map(|_| tokio::task::spawn_local(one.client.never_request().send().promise))
+            .collect();
+        // Behind the others, and refused.
+        let refused = one.client.number_request().send().promise.await;
+        assert_eq!(refused.err().unwrap().kind, capnp::ErrorKind::Overloaded);
+        let refused = other.client.number_request().send().promise.await;
+        assert_eq!(refused.err().unwrap().kind, capnp::ErrorKind::Overloaded);
+        for call in calls {
+            call.abort();
+        }
+        drop(one);
+        proxy.says("disconnected").await;
+        other.client.number_request().send().promise.await.unwrap();
+        drop(other);
+        assert_closed(&proxy.finish().await);
     });
 }

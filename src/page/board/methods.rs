@@ -8,7 +8,8 @@ use hdrhistogram::Histogram;
 use crate::page::view::{MethodRow, TEXT_BYTES, cut};
 use crate::trace::{Outcome, SpanKind, SpanRecord};
 
-/// How many methods are told apart. Peers may call what does not exist.
+/// How many methods are told apart. Peers may call what does not exist: so those of which no call has ever gone well make
+/// room for others.
 const MAX_METHODS: usize = 256;
 
 /// What the calls of all further ones are called together.
@@ -58,8 +59,12 @@ impl Default for Methods {
 impl Methods {
     /// A call has begun. Gives its method's name.
     pub(super) fn begun(&mut self, span: &SpanRecord) -> Rc<str> {
-        let has_room = self.count < MAX_METHODS;
         let (text, kind) = (cut(span.name(), TEXT_BYTES), span.kind());
+        let is_known = |sides: &Sides| sides.has(kind);
+        if self.count >= MAX_METHODS && !self.by_name.get(text).is_some_and(is_known) {
+            self.make_room();
+        }
+        let has_room = self.count < MAX_METHODS;
         if has_room && !self.by_name.contains_key(text) {
             let sides = Sides::new(text);
             self.by_name.insert(sides.name.clone(), sides);
@@ -78,6 +83,25 @@ impl Methods {
             }
         }
         name.unwrap_or_else(|| text.into())
+    }
+
+    /// Counts the calls of a method with the others', if none of its calls is under way or has gone well.
+    fn make_room(&mut self) {
+        let useless = self.by_name.values().find(|sides| sides.is_useless());
+        let name = useless.map(|sides| sides.name.clone());
+        let Some(sides) = name.and_then(|name| self.by_name.remove(&name)) else {
+            return;
+        };
+        for (calls, others) in [
+            (sides.made, &mut self.others.made),
+            (sides.answered, &mut self.others.answered),
+        ] {
+            if let Some(calls) = calls {
+                self.count -= 1;
+                self.others_count += calls.begun;
+                others.get_or_insert_default().add(&calls);
+            }
+        }
     }
 
     /// One has ended.
@@ -129,6 +153,27 @@ impl Methods {
     }
 }
 
+impl Calls {
+    fn is_useless(&self) -> bool {
+        self.ok == 0 && self.begun == self.failed + self.canceled
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.begun += other.begun;
+        self.ok += other.ok;
+        self.failed += other.failed;
+        self.canceled += other.canceled;
+        match (&mut self.latency, &other.latency) {
+            (Some(all), Some(more)) => {
+                // Both have the same bounds: it can't fail.
+                let _same_bounds = all.add(more);
+            }
+            (none @ None, Some(more)) => *none = Some(more.clone()),
+            (_, None) => {}
+        }
+    }
+}
+
 impl Sides {
     fn new(name: &str) -> Self {
         Self {
@@ -143,6 +188,18 @@ impl Sides {
             SpanKind::Server => &mut self.answered,
             SpanKind::Client | SpanKind::Internal => &mut self.made,
         }
+    }
+
+    fn has(&self, kind: SpanKind) -> bool {
+        match kind {
+            SpanKind::Server => self.answered.is_some(),
+            SpanKind::Client | SpanKind::Internal => self.made.is_some(),
+        }
+    }
+
+    fn is_useless(&self) -> bool {
+        let mut calls = self.made.iter().chain(&self.answered);
+        calls.all(|calls| calls.is_useless())
     }
 
     fn rows(&self) -> impl Iterator<Item = MethodRow> {

@@ -93,6 +93,11 @@ pub struct Options {
     #[arg(long, value_name = "COUNT", help_heading = SOCKETS)]
     pub threads: Option<u16>,
 
+    /// How long an event loop looks for the next message before it sleeps, while they come as quickly as that
+    /// one after the other; none takes less of the processor, and more time for each call [default: 200us]
+    #[arg(long, value_name = "TIME", help_heading = SOCKETS)]
+    pub busy_poll: Option<OrNone<Period>>,
+
     /// Schemas that name interfaces and methods: .capnp files, which the `capnp` program compiles, or what
     /// `capnp compile -o-` has said
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = NAMES)]
@@ -163,6 +168,18 @@ pub struct Options {
     /// Connections at once; more are closed [default: 10000]
     #[arg(long, value_name = "COUNT", help_heading = WHOLE)]
     pub max_connections: Option<NonZeroUsize>,
+
+    /// Calls of all clients together that are not over; beyond them calls are answered overloaded [default: 65536]
+    #[arg(long, value_name = "COUNT", help_heading = WHOLE)]
+    pub all_calls: Option<NonZeroUsize>,
+
+    /// Capabilities of all clients together, those they hold and those they have given [default: 262144]
+    #[arg(long, value_name = "COUNT", help_heading = WHOLE)]
+    pub all_capabilities: Option<NonZeroUsize>,
+
+    /// Bytes of all clients together: of calls in flight, of what arrives, of what waits to be read [default: 256MiB]
+    #[arg(long, value_name = "SIZE", help_heading = WHOLE)]
+    pub all_bytes: Option<Size>,
 
     /// How long a session may last [default: none]
     #[arg(long, value_name = "TIME", help_heading = SESSION)]

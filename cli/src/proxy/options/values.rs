@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
-/// A time: `500ms`, `30s`, `5min`, `1h30min`, `2d`.
+/// A time: `100us`, `500ms`, `30s`, `5min`, `1h30min`, `2d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period(pub Duration);
 
@@ -33,17 +33,18 @@ const SIZES: [(&str, u64); 9] = [
     ("B", 1),
 ];
 
-const PERIODS: [(&str, u64); 6] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("min", 60_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
+const PERIODS: [(&str, u64); 7] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("min", 60_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
 ];
 
-/// In milliseconds. A clock can add it to what it shows.
-const LONGEST: u64 = 366 * 86_400_000;
+/// In microseconds. A clock can add it to what it shows.
+const LONGEST: u64 = 366 * 86_400_000_000;
 
 impl FromStr for Size {
     type Err = String;
@@ -96,7 +97,7 @@ impl FromStr for Period {
                 .ok_or_else(|| format!("'{text}' is longer than a year"))?;
             rest = after;
             if rest.is_empty() {
-                return Ok(Self(Duration::from_millis(total)));
+                return Ok(Self(Duration::from_micros(total)));
             }
         }
     }
@@ -104,14 +105,14 @@ impl FromStr for Period {
 
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
+        let micros = self.0.as_micros();
         let fits = PERIODS.iter().find(|(_, factor)| {
             let factor = u128::from(*factor);
-            millis >= factor && millis.is_multiple_of(factor)
+            micros >= factor && micros.is_multiple_of(factor)
         });
         match fits {
-            Some((unit, factor)) => write!(f, "{}{unit}", millis / u128::from(*factor)),
-            None => write!(f, "{millis}ms"),
+            Some((unit, factor)) => write!(f, "{}{unit}", micros / u128::from(*factor)),
+            None => write!(f, "{micros}us"),
         }
     }
 }
@@ -284,7 +285,7 @@ mod tests {
     #[test]
     fn times_have_units_and_may_have_several() {
         for (text, millis, written) in [
-            ("0s", 0, "0ms"),
+            ("0s", 0, "0us"),
             ("500ms", 500, "500ms"),
             ("1500ms", 1_500, "1500ms"),
             ("30s", 30_000, "30s"),
@@ -299,6 +300,9 @@ mod tests {
             assert_eq!(period.to_string(), written);
             assert_eq!(written.parse(), Ok(period));
         }
+        let short: Period = "1ms 50us".parse().unwrap();
+        assert_eq!(short, Period(Duration::from_micros(1_050)));
+        assert_eq!(short.to_string(), "1050us");
         for wrong in [
             "",
             "30",

@@ -67,8 +67,8 @@ impl Notifier {
         ));
     }
 
-    /// Tells, as long as it is polled, that it is.
-    pub(in crate::proxy) async fn stay_alive(self) {
+    /// Tells, as long as it is polled, that all is well: each time when `look` has ended, which it does not do else.
+    pub(in crate::proxy) async fn stay_alive<F: Future<Output = ()>>(self, look: impl Fn() -> F) {
         let Some(limit) = self.watchdog else {
             return std::future::pending().await;
         };
@@ -76,6 +76,7 @@ impl Notifier {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            look().await;
             self.tell("WATCHDOG=1");
         }
     }
@@ -114,6 +115,7 @@ fn watchdog(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Duration>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::ready;
 
     fn pair(watchdog: Option<Duration>) -> (Notifier, UnixDatagram) {
         let (socket, other) = UnixDatagram::pair().unwrap();
@@ -169,11 +171,22 @@ mod tests {
     async fn it_tells_twice_in_the_time_that_it_has() {
         let (notifier, other) = pair(Some(Duration::from_secs(10)));
         other.set_nonblocking(true).unwrap();
-        let alive = tokio::time::timeout(Duration::from_secs(21), notifier.stay_alive());
+        let alive =
+            tokio::time::timeout(Duration::from_secs(21), notifier.stay_alive(|| ready(())));
         assert!(alive.await.is_err());
         for _ in 0..5 {
             assert_eq!(told(&other), "WATCHDOG=1");
         }
+        assert!(other.recv(&mut [0; 16]).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_silent_while_it_does_not_know() {
+        let (notifier, other) = pair(Some(Duration::from_secs(10)));
+        other.set_nonblocking(true).unwrap();
+        let alive = notifier.stay_alive(std::future::pending::<()>);
+        let alive = tokio::time::timeout(Duration::from_secs(60), alive);
+        assert!(alive.await.is_err());
         assert!(other.recv(&mut [0; 16]).is_err());
     }
 
