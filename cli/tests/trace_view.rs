@@ -6,8 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use capspan_cli::records::read;
 use capspan_cli::terminal::Style;
-use capspan_cli::trace_view::{read, render};
+use capspan_cli::trace_view::render;
 use unicode_width::UnicodeWidthStr as _;
 
 fn file(name: &str) -> PathBuf {

@@ -9,9 +9,9 @@
 
 use std::convert::Infallible;
 
+use capspan_cli::records::{Reader, Record, Span, read_line};
 use capspan_cli::terminal::Style;
-use capspan_cli::trace::Reader;
-use capspan_cli::trace_view::{Record, Span, read_line, render};
+use capspan_cli::trace_view::render;
 use libfuzzer_sys::fuzz_target;
 use unicode_width::UnicodeWidthStr;
 

@@ -1,5 +1,6 @@
 //! The span records of both processes.
 
+use crate::records;
 use crate::terminal::Style;
 use crate::trace_view;
 
@@ -16,7 +17,7 @@ impl Records {
     pub(super) fn of(written: [&str; 2]) -> Self {
         let (mut lines, mut bad) = (String::new(), Vec::new());
         for line in written.iter().flat_map(|text| text.lines()) {
-            let (spans, wrong) = trace_view::read(line);
+            let (spans, wrong) = records::read(line);
             if !spans.is_empty() {
                 lines.push_str(line);
                 lines.push('\n');
@@ -33,7 +34,7 @@ impl Records {
 
     /// As a tree for people.
     pub(super) fn as_tree(&self, style: &Style) -> String {
-        let (spans, _) = trace_view::read(&self.lines);
+        let (spans, _) = records::read(&self.lines);
         trace_view::render(&spans, style)
     }
 }

@@ -4,6 +4,8 @@
 mod escape;
 pub mod ink;
 mod line;
+#[cfg(feature = "tool")]
+mod stdout;
 mod style;
 mod units;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::args::FilterArgs;
-use crate::trace_view::{End, LateUpdate, Record, Span};
+use crate::records::{End, LateUpdate, Record, Span};
 
 /// Tells whether a span is wanted: everything that was asked for must hold.
 #[derive(Debug)]
@@ -169,7 +169,7 @@ mod tests {
         assert!(!wants(&canceled, |args| args.failed = true));
         let error = Span {
             outcome: Some("ok".into()),
-            status: Some(crate::trace_view::Status {
+            status: Some(crate::records::Status {
                 code: "ERROR".into(),
                 message: String::new(),
             }),

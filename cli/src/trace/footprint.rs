@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::trace_view::{Event, LateUpdate, Link, Span};
+use crate::records::{Event, LateUpdate, Link, Span};
 
 /// What the allocator adds to each piece.
 const PIECE: usize = 16;

@@ -3,7 +3,6 @@
 //! What each file has to say, in the order in which a span comes by:
 //!
 //! - `source`, `follow`: bytes of a file, as it is or as it grows
-//! - [`Lines`], [`Reader`]: lines, and the records on them
 //! - `filter`: what is wanted
 //! - `pass`: lines as they are
 //! - `store`, `footprint`: spans until their trace is over, and how much memory they take
@@ -17,21 +16,16 @@ mod follow;
 mod footprint;
 mod html;
 mod interrupt;
-mod lines;
 mod out_file;
 mod pass;
 mod perfetto;
 mod plain;
 mod progress;
-mod reader;
 mod show;
 mod source;
 mod store;
 mod summary;
 mod work;
-
-pub use lines::{Line, Lines, MAX_LINE};
-pub use reader::Reader;
 
 use crate::args::TraceArgs;
 use crate::failure::Failure;

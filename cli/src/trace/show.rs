@@ -10,8 +10,9 @@ use super::perfetto::Perfetto;
 use super::summary::Summary;
 use crate::args::TraceArgs;
 use crate::failure::Failure;
+use crate::records::Span;
 use crate::terminal::Style;
-use crate::trace_view::{Span, render};
+use crate::trace_view::render;
 
 /// All that is made of the traces.
 pub(super) struct Show {

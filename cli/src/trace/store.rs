@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::footprint;
-use crate::trace_view::{LateUpdate, Record, Span};
+use crate::records::{LateUpdate, Record, Span};
 
 /// How much there may be at a time.
 #[derive(Clone, Copy, Debug)]
@@ -204,7 +204,7 @@ fn start(spans: &[Span]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace_view::Event;
+    use crate::records::Event;
 
     const SECOND: Duration = Duration::from_secs(1);
     const ROOM: Room = Room {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::records::{End, Span};
 use crate::terminal::{Line, Style, count, duration, ink};
-use crate::trace_view::Span;
 
 /// A file may have as many outcomes as it has spans; so many are told apart.
 const OUTCOMES: usize = 16;
@@ -58,7 +58,7 @@ impl Summary {
         if let (Some(roots), Some(span)) = (&mut self.roots, root(spans)) {
             let root = entry(roots, &span.name, NAMES);
             root.traces += 1;
-            root.failed += u64::from(span.end() == crate::trace_view::End::Bad);
+            root.failed += u64::from(span.end() == End::Bad);
             if let Some(time) = span.duration().filter(|_| self.durations < DURATIONS) {
                 root.durations.push(time);
                 self.durations += 1;

@@ -7,13 +7,12 @@ use super::filter::Filter;
 use super::interrupt::Unfinished;
 use super::pass::Pass;
 use super::progress::Progress;
-use super::reader::Reader;
 use super::show::Show;
 use super::store::{Room, Store};
 use crate::args::TraceArgs;
 use crate::failure::Failure;
+use crate::records::{Reader, Record, Span};
 use crate::terminal::{Style, count};
-use crate::trace_view::{Record, Span};
 
 /// The most memory that spans may take until they are shown, about: 512 MiB.
 const MAX_BYTES: usize = 512 << 20;

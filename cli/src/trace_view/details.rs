@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use super::forest::{Row, Stray};
-use super::span::{Event, Link, Span};
+use crate::records::{Event, Link, Span};
 use crate::terminal::{Line, count, ink, offset};
 
 const BY_CALLEE: &str = "  ◂ callee";
@@ -121,7 +121,7 @@ fn dropped(span: &Span) -> Line {
 }
 
 /// A text as it is, anything else as JSON.
-pub(crate) fn shown(value: &Value) -> String {
+pub fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),

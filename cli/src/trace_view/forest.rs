@@ -2,34 +2,39 @@
 
 use std::collections::HashMap;
 
-use super::span::Span;
+use crate::records::Span;
 
 /// One trace: its spans in the order in which they are printed.
-pub(crate) struct Trace<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) rows: Vec<Row<'a>>,
+#[derive(Debug)]
+pub struct Trace<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// The spans.
+    pub rows: Vec<Row<'a>>,
     /// When the first span began.
-    pub(crate) start: u64,
+    pub start: u64,
     /// When the last thing happened that is known of.
-    pub(crate) end: u64,
+    pub end: u64,
 }
 
 /// One span and its place in the tree.
-pub(crate) struct Row<'a> {
-    pub(crate) span: &'a Span,
+#[derive(Debug)]
+pub struct Row<'a> {
+    /// The span.
+    pub span: &'a Span,
     /// How many spans it is below.
-    pub(crate) depth: usize,
+    pub depth: usize,
     /// What is drawn before the span itself.
-    pub(crate) branch: String,
+    pub branch: String,
     /// What is drawn before the lines below the span.
-    pub(crate) trunk: String,
+    pub trunk: String,
     /// Why the span is not below its parent.
-    pub(crate) stray: Option<Stray<'a>>,
+    pub stray: Option<Stray<'a>>,
 }
 
 /// Why a span with a parent stands at the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stray<'a> {
+pub enum Stray<'a> {
     /// The parent is not among the spans.
     Missing(&'a str),
     /// The span is an ancestor of itself, which nobody but a liar writes.
@@ -38,7 +43,7 @@ pub(crate) enum Stray<'a> {
 
 /// The traces of `spans`, by the time of their beginning. Below `levels` levels the tree is not
 /// drawn any deeper.
-pub(crate) fn traces(spans: &[Span], levels: usize) -> Vec<Trace<'_>> {
+pub fn traces(spans: &[Span], levels: usize) -> Vec<Trace<'_>> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut parts: Vec<Vec<&Span>> = Vec::new();
     for span in spans {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::bar;
 use super::details::{self, Names};
 use super::forest::{Row, Trace};
-use super::span::{End, Span};
+use crate::records::{End, Span};
 use crate::terminal::ink::{self, Ink};
 use crate::terminal::{Line, MAX_WIDTH, Style, duration};
 

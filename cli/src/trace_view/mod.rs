@@ -1,19 +1,18 @@
 //! Span records as a tree, for people.
 //!
-//! [`read`] takes what any number of processes wrote, one record a line; [`render`] prints a tree
-//! for each trace in it: kind, service, name, a bar for time, duration, outcome, and below each span
-//! what is written on it, with a mark on what the callee has written there.
+//! [`render`] prints a tree for each trace in what any number of processes wrote: kind, service, name, a
+//! bar for time, duration, outcome, and below each span what is written on it, with a mark on what the
+//! callee has written there.
 
 mod bar;
 mod details;
 mod forest;
 mod layout;
-mod span;
 
-pub(crate) use details::shown;
-pub(crate) use forest::{Row, Stray, Trace, traces};
-pub use span::{BadLine, End, Event, LateUpdate, Link, Record, Span, Status, read, read_line};
+pub use details::shown;
+pub use forest::{Row, Stray, Trace, traces};
 
+use crate::records::Span;
 use crate::terminal::Style;
 
 /// All traces of `spans`, the one that began first on top, as text that ends with a line break (or

@@ -10,16 +10,6 @@ use super::{MODULUS, turns};
 use crate::legal_capnp::{Settled, number};
 use crate::random::Random;
 
-/// A call that is under way: its future and what is pipelined on it.
-macro_rules! send {
-    ($on:expr, $method:ident $(, $set:ident($value:expr))*) => {{
-        #[allow(unused_mut)]
-        let mut request = $on.$method();
-        $(request.get().$set($value);)*
-        request.send()
-    }};
-}
-
 impl Caller {
     /// One exchange.
     pub(super) async fn exchange(&self, random: &mut Random) -> Result<(), Error> {
@@ -387,7 +377,7 @@ fn promised(
 }
 
 /// Reads a number; the call leaves at once.
-fn read(number: &number::Client) -> impl Future<Output = Result<u32, Error>> + use<> {
+pub(super) fn read(number: &number::Client) -> impl Future<Output = Result<u32, Error>> + use<> {
     let sent = number.read_request().send();
     async move { Ok(sent.promise.await?.get()?.get_value()) }
 }

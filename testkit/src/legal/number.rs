@@ -7,6 +7,7 @@ use capnp::Error;
 use capnp::capability::{FromClientHook as _, Request};
 use futures::future::try_join_all;
 
+use super::told::{Listener, Told};
 use super::{MODULUS, turns};
 use crate::legal_capnp::{Settled, function, number};
 
@@ -14,12 +15,29 @@ use crate::legal_capnp::{Settled, function, number};
 #[derive(Clone, Default)]
 pub struct Vat {
     live: Rc<Cell<usize>>,
+    listener: Option<Listener>,
 }
 
 impl Vat {
     /// With no object in it.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that remembers what its objects are told.
+    pub fn listening() -> Self {
+        Self {
+            listener: Some(Listener::default()),
+            ..Self::default()
+        }
+    }
+
+    /// What its objects were told, where it listens.
+    pub fn told(&self) -> Told {
+        self.listener
+            .as_ref()
+            .map(Listener::told)
+            .unwrap_or_default()
     }
 
     /// How many of its objects are alive.
@@ -29,8 +47,15 @@ impl Vat {
 
     /// An object that stands for `value`.
     pub fn number(&self, value: u32) -> number::Client {
+        self.born("number", value)
+    }
+
+    fn born(&self, kind: &'static str, value: u32) -> number::Client {
+        let value = value % MODULUS;
+        self.once_more(kind, value, || "is made".into());
         capnp_rpc::new_client(Number {
-            value: value % MODULUS,
+            kind,
+            value,
             next: Cell::default(),
             pushed: Cell::default(),
             kept: RefCell::default(),
@@ -42,8 +67,15 @@ impl Vat {
     pub(super) fn function(&self, factor: u32) -> function::Client {
         capnp_rpc::new_client(Function {
             factor,
-            _alive: self.one_more(),
+            alive: self.one_more(),
         })
+    }
+
+    /// An object whose kind and value these are is told something; in which order does not matter.
+    fn once_more(&self, kind: &str, value: u32, call: impl FnOnce() -> String) {
+        if let Some(listener) = &self.listener {
+            listener.once_more(format!("{kind} {value}"), call());
+        }
     }
 
     fn one_more(&self) -> Alive {
@@ -69,7 +101,7 @@ impl Drop for Alive {
 
 struct Function {
     factor: u32,
-    _alive: Alive,
+    alive: Alive,
 }
 
 impl function::Server for Function {
@@ -78,13 +110,20 @@ impl function::Server for Function {
         params: function::CallParams,
         mut results: function::CallResults,
     ) -> Result<(), Error> {
-        let value = apply(self.factor, params.get()?.get_value());
+        let Self { factor, alive } = &*self;
+        let value = params.get()?.get_value();
+        alive
+            .0
+            .once_more("function", *factor, || format!("call {value}"));
+        let value = apply(*factor, value);
         results.get().set_value(value);
         Ok(())
     }
 }
 
 struct Number {
+    /// What made it.
+    kind: &'static str,
     value: u32,
     next: Cell<u32>,
     pushed: Cell<u32>,
@@ -97,6 +136,16 @@ impl Number {
         &self.alive.0
     }
 
+    fn is_told(&self, call: impl FnOnce() -> String) {
+        self.vat().once_more(self.kind, self.value, call);
+    }
+
+    fn is_told_in_order(&self, call: impl FnOnce() -> String) {
+        if let Some(listener) = &self.vat().listener {
+            listener.in_order(format!("{} {}", self.kind, self.value), call());
+        }
+    }
+
     /// What `settle` returns in the end, and a promise of it resolves to.
     fn settled(
         &self,
@@ -105,11 +154,11 @@ impl Number {
     ) -> Result<number::Client, Error> {
         let other = || other.ok_or_else(|| Error::failed("no other number was given".into()));
         match settled {
-            Settled::Own => Ok(self.vat().number(self.value)),
+            Settled::Own => Ok(self.vat().born("settled", self.value)),
             Settled::Given => other(),
             Settled::Answer => {
                 let mut plus = other()?.plus_request();
-                plus.get().set_other(self.vat().number(self.value));
+                plus.get().set_other(self.vat().born("asker", self.value));
                 let sent = plus.send();
                 let sum = sent.pipeline.get_sum();
                 // What is pipelined on it does not resolve if nobody waits for the answer, or the pipeline is gone by then.
@@ -151,12 +200,32 @@ async fn read(number: &number::Client) -> Result<u32, Error> {
     Ok(response.get()?.get_value())
 }
 
+/// What a text says: an error of the kind that it begins with, else one that has failed.
+fn failure(text: String) -> Error {
+    match text.split(' ').next() {
+        Some("overloaded") => Error::overloaded(text),
+        Some("disconnected") => Error::disconnected(text),
+        Some("unimplemented") => Error::unimplemented(text),
+        _ => Error::failed(text),
+    }
+}
+
+/// A call that is never answered, for as long as somebody waits.
+struct GivenUp(Rc<Number>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.is_told(|| "never, given up".into());
+    }
+}
+
 impl number::Server for Number {
     async fn read(
         self: Rc<Self>,
         params: number::ReadParams,
         mut results: number::ReadResults,
     ) -> Result<(), Error> {
+        self.is_told(|| "read".into());
         turns(params.get()?.get_turns()).await;
         results.get().set_value(self.value);
         Ok(())
@@ -167,8 +236,9 @@ impl number::Server for Number {
         params: number::MakeParams,
         mut results: number::MakeResults,
     ) -> Result<(), Error> {
-        let number = self.vat().number(params.get()?.get_value());
-        results.get().set_number(number);
+        let value = params.get()?.get_value();
+        self.is_told(|| format!("make {value}"));
+        results.get().set_number(self.vat().born("made", value));
         Ok(())
     }
 
@@ -177,8 +247,10 @@ impl number::Server for Number {
         params: number::PlusParams,
         mut results: number::PlusResults,
     ) -> Result<(), Error> {
+        self.is_told(|| "plus".into());
         let other = read(&params.get()?.get_other()?).await?;
-        results.get().set_sum(self.vat().number(self.value + other));
+        let sum = self.vat().born("sum", self.value + other);
+        results.get().set_sum(sum);
         Ok(())
     }
 
@@ -187,6 +259,7 @@ impl number::Server for Number {
         params: number::SameParams,
         mut results: number::SameResults,
     ) -> Result<(), Error> {
+        self.is_told(|| "same".into());
         results.get().set_number(params.get()?.get_other()?);
         Ok(())
     }
@@ -197,10 +270,11 @@ impl number::Server for Number {
         mut results: number::SettleResults,
     ) -> Result<(), Error> {
         let params = params.get()?;
+        let settled = params.get_to()?;
+        self.is_told(|| format!("settle {settled:?}"));
         turns(params.get_turns()).await;
         let other = params.has_other().then(|| params.get_other()).transpose()?;
-        let settled = self.settled(params.get_to()?, other)?;
-        results.get().set_number(settled);
+        results.get().set_number(self.settled(settled, other)?);
         Ok(())
     }
 
@@ -211,6 +285,7 @@ impl number::Server for Number {
     ) -> Result<(), Error> {
         let params = params.get()?;
         let (settled, count) = (params.get_to()?, params.get_turns());
+        self.is_told(|| format!("promise {settled:?}"));
         let other = params.has_other().then(|| params.get_other()).transpose()?;
         let promise = capnp_rpc::new_future_client(async move {
             turns(count).await;
@@ -227,7 +302,9 @@ impl number::Server for Number {
     ) -> Result<(), Error> {
         let params = params.get()?;
         let (function, mut value) = (params.get_function()?, self.value);
-        for _ in 0..params.get_times() {
+        let times = params.get_times();
+        self.is_told(|| format!("apply {times} times"));
+        for _ in 0..times {
             let mut call = function.call_request();
             call.get().set_value(value);
             value = call.send().promise.await?.get()?.get_value();
@@ -241,8 +318,9 @@ impl number::Server for Number {
         params: number::FunctionParams,
         mut results: number::FunctionResults,
     ) -> Result<(), Error> {
-        let function = self.vat().function(params.get()?.get_factor());
-        results.get().set_function(function);
+        let factor = params.get()?.get_factor();
+        self.is_told(|| format!("function {factor}"));
+        results.get().set_function(self.vat().function(factor));
         Ok(())
     }
 
@@ -251,6 +329,7 @@ impl number::Server for Number {
         params: number::KeepParams,
         _results: number::KeepResults,
     ) -> Result<(), Error> {
+        self.is_told_in_order(|| "keep".into());
         let kept = params.get()?.get_number()?;
         let before = self.kept.replace(Some(kept));
         drop(before);
@@ -262,6 +341,7 @@ impl number::Server for Number {
         _params: number::TakeParams,
         mut results: number::TakeResults,
     ) -> Result<(), Error> {
+        self.is_told_in_order(|| "take".into());
         let kept = self.kept.take();
         let kept = kept.ok_or_else(|| Error::failed("nothing was kept".into()))?;
         results.get().set_number(kept);
@@ -273,6 +353,7 @@ impl number::Server for Number {
         _params: number::NextParams,
         mut results: number::NextResults,
     ) -> Result<(), Error> {
+        self.is_told_in_order(|| "next".into());
         let count = self.next.get();
         self.next.set(count + 1);
         results.get().set_count(count);
@@ -280,7 +361,9 @@ impl number::Server for Number {
     }
 
     async fn push(self: Rc<Self>, params: number::PushParams) -> Result<(), Error> {
-        let sum = self.pushed.get() + params.get()?.get_value();
+        let value = params.get()?.get_value();
+        self.is_told_in_order(|| format!("push {value}"));
+        let sum = self.pushed.get() + value;
         self.pushed.set(sum % MODULUS);
         Ok(())
     }
@@ -290,6 +373,7 @@ impl number::Server for Number {
         _params: number::PushedParams,
         mut results: number::PushedResults,
     ) -> Result<(), Error> {
+        self.is_told_in_order(|| "pushed".into());
         results.get().set_sum(self.pushed.get());
         Ok(())
     }
@@ -301,6 +385,7 @@ impl number::Server for Number {
     ) -> Result<(), Error> {
         let numbers = params.get()?.get_numbers()?;
         let numbers = numbers.iter().collect::<Result<Vec<number::Client>, _>>()?;
+        self.is_told(|| format!("all {}", numbers.len()));
         let values = try_join_all(numbers.iter().map(read)).await?;
         let sum = values
             .into_iter()
@@ -319,7 +404,9 @@ impl number::Server for Number {
         params: number::FailParams,
         _results: number::FailResults,
     ) -> Result<(), Error> {
-        Err(Error::failed(params.get()?.get_text()?.to_string()?))
+        let text = params.get()?.get_text()?.to_string()?;
+        self.is_told(|| format!("fail {text}"));
+        Err(failure(text))
     }
 
     async fn never(
@@ -327,7 +414,8 @@ impl number::Server for Number {
         params: number::NeverParams,
         results: number::NeverResults,
     ) -> Result<(), Error> {
-        let _held = (params, results);
+        self.is_told(|| "never".into());
+        let _held = (params, results, GivenUp(self));
         std::future::pending().await
     }
 
@@ -338,6 +426,8 @@ impl number::Server for Number {
     ) -> Result<(), Error> {
         let params = params.get()?;
         let (to, count) = (params.get_to()?, params.get_turns());
+        let way = params.get_way()?.len();
+        self.is_told(|| format!("forward {way} {to:?}"));
         turns(count).await;
         let other = params.has_other().then(|| params.get_other()).transpose()?;
         let mut way = params

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+mod differential;
 mod kills;
 mod legal;
 mod setting;

@@ -11,8 +11,9 @@ use std::fmt::Write as _;
 use self::text::{cut, html};
 use super::out_file::OutFile;
 use crate::failure::Failure;
+use crate::records::Span;
 use crate::terminal::duration;
-use crate::trace_view::{Span, Trace, traces};
+use crate::trace_view::{Trace, traces};
 
 const STYLE: &str = include_str!("page.css");
 /// What `STYLE` is by SHA-256, as the policy names it.

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::text::{cut, html};
+use crate::records::{End, Event, Span};
 use crate::terminal::{count, duration, offset};
-use crate::trace_view::{End, Event, Row, Span, Stray, Trace, shown};
+use crate::trace_view::{Row, Stray, Trace, shown};
 
 /// A bar's own units, from end to end.
 const WIDTH: u64 = 1_000;

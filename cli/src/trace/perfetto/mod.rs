@@ -15,8 +15,9 @@ use self::lanes::{Lanes, Slice};
 use super::out_file::OutFile;
 use super::plain::plain;
 use crate::failure::Failure;
+use crate::records::Span;
 use crate::terminal::count;
-use crate::trace_view::{Span, traces};
+use crate::trace_view::traces;
 
 /// So many services are told apart.
 const SERVICES: usize = 10_000;

@@ -36,9 +36,9 @@ pub(super) struct Setting {
 
 /// An end of the whole.
 pub(super) struct Side {
-    connection: Connection,
+    pub(super) connection: Connection,
     pub(super) driver: JoinHandle<Result<(), capspan::Error>>,
-    objects: Vat,
+    pub(super) objects: Vat,
 }
 
 impl Setting {
@@ -57,11 +57,8 @@ impl Setting {
         let (client, service) = (halves(above.server), halves(below.client));
         let relay = between(Peer::Unknown, client, service, here.clone());
         Self {
-            client: Side::new(|_| Connection::connect(above.client.0, above.client.1)),
-            service: Side::new(|objects| {
-                let (reader, writer) = below.server;
-                Connection::serve(reader, writer, |_| objects.number(SERVICE).client)
-            }),
+            client: Side::connected(above.client),
+            service: Side::serving(below.server),
             cutters: [above.cutter, below.cutter],
             phase,
             spans,
@@ -82,8 +79,8 @@ impl Setting {
     }
 
     pub(super) fn assert_nothing_refused(&self) {
-        assert_nothing_refused(&self.client.connection);
-        assert_nothing_refused(&self.service.connection);
+        self.client.assert_nothing_refused();
+        self.service.assert_nothing_refused();
     }
 
     /// The client goes, and nobody holds anything any more. Then nothing is left of it, with the service neither, and
@@ -117,12 +114,57 @@ impl Setting {
     }
 }
 
+/// A client and a service with nothing but a stream between them.
+pub(super) struct Direct {
+    pub(super) client: Side,
+    pub(super) service: Side,
+    cutter: Cutter,
+}
+
+impl Direct {
+    pub(super) fn new(seed: u64) -> Self {
+        let link = pieces(seed);
+        Self {
+            client: Side::connected(link.client),
+            service: Side::serving(link.server),
+            cutter: link.cutter,
+        }
+    }
+
+    /// As [`Setting::finish`].
+    pub(super) async fn finish(self) {
+        let Self {
+            client,
+            service,
+            cutter,
+        } = self;
+        client.driver.abort();
+        let _ended_or_killed = service.driver.await;
+        drop((client.connection, service.connection, cutter));
+        until_idle().await;
+        let alive = (client.objects.live(), service.objects.live());
+        assert_eq!(alive, (0, 0), "objects of the client, and of the service");
+    }
+}
+
 impl Side {
+    fn connected((reader, writer): End) -> Self {
+        Self::new(|_| Connection::connect(reader, writer))
+    }
+
+    fn serving((reader, writer): End) -> Self {
+        Self::new(|objects| Connection::serve(reader, writer, |_| objects.number(SERVICE).client))
+    }
+
+    pub(super) fn assert_nothing_refused(&self) {
+        assert_nothing_refused(&self.connection);
+    }
+
     fn new<D>(begin: impl FnOnce(&Vat) -> (Connection, D)) -> Self
     where
         D: Future<Output = Result<(), capspan::Error>> + 'static,
     {
-        let objects = Vat::new();
+        let objects = Vat::listening();
         let (connection, driver) = begin(&objects);
         Self {
             connection,

@@ -1,8 +1,8 @@
 //! Lines into span records.
 
 use super::lines::{Line, Lines, MAX_LINE};
+use super::span::{BadLine, Record, read_line};
 use crate::terminal::count;
-use crate::trace_view::{BadLine, Record, read_line};
 
 /// What is told of a line is not to be longer than what tells it.
 const MAX_REASON: usize = 200;
