@@ -162,6 +162,22 @@ impl Enricher {
         }
     }
 
+    /// What it writes to, if that is a span in this process.
+    pub(super) fn in_process(&self) -> Option<&InProcess> {
+        match &self.to {
+            To::Span(span) => Some(span),
+            To::Nobody | To::Remote(_) => None,
+        }
+    }
+
+    /// The same, of one that is not needed any more.
+    pub(super) fn into_in_process(self) -> Option<Rc<InProcess>> {
+        match self.to {
+            To::Span(span) => Some(span),
+            To::Nobody | To::Remote(_) => None,
+        }
+    }
+
     fn write(&self, update: impl FnOnce() -> SpanUpdate) {
         match &self.to {
             To::Nobody => {}

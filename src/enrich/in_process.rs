@@ -33,8 +33,18 @@ impl InProcess {
     /// Writes what has come from a callee, and counts what could not be read of it.
     pub(super) fn received(&self, update: SpanUpdate, dropped: &Dropped) -> EnrichStatus {
         let status = self.span.enrich_received(&update, dropped);
-        if let Some(also) = &self.also {
-            also.update(update);
+        // A chain is as long as those like who start events on behalf of others: it must take no stack.
+        let mut also = self.also.as_ref();
+        while let Some(enricher) = also {
+            let Some(next) = enricher.in_process() else {
+                enricher.update(update);
+                break;
+            };
+            if next.is_cut.get() {
+                break;
+            }
+            next.note(next.span.enrich_received(&update, &Dropped::default()));
+            also = next.also.as_ref();
         }
         status
     }
@@ -86,5 +96,41 @@ impl InProcess {
             worst.note(status);
             self.worst.set(worst);
         }
+    }
+}
+
+impl Drop for InProcess {
+    /// Lets go of a chain one by one.
+    fn drop(&mut self) {
+        let mut also = self.also.take();
+        while let Some(enricher) = also {
+            let last = enricher.into_in_process().and_then(Rc::into_inner);
+            also = last.and_then(|mut last| last.also.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::drive::Tasks;
+    use crate::enrich::{Enricher, export_also};
+    use crate::trace::{MemoryObserver, SpanKind, Tracer};
+
+    /// An event on behalf of another, which is on behalf of another: as long as whoever starts them likes.
+    #[test]
+    fn a_chain_takes_no_stack_to_write_to_or_to_let_go() {
+        let spans = MemoryObserver::new();
+        let tracer = Tracer::new(spans.clone());
+        let (tasks, _driver) = Tasks::new();
+        let span = tracer.root().start("first", SpanKind::Client);
+        let mut chain = Enricher::none();
+        for _ in 0..100_000 {
+            let exported = export_also(span.downgrade(), Some(chain));
+            chain = Enricher::from_capability(exported, &tasks);
+        }
+        chain.set_attribute("key", 1);
+        chain.set_name("last");
+        assert_eq!(spans.open()[0].name(), "last");
+        drop(chain);
     }
 }

@@ -14,6 +14,7 @@ use super::bytes::{Count, Counted};
 use super::ending::Ending;
 use super::options::GuardOptions;
 use super::outgoing::Queue;
+use super::over::Over;
 use super::pace::Pace;
 use super::relay::Relay;
 use super::rules::{Cut, Injected, Ledger, Refused, Verdict};
@@ -54,8 +55,8 @@ pub(super) struct Inner {
     pub(super) arrived: Count,
     pub(super) queue: Queue,
     pub(super) relay: Rc<Relay>,
-    /// Why the guard has ended the connection.
-    cut: OnceCell<Error>,
+    /// Why the connection can't go on.
+    over: OnceCell<Over>,
     /// What it is to be ended for, where `capnp-rpc` was busy.
     due: Cell<Option<Cut>>,
     share: Option<Share>,
@@ -76,7 +77,7 @@ impl Guard {
             arrived: Count::default(),
             queue: Queue::default(),
             relay: Relay::new(),
-            cut: OnceCell::new(),
+            over: OnceCell::new(),
             due: Cell::default(),
             share,
             counts: [const { Cell::new(0) }; Breach::ALL.len()],
@@ -198,26 +199,42 @@ impl Inner {
     }
 
     /// Ends the connection. Gives the reason, the first one if there are several.
-    pub(super) fn cut(&self, Cut { breach, text }: Cut) -> Error {
-        if self.cut.get().is_none() {
+    pub(super) fn cut(&self, cut: Cut) -> Error {
+        let over = Over::cut(self.peer(), &cut);
+        if self.over.get().is_none() {
             self.tell_refused();
-            let peer = self.peer();
-            let reason =
-                format!("the connection to {peer} was ended by its guard: {text} ({breach})");
-            let _first = self.cut.set(Error::failed(reason.clone()));
-            self.tell(breach, &text, true);
-            self.ending.end(Error::disconnected(reason));
-            self.wake();
+            self.tell(cut.breach, &cut.text, true);
         }
-        self.cut
-            .get()
-            .cloned()
-            .unwrap_or_else(|| Error::failed(text))
+        self.end(over)
+    }
+
+    /// A stream has failed. Gives the reason of the end.
+    pub(super) fn lose(&self, error: capnp::Error) -> Error {
+        self.end(Over::lost(self.peer(), error))
+    }
+
+    /// The peer has said that it gives up. Gives the reason of the end.
+    pub(super) fn give_up(&self, message: &Message) -> Error {
+        self.end(Over::given_up(self.peer(), message))
+    }
+
+    /// The connection can't go on. Gives the first reason.
+    fn end(&self, over: Over) -> Error {
+        let over = match self.over.get() {
+            Some(over) => over,
+            None => {
+                let over = self.over.get_or_init(|| over);
+                self.ending.end(over.reason.clone());
+                self.wake();
+                over
+            }
+        };
+        over.reason.clone()
     }
 
     /// Ends the connection when nothing of `capnp-rpc` is borrowed any more: as soon as it reads.
     pub(super) fn cut_soon(&self, cut: Cut) {
-        if self.cut.get().is_none() {
+        if self.over.get().is_none() {
             let earlier = self.due.take();
             self.due.set(earlier.or(Some(cut)));
             self.wake();
@@ -231,14 +248,14 @@ impl Inner {
         }
     }
 
-    /// Why the guard has ended the connection.
-    pub(super) fn why(&self) -> Option<&Error> {
-        self.cut.get()
+    /// Why the connection can't go on.
+    pub(super) fn over(&self) -> Option<&Over> {
+        self.over.get()
     }
 
     /// Is nobody waited for any more who reads what is left? Whoever was cut off is not, and others not for ever.
     pub(super) fn is_left(&self, cx: &mut Context<'_>) -> bool {
-        if self.why().is_some() && self.queue.bytes() > 0 {
+        if self.over().is_some_and(|over| over.is_cut) && self.queue.bytes() > 0 {
             return true;
         }
         let (Some(timer), Some(_)) = (&self.options.timer, self.ending.reason()) else {
@@ -281,7 +298,7 @@ impl Inner {
         }
     }
 
-    fn peer(&self) -> &str {
+    pub(super) fn peer(&self) -> &str {
         self.options.peer.as_deref().unwrap_or("the peer")
     }
 }

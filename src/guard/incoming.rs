@@ -14,7 +14,6 @@ use super::rules::{Cut, Verdict};
 use super::source::{Message, Received, Source};
 use super::turns::Place;
 use super::waker::keep;
-use crate::error::Error;
 use crate::timer::Timer;
 
 /// A message that has come, and its length, where that is known.
@@ -51,9 +50,6 @@ struct Waiting {
 
 /// Messages that are withheld before others get their turn. Of those that pass, `capnp-rpc` takes one a turn.
 const AT_ONCE: usize = 4;
-
-/// Bytes of what a peer says about an end. It is kept as long as a handle of the connection is.
-const MAX_REASON_BYTES: usize = 4096;
 
 impl<V: 'static> Inbox<V> {
     pub(super) fn new(guard: Guard, source: Box<dyn Source<V>>) -> Self {
@@ -93,8 +89,8 @@ impl<V: 'static> Inbox<V> {
                 inner.tell_refused();
             }
             inner.cut_if_due();
-            if let Some(reason) = inner.why() {
-                return Poll::Ready(Err(reason.clone().into()));
+            if let Some(over) = inner.over() {
+                return Poll::Ready(Err(over.reason.clone().into()));
             }
             if !self.place.may_read(cx.waker()) {
                 keep(&inner.relay.waker, cx.waker());
@@ -172,10 +168,7 @@ impl<V: 'static> Inbox<V> {
                 let text = format!("a message of {bytes} bytes has no room in the budget");
                 Err(inner.cut(Cut::new(Breach::Budget, text)).into())
             }
-            Err(error) => {
-                inner.ending.end(lost(&error));
-                Err(error)
-            }
+            Err(error) => Err(inner.lose(error).into()),
         }
     }
 
@@ -184,12 +177,7 @@ impl<V: 'static> Inbox<V> {
         let inner = &self.guard.inner;
         match inner.judge(&message, bytes)? {
             Verdict::Pass => Ok(Some(message.into_boxed())),
-            Verdict::Abort => {
-                if let Some(reason) = abort(&message) {
-                    inner.ending.end(reason);
-                }
-                Ok(Some(message.into_boxed()))
-            }
+            Verdict::Abort => Err(inner.give_up(&message).into()),
             Verdict::Withhold => Ok(None),
         }
     }
@@ -293,30 +281,4 @@ fn write(message: &mut Outgoing, reply: super::rules::Reply) -> capnp::Result<()
     use capnp_rpc::OutgoingMessage;
     let body: message::Builder<'_> = message.get_body()?.init_as();
     reply.write(body)
-}
-
-/// Why the peer gives up, if that is what a message says.
-fn abort(incoming: &Message) -> Option<Error> {
-    let message: message::Reader<'_> = incoming.get_body().ok()?.get_as().ok()?;
-    let Ok(message::Abort(Ok(exception))) = message.which() else {
-        return None;
-    };
-    let reason = exception.get_reason().ok()?.to_str().ok()?;
-    Some(Error::disconnected(format!(
-        "the peer gave up the connection: {}",
-        cut(reason)
-    )))
-}
-
-/// What the end of a connection is called that is no peer's doing.
-pub(super) fn lost(error: &capnp::Error) -> Error {
-    match error.extra.as_str() {
-        "" => Error::disconnected(format!("the connection was lost: {}", error.kind)),
-        extra => Error::disconnected(format!("the connection was lost: {}", cut(extra))),
-    }
-}
-
-/// As much of a reason as is kept.
-fn cut(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
 }

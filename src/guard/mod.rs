@@ -27,6 +27,7 @@ mod network;
 mod observer;
 mod options;
 mod outgoing;
+mod over;
 mod pace;
 mod parts;
 mod reading;

@@ -12,9 +12,10 @@ use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
 
 use super::ending::Ending;
 use super::handle::Guard;
-use super::incoming::{Inbox, lost};
+use super::incoming::Inbox;
 use super::options::GuardOptions;
 use super::outgoing::Outgoing;
+use super::over::lost;
 use super::source::{Any, NewStream, Source};
 use super::waker::keep;
 use crate::error::Error;
@@ -141,7 +142,7 @@ pub(super) fn guarded<V: 'static>(
 fn end(guard: &Guard, result: &capnp::Result<()>) {
     guard.inner.ending.end(match result {
         Ok(()) => Error::disconnected("the connection was shut down"),
-        Err(error) => lost(error),
+        Err(error) => lost(guard.inner.peer(), error),
     });
 }
 
@@ -173,11 +174,14 @@ impl<V: 'static> Connection<V> for GuardedConnection<V> {
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), capnp::Error> {
-        self.inbox.guard.inner.cut_if_due();
+        let inner = &self.inbox.guard.inner;
+        inner.cut_if_due();
+        // Who runs the connection is told what was wrong, not only that it is over.
+        let result = inner.over().map_or(result, |over| Err(over.fault.clone()));
         end(&self.inbox.guard, &result);
         self.inbox.close();
-        self.inbox.guard.inner.close();
-        self.inbox.guard.inner.wake();
+        inner.close();
+        inner.wake();
         self.inbox.source.borrow_mut().shutdown(result)
     }
 }

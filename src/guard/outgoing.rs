@@ -146,7 +146,8 @@ impl OutgoingMessage for Outgoing {
             mut message, guard, ..
         } = *self;
         let inner = &guard.inner;
-        let _unreadable = as_it_was_told(&mut message);
+        let fault = inner.over().map(|over| &over.fault);
+        let _unreadable = as_it_was_told(&mut message, fault);
         if inner.ledger.borrow().minds() && look_at(inner, &mut message).unwrap_or(false) {
             let sent = Rc::new(message.take());
             let _unreadable = inner.ledger.borrow_mut().own_sent(&sent);

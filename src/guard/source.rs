@@ -11,7 +11,7 @@ use capnp::message::{Builder, HeapAllocator};
 use capnp_rpc::{Connection, FlowController, IncomingMessage, OutgoingMessage};
 
 use super::reading::Incoming;
-use super::rules::{Sent, is_call};
+use super::rules::{Sent, is_call, may_tell_an_error};
 use super::writing::Queue;
 
 /// What `capnp-rpc` gets: nothing at the end.
@@ -142,6 +142,17 @@ impl Draft {
         match *message.get_segments_for_output() {
             [segment] => is_call(segment),
             _ => None,
+        }
+    }
+
+    /// May it tell an error? That is looked at for each message, so it must cost nothing.
+    pub(super) fn may_tell_an_error(&self) -> bool {
+        let Self::Own(message, _) = self else {
+            return true;
+        };
+        match *message.get_segments_for_output() {
+            [segment] => may_tell_an_error(segment),
+            _ => true,
         }
     }
 

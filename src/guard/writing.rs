@@ -141,6 +141,11 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         Poll::Pending
     }
 
+    /// Why nothing can be written any more.
+    pub(super) fn failure(&self) -> Option<&Error> {
+        self.result.as_ref().err()
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<capnp::Result<()>> {
         loop {
             self.gather();

@@ -1,6 +1,7 @@
 //! What a callee writes to the span of its caller: E1 to E6.
 
 mod across;
+mod chain;
 mod cut;
 mod enricher;
 mod enrichment;

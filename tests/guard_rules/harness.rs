@@ -1,14 +1,16 @@
 //! A guarded side of a connection, and a raw peer at the other end.
 
 use capnp::capability::Client;
-use capspan::guard::{Breach, Connection, ConnectionDriver, Guard, GuardLimits};
-use capspan_testkit::link::direct;
+use capspan::Error;
+use capspan::guard::{Breach, Connection, Guard, GuardLimits, GuardOptions};
+use capspan_testkit::link::{End, direct};
 use capspan_testkit::membrane::{idle, run};
 use capspan_testkit::wire_peer::{
     Call, Cap, Content, Fail, Message, Outcome, Peer, Return, Service, Target, call, echo, finish,
     method, returns,
 };
-use tokio::task::spawn_local;
+use futures::{AsyncRead, AsyncWrite};
+use tokio::task::{JoinHandle, spawn_local};
 
 /// What the peer of [`serve`](served) gets first.
 pub(crate) const BOOTSTRAP: Target = Target::Cap(0);
@@ -25,6 +27,8 @@ pub(crate) struct Connected {
     pub(crate) peer: Peer,
     pub(crate) theirs: Client,
     pub(crate) guard: Guard,
+    /// What runs the connection.
+    pub(crate) driver: JoinHandle<Result<(), Error>>,
 }
 
 /// Plays an exchange with the peer of a service.
@@ -52,7 +56,7 @@ pub(crate) fn served_by(bootstrap: fn() -> Client, exchange: impl AsyncFnOnce(&m
 async fn serve(limits: GuardLimits, service: Service, bootstrap: Client) -> Served {
     let (client, server) = direct();
     let (connection, driver) = Connection::serve_with(server.0, server.1, limits, |_| bootstrap);
-    drive(driver);
+    spawn_local(driver);
     let mut peer = Peer::new(client);
     assert_eq!(peer.bootstrap().await, 0);
     Served {
@@ -71,28 +75,43 @@ pub(crate) fn connected(exchange: impl AsyncFnOnce(&mut Connected)) {
 pub(crate) fn connected_within(limits: GuardLimits, exchange: impl AsyncFnOnce(&mut Connected)) {
     run(async {
         let (client, server) = direct();
-        let (connection, driver) = Connection::connect_with(client.0, client.1, limits);
-        drive(driver);
-        let theirs: Client = connection.bootstrap();
-        let mut peer = Peer::new(server);
-        let question = peer.asked_for_bootstrap().await;
-        let returned = returns(question, [Cap::Hosted(0)]);
-        peer.say(returned.content(Content::Cap(0))).await;
-        let guard = connection.guard().clone();
-        drop(connection);
-        let mut connected = Connected {
-            peer,
-            theirs,
-            guard,
-        };
-        exchange(&mut connected).await;
+        exchange(&mut connect(client, limits, server).await).await;
     });
 }
 
-fn drive(driver: ConnectionDriver) {
-    spawn_local(async {
-        let _its_end_is_told_to_the_peer = driver.await;
-    });
+/// A connection over a reader and a writer, at whose other end the peer is.
+pub(crate) async fn connect<R, W>(
+    (reader, writer): (R, W),
+    options: impl Into<GuardOptions>,
+    server: End,
+) -> Connected
+where
+    R: AsyncRead + Unpin + 'static,
+    W: AsyncWrite + Unpin + 'static,
+{
+    let (connection, driver) = Connection::connect_with(reader, writer, options);
+    let driver = spawn_local(driver);
+    let guard = connection.guard().clone();
+    connected_by(server, connection.bootstrap(), guard, driver).await
+}
+
+/// The same, where `theirs` has been asked for over a connection that `driver` runs.
+pub(crate) async fn connected_by(
+    server: End,
+    theirs: Client,
+    guard: Guard,
+    driver: JoinHandle<Result<(), Error>>,
+) -> Connected {
+    let mut peer = Peer::new(server);
+    let question = peer.asked_for_bootstrap().await;
+    let returned = returns(question, [Cap::Hosted(0)]);
+    peer.say(returned.content(Content::Cap(0))).await;
+    Connected {
+        peer,
+        theirs,
+        guard,
+        driver,
+    }
 }
 
 impl Served {

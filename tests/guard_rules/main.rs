@@ -7,6 +7,7 @@ mod calls;
 mod capabilities;
 mod drivers;
 mod embargoes;
+mod ends;
 mod finished;
 mod given_back;
 mod handed_on;

@@ -1,6 +1,13 @@
 //! What becomes of sessions when a part of the whole fails, and when the proxy is told to end.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use capspan_testkit::world::World;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::spawn_local;
 
 use super::setting::{Caller, Over, Proxy, Service, assert_closed, named, over_both, run};
 
@@ -103,6 +110,78 @@ fn a_service_that_is_killed_ends_its_sessions_and_leaves_nothing_open() {
         assert_eq!(session["outcome"], "disconnected");
         let message = session["status"]["message"].as_str().unwrap_or_default();
         assert!(message.contains(&service.address), "{session:#}");
+    });
+}
+
+/// Cuts what a service says after so many bytes: it dies there, as its clients see it.
+struct Dying {
+    address: String,
+    dies_after: Rc<Cell<usize>>,
+    /// How many bytes it has said over its last connection.
+    said: Rc<Cell<usize>>,
+}
+
+impl Dying {
+    fn start(service: &Service, folder: &TempDir) -> Self {
+        let path = folder.path().join("dying");
+        let dying = Self {
+            address: format!("unix:{}", path.display()),
+            dies_after: Rc::new(Cell::new(usize::MAX)),
+            said: Rc::default(),
+        };
+        let listener = UnixListener::bind(path).unwrap();
+        let service = service.address.strip_prefix("unix:").unwrap().to_owned();
+        let (after, said) = (dying.dies_after.clone(), dying.said.clone());
+        spawn_local(async move {
+            while let Ok((mut to_proxy, _)) = listener.accept().await {
+                let mut to_service = UnixStream::connect(&service).await.unwrap();
+                said.set(0);
+                let (mut asks, mut answers) = ([0; 4096], [0; 4096]);
+                while said.get() < after.get() {
+                    let most = answers.len().min(after.get() - said.get());
+                    tokio::select! {
+                        read = to_proxy.read(&mut asks) => match read {
+                            Ok(length @ 1..) => to_service.write_all(&asks[..length]).await.unwrap(),
+                            _ => break,
+                        },
+                        read = to_service.read(&mut answers[..most]) => {
+                            let length = read.unwrap();
+                            to_proxy.write_all(&answers[..length]).await.unwrap();
+                            said.set(said.get() + length);
+                        }
+                    }
+                }
+            }
+        });
+        dying
+    }
+}
+
+#[test]
+fn a_service_that_dies_after_any_byte_of_what_it_says() {
+    run(async {
+        let (folder, world) = (tempfile::tempdir().unwrap(), World::new());
+        let service = Service::of(&world, Over::Unix, &folder).await;
+        let dying = Dying::start(&service, &folder);
+        let proxy = Proxy::start(Over::Unix, &folder, &dying.address, &[]).await;
+        let answered = async || {
+            let caller: Caller = Caller::connect(&proxy.address).await;
+            caller.client.number_request().send().promise.await
+        };
+        answered().await.unwrap();
+        let all = dying.said.get();
+        for at in 0..all {
+            dying.dies_after.set(at);
+            let error = answered().await.err().unwrap();
+            assert_eq!(error.kind, capnp::ErrorKind::Disconnected, "{at}: {error}");
+        }
+        dying.dies_after.set(all);
+        answered().await.unwrap();
+        let records = proxy.finish().await;
+        assert_closed(&records);
+        let sessions = records.iter().filter(|record| record["name"] == "session");
+        let lost = sessions.filter(|session| session["outcome"] == "disconnected");
+        assert!(lost.count() >= all);
     });
 }
 

@@ -50,7 +50,7 @@ use table::Table;
 use entries::Serial;
 pub(super) use entries::{Sent, size};
 use plain::Plain;
-pub(super) use plain::is_call;
+pub(super) use plain::{is_call, may_tell_an_error};
 pub(super) use replies::{Injected, Reply};
 
 /// Why a connection can't go on.
@@ -65,7 +65,7 @@ pub(super) struct Cut {
 pub(super) enum Verdict {
     /// `capnp-rpc` gets it.
     Pass,
-    /// `capnp-rpc` gets it, and ends the connection.
+    /// The peer gives up the connection.
     Abort,
     /// `capnp-rpc` does not, or gets what is in the inbox.
     Withhold,

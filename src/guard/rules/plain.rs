@@ -123,6 +123,26 @@ pub(in crate::guard) fn is_call(segment: &[u8]) -> Option<bool> {
     Some(words.at(0, 1, 1)?.u16(0) == 2)
 }
 
+/// May it tell an error, as far as its only segment says? It is an `Abort`, a `Return` or `Resolve` of one, or can't be
+/// read.
+pub(in crate::guard) fn may_tell_an_error(segment: &[u8]) -> bool {
+    let words = Words(segment.as_chunks().0);
+    let Some(message) = words.at(0, 1, 1) else {
+        return true;
+    };
+    // By the ordinals of `Message`, and of what they are a part of, in `rpc.capnp`.
+    match message.u16(0) {
+        1 => true,
+        3 => words
+            .at(message.pointer(0), 2, 1)
+            .is_none_or(|ret| ret.u16(3) == 1),
+        5 => words
+            .at(message.pointer(0), 1, 1)
+            .is_none_or(|resolve| resolve.u16(2) == 1),
+        _ => false,
+    }
+}
+
 /// The words of a segment.
 #[derive(Clone, Copy)]
 struct Words<'a>(&'a [[u8; 8]]);
