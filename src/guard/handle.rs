@@ -59,6 +59,8 @@ pub(super) struct Inner {
     over: OnceCell<Over>,
     /// What it is to be ended for, where `capnp-rpc` was busy.
     due: Cell<Option<Cut>>,
+    /// Why nothing can be written any more, which ends it as well.
+    unwritten: OnceCell<capnp::Error>,
     share: Option<Share>,
     counts: [Cell<u64>; Breach::ALL.len()],
     /// How long the peer may still read after the end.
@@ -79,6 +81,7 @@ impl Guard {
             relay: Relay::new(),
             over: OnceCell::new(),
             due: Cell::default(),
+            unwritten: OnceCell::new(),
             share,
             counts: [const { Cell::new(0) }; Breach::ALL.len()],
             farewell: RefCell::default(),
@@ -241,10 +244,24 @@ impl Inner {
         }
     }
 
+    /// Nothing can be written any more. Who reads ends the connection: so all that is called fails in the turn in which
+    /// others learn of the end.
+    pub(super) fn lose_soon(&self, error: &capnp::Error) {
+        if self.unwritten.get().is_none() {
+            let _first = self.unwritten.set(error.clone());
+            self.wake();
+        }
+    }
+
     /// Ends it, if that is due.
-    pub(super) fn cut_if_due(&self) {
+    pub(super) fn end_if_due(&self) {
         if let Some(cut) = self.due.take() {
             self.cut(cut);
+        }
+        if let Some(error) = self.unwritten.get()
+            && self.ending.reason().is_none()
+        {
+            self.lose(error.clone());
         }
     }
 

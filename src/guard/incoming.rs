@@ -88,7 +88,7 @@ impl<V: 'static> Inbox<V> {
                 self.reply();
                 inner.tell_refused();
             }
-            inner.cut_if_due();
+            inner.end_if_due();
             if let Some(over) = inner.over() {
                 return Poll::Ready(Err(over.reason.clone().into()));
             }

@@ -89,10 +89,8 @@ where
         let (is_over, watched) = (shutdown.clone(), guard.clone());
         let poll = Box::new(move |cx: &mut Context<'_>| {
             let polled = writer.poll(cx);
-            if let Some(error) = writer.failure()
-                && watched.ending().reason().is_none()
-            {
-                watched.inner.lose(error.clone());
+            if let Some(error) = writer.failure() {
+                watched.inner.lose_soon(error);
             }
             let result = ready!(written(&watched, polled, cx));
             is_over.result.replace(Some(result));
