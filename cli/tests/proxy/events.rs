@@ -52,14 +52,14 @@ impl Events for Takes {
 }
 
 /// A callee, the proxy, and a caller, each with spans of its own.
-struct Stage {
+pub(super) struct Stage {
     folder: TempDir,
-    proxy: Proxy,
-    pipeline: Pipeline,
+    pub(super) proxy: Proxy,
+    pub(super) pipeline: Pipeline,
     caller: Tracer,
     callers: MemoryObserver,
     callees: MemoryObserver,
-    world: World,
+    pub(super) world: World,
     tasks: Tasks,
 }
 
@@ -69,7 +69,7 @@ impl Stage {
     }
 
     /// The proxy has these options as well.
-    async fn with(words: &[&str]) -> Self {
+    pub(super) async fn with(words: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (callers, callees) = (MemoryObserver::new(), MemoryObserver::new());
         let (tasks, driver) = Tasks::new();

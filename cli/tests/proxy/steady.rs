@@ -8,7 +8,8 @@ use capspan_testkit::testkit_capnp::thing;
 use capspan_testkit::world::World;
 use tokio::task::spawn_local;
 
-use super::setting::{Caller, Proxy, Service, assert_closed, over_both};
+use super::events::Stage;
+use super::setting::{Caller, Proxy, Service, assert_closed, over_both, run};
 
 /// How many clients there are, and how many calls each has in flight.
 const CALLERS: usize = 3;
@@ -75,5 +76,29 @@ fn clients_that_never_pause_lose_no_call_when_it_is_told_to_end() {
         assert!(world.calls() > at_the_signal);
         assert_eq!(counts.answered.get(), world.calls());
         assert!(counts.refused.get() >= CALLERS);
+    });
+}
+
+#[test]
+fn neither_do_those_whose_calls_are_made_in_sessions() {
+    run(async {
+        let mut stage = Stage::with(&["--drain-timeout", "300ms"]).await;
+        let counts = Rc::<Counts>::default();
+        let event = stage.pipeline.event("session");
+        let (thing, session) = event.open_session::<thing::Client>().into_parts();
+        let lane = |_| spawn_local(counts.clone().call(thing.clone()));
+        let lanes: Vec<_> = (0..LANES).map(lane).collect();
+        while stage.world.calls() < 1_000 {
+            tokio::task::yield_now().await;
+        }
+        stage.proxy.signal("TERM").await;
+        let at_the_signal = stage.world.calls();
+        for lane in lanes {
+            lane.await.unwrap();
+        }
+        drop((thing, session));
+        assert_closed(&stage.proxy.ended().await);
+        assert!(stage.world.calls() > at_the_signal);
+        assert_eq!(counts.answered.get(), stage.world.calls());
     });
 }
