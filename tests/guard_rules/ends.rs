@@ -58,7 +58,7 @@ async fn application(on: &mut Connected) -> Application {
 
 impl Application {
     /// All that waits, and all that is called now, has failed with the end of the connection, which says all of this.
-    async fn is_disconnected(self, texts: &[&str]) {
+    async fn fails(self, texts: &[&str]) {
         let later = self.caps.iter().map(|cap| echo(&*cap.hook, None));
         let later: Vec<_> = later.collect();
         for asked in self.waits.into_iter().chain(later) {
@@ -97,7 +97,7 @@ async fn over(
     application: Application,
     texts: &[&str],
 ) -> (Option<Fail>, Result<(), Error>) {
-    application.is_disconnected(texts).await;
+    application.fails(texts).await;
     let reason = on.guard.ending().reason().expect("it has ended");
     assert!(reason.is_disconnected(), "{reason}");
     let told = on
