@@ -5,11 +5,14 @@
 //! next one for as long as such an interval may take, and sleeps only then; as the kernel's busy polling does
 //! for sockets. Between two looks it gives way to whoever else wants its core.
 //!
-//! What that may cost is bounded: one interval for each [`STREAK`] messages that came quickly.
+//! What that may cost is bounded: one interval for each [`STREAK`] messages that came quickly. And it is for machines that
+//! have a core left for those who are talked to: with none, it would only be in their way, or use up what the process
+//! may have of the processor.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -21,6 +24,16 @@ use tokio::task::yield_now;
 
 /// So many messages in a row have to come quickly before it is believed that the next one will.
 const STREAK: u8 = 4;
+
+/// How long each of `threads` event loops is to look, of what is wanted.
+pub(super) fn window(wanted: Duration, threads: NonZeroUsize) -> Duration {
+    // It knows what a container may have.
+    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    match cores > threads {
+        true => wanted,
+        false => Duration::ZERO,
+    }
+}
 
 /// How one event loop waits for what comes.
 pub(super) struct BusyPoll {
@@ -168,6 +181,16 @@ mod tests {
         }
         let (poll, now) = after(&[0, 100, 1, 1, 1, 1]);
         assert!(poll.is_worth_it(now));
+    }
+
+    #[test]
+    fn it_is_for_machines_that_have_a_core_left() {
+        assert_eq!(window(WINDOW, NonZeroUsize::MAX), Duration::ZERO);
+        let cores = thread::available_parallelism().unwrap();
+        assert_eq!(window(WINDOW, cores), Duration::ZERO);
+        if let Some(fewer) = NonZeroUsize::new(cores.get() - 1) {
+            assert_eq!(window(WINDOW, fewer), WINDOW);
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::task::{self, JoinError, LocalSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::busy_poll::BusyPoll;
+use super::busy_poll::{BusyPoll, window};
 use super::config::Config;
 use super::relay::{self, Gate};
 use super::reports::{LoopReports, Reports};
@@ -209,7 +209,7 @@ impl Here {
     ) -> Self {
         Self {
             upstream: RefCell::new(Upstream::new(config.upstream.clone())),
-            busy_poll: Rc::new(BusyPoll::new(config.busy_poll)),
+            busy_poll: Rc::new(BusyPoll::new(window(config.busy_poll, config.threads))),
             budgets: [(); 2].map(|()| config.limits.together.part(config.threads)),
             config: RefCell::new(Rc::new(Config::clone(&config))),
             phase,
@@ -285,7 +285,8 @@ impl Here {
                 .replace(Upstream::new(config.upstream.clone()));
         }
         self.reports.configure(config);
-        self.busy_poll.configure(config.busy_poll);
+        self.busy_poll
+            .configure(window(config.busy_poll, config.threads));
         self.config.replace(Rc::new(config.clone()));
     }
 

@@ -94,7 +94,8 @@ pub struct Options {
     pub threads: Option<u16>,
 
     /// How long an event loop looks for the next message before it sleeps, while they come as quickly as that
-    /// one after the other; none takes less of the processor, and more time for each call [default: 200us]
+    /// one after the other, if there are more cores than event loops; none takes less of the processor, and
+    /// more time for each call [default: 200us]
     #[arg(long, value_name = "TIME", help_heading = SOCKETS)]
     pub busy_poll: Option<OrNone<Period>>,
 
