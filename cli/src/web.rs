@@ -79,11 +79,10 @@ pub async fn serve<M>(
     loop {
         tokio::select! {
             () = &mut stop => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {
-                oldest_first.retain(|it: &AbortHandle| !it.is_finished());
-            }
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
+                    oldest_first.retain(|it: &AbortHandle| !it.is_finished());
                     if oldest_first.len() >= MAX_CONNECTIONS
                         && let Some(oldest) = oldest_first.pop_front()
                     {

@@ -244,8 +244,8 @@ impl Inner {
         }
     }
 
-    /// Nothing can be written any more. Who reads ends the connection: so all that is called fails in the turn in which
-    /// others learn of the end.
+    /// Nothing can be written any more. Who reads ends the connection when all is read that has come: what it answers, or
+    /// says of its end, is not lost. So all that is called fails in the turn in which others learn of the end.
     pub(super) fn lose_soon(&self, error: &capnp::Error) {
         if self.unwritten.get().is_none() {
             let _first = self.unwritten.set(error.clone());
@@ -253,11 +253,15 @@ impl Inner {
         }
     }
 
-    /// Ends it, if that is due.
-    pub(super) fn end_if_due(&self) {
+    /// Cuts it, if that is due.
+    pub(super) fn cut_if_due(&self) {
         if let Some(cut) = self.due.take() {
             self.cut(cut);
         }
+    }
+
+    /// Ends it if nothing can be written any more, as nothing is there to be read.
+    pub(super) fn lose_if_unwritten(&self) {
         if let Some(error) = self.unwritten.get()
             && self.ending.reason().is_none()
         {

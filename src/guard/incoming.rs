@@ -88,7 +88,7 @@ impl<V: 'static> Inbox<V> {
                 self.reply();
                 inner.tell_refused();
             }
-            inner.end_if_due();
+            inner.cut_if_due();
             if let Some(over) = inner.over() {
                 return Poll::Ready(Err(over.reason.clone().into()));
             }
@@ -102,6 +102,10 @@ impl<V: 'static> Inbox<V> {
                 return Poll::Ready(Ok(Some(Box::new(injected))));
             }
             let Poll::Ready(read) = self.read(cx) else {
+                inner.lose_if_unwritten();
+                if let Some(over) = inner.over() {
+                    return Poll::Ready(Err(over.reason.clone().into()));
+                }
                 keep(&inner.relay.waker, cx.waker());
                 return self.wait(cx);
             };

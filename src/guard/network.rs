@@ -175,7 +175,8 @@ impl<V: 'static> Connection<V> for GuardedConnection<V> {
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), capnp::Error> {
         let inner = &self.inbox.guard.inner;
-        inner.end_if_due();
+        inner.cut_if_due();
+        inner.lose_if_unwritten();
         // Who runs the connection is told what was wrong, not only that it is over.
         let result = inner.over().map_or(result, |over| Err(over.fault.clone()));
         end(&self.inbox.guard, &result);

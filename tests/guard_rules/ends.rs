@@ -360,3 +360,31 @@ fn writing_fails() {
         });
     }
 }
+
+#[test]
+fn what_has_arrived_before_writing_fails_is_read() {
+    run(async {
+        let ((reader, stream), server) = direct();
+        let with = Rc::new(Cell::new(None));
+        let writer = Failing {
+            stream,
+            with: with.clone(),
+        };
+        let mut on = connect((reader, writer), options(), server).await;
+        let (mut asked, mut questions) = (Vec::new(), Vec::new());
+        for _ in 0..10 {
+            let (asks, heard) = on.asks(None).await;
+            asked.push(spawn_local(async move { asks.promise.await.map(drop) }));
+            questions.push(heard.question);
+        }
+        // The peer answers all of them, and is gone: nothing can be written to it any more.
+        with.set(Some(io::ErrorKind::BrokenPipe));
+        for question in questions {
+            on.peer.say(returns(question, [])).await;
+        }
+        on.peer.end_of_stream().await;
+        for answered in asked {
+            answered.await.unwrap().unwrap();
+        }
+    });
+}

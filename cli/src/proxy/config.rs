@@ -71,34 +71,25 @@ pub struct Limits {
 }
 
 /// What all clients may have at once, together; and the service, on all connections to it. Each event loop has its part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Together {
     /// Calls that are not over.
-    pub calls: usize,
+    pub calls: Option<usize>,
     /// Capabilities: those that they hold, and those that they have given.
-    pub capabilities: usize,
+    pub capabilities: Option<usize>,
     /// Bytes of calls in flight, of messages that arrive, and of what waits to be read.
-    pub bytes: u64,
-}
-
-impl Default for Together {
-    fn default() -> Self {
-        Self {
-            calls: 65_536,
-            capabilities: 262_144,
-            bytes: 256 << 20,
-        }
-    }
+    pub bytes: Option<u64>,
 }
 
 impl Together {
     /// One event loop's part, of so many.
     pub(super) fn part(&self, of: NonZeroUsize) -> Budget {
-        let loops = of.get();
+        let count = |all: Option<usize>| all.map_or(usize::MAX, |all| all / of);
+        let bytes = self.bytes.map_or(u64::MAX, |all| all / of.get() as u64);
         Budget::new()
-            .calls(self.calls.div_ceil(loops))
-            .capabilities(self.capabilities.div_ceil(loops))
-            .bytes(self.bytes.div_ceil(loops as u64))
+            .calls(count(self.calls))
+            .capabilities(count(self.capabilities))
+            .bytes(bytes)
     }
 }
 

@@ -60,10 +60,12 @@ pub(super) struct Pulse(mpsc::WeakUnboundedSender<Order>);
 impl Pulse {
     /// Waits until it has answered, or is to end.
     pub(super) async fn beat(&self) {
+        let Some(orders) = self.0.upgrade() else {
+            return;
+        };
         let (answer, answered) = oneshot::channel();
-        if let Some(orders) = self.0.upgrade() {
-            let _ = orders.send(Order::Answer(answer));
-        }
+        let _ = orders.send(Order::Answer(answer));
+        drop(orders);
         // One that has ended drops what it was to answer by.
         let _ended = answered.await;
     }
@@ -168,12 +170,16 @@ fn run(
     let local = LocalSet::new();
     local.block_on(&runtime, async move {
         let (tasks, driver) = Tasks::new();
-        let driver = task::spawn_local(driver);
+        let mut driver = task::spawn_local(driver);
         let reports = reports.of_loop(number, &config, &tasks);
         let here = Rc::new(Here::new(config, phase, reports, tasks, open));
         // It ends with the runtime.
         task::spawn_local(here.busy_poll().clone().run());
-        here.clone().take(orders).await;
+        tokio::select! {
+            () = here.clone().take(orders) => {}
+            // It does not end while `here` has a part in it, unless it panics.
+            _ = &mut driver => return Err(Failure::told("what ends sessions has panicked").at_work()),
+        }
         here.reports.finish();
         drop(here);
         // What was let go of last is dropped by it.
@@ -424,5 +430,29 @@ mod tests {
         drop(go);
         assert!(thread.unwrap().join().is_err());
         assert!(ended.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_to_end_is_not_waited_for() {
+        let (orders, mut received) = mpsc::unbounded_channel();
+        let pulse = Pulse(orders.downgrade());
+        let minute = Duration::from_secs(60);
+        assert!(
+            timeout(minute, pulse.beat()).await.is_err(),
+            "it says nothing"
+        );
+        let Some(Order::Answer(answer)) = received.recv().await else {
+            panic!("it was asked something else");
+        };
+        drop(answer);
+        let answers = async {
+            if let Some(Order::Answer(answer)) = received.recv().await {
+                answer.send(()).unwrap();
+            }
+        };
+        let (beat, ()) = tokio::join!(timeout(minute, pulse.beat()), answers);
+        assert!(beat.is_ok());
+        drop(orders);
+        assert!(timeout(minute, pulse.beat()).await.is_ok());
     }
 }

@@ -77,7 +77,10 @@ async fn between(peer: Peer, client: Halves, service: Halves, here: Rc<Here>) {
     } = served;
     let lost = tokio::select! {
         _ = &mut driver => None,
-        _ = &mut service_driver => {
+        ended = &mut service_driver => {
+            if let Err(error) = ended {
+                here.reports().log(&format!("{}: the connection to the service: {error}", peer.name()));
+            }
             let text = service.ending().reason().map_or("no reason", Error::reason);
             Some((Outcome::Disconnected, format!("the service at {}: {text}", here.upstream().address())))
         }

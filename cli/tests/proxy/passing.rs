@@ -128,22 +128,25 @@ fn what_all_clients_have_together_is_limited() {
     run(async {
         let (folder, world) = (tempfile::tempdir().unwrap(), World::new());
         let service = Service::of(&world, Over::Unix, &folder).await;
-        let words = ["--all-calls", "8"];
+        let words = ["--all-calls", "8", "--session-calls", "6"];
         let mut proxy = Proxy::start(Over::Unix, &folder, &service.address, &words).await;
         let one: Caller = Caller::connect(&proxy.address).await;
         let other: Caller = Caller::connect(&proxy.address).await;
         other.client.number_request().send().promise.await.unwrap();
-        let calls: Vec<_> = (0..8)
-            .map(|_| tokio::task::spawn_local(one.client.never_request().send().promise))
-            .collect();
-        // Behind the others, and refused.
-        let refused = one.client.number_request().send().promise.await;
-        assert_eq!(refused.err().unwrap().kind, capnp::ErrorKind::Overloaded);
+        let never = |caller: &Caller| {
+            let call = caller.client.never_request().send().promise;
+            tokio::task::spawn_local(async { drop(call.await) })
+        };
+        let _calls: Vec<_> = (0..6).map(|_| never(&one)).collect();
+        let _more: Vec<_> = (0..3).map(|_| never(&other)).collect();
+        // Behind the others, which are not refused by what their sessions may have.
         let refused = other.client.number_request().send().promise.await;
-        assert_eq!(refused.err().unwrap().kind, capnp::ErrorKind::Overloaded);
-        for call in calls {
-            call.abort();
-        }
+        let refused = refused.err().unwrap();
+        assert_eq!(refused.kind, capnp::ErrorKind::Overloaded);
+        assert!(
+            refused.extra.contains("several connections share"),
+            "{refused}"
+        );
         drop(one);
         proxy.says("disconnected").await;
         other.client.number_request().send().promise.await.unwrap();

@@ -124,9 +124,9 @@ impl Options {
             service: Some("capspan-proxy".into()),
             quiet: Some(false),
             max_connections: NonZero::new(10_000),
-            all_calls: NonZero::new(65_536),
-            all_capabilities: NonZero::new(262_144),
-            all_bytes: bytes(256 << 20),
+            all_calls: Some(OrNone(None)),
+            all_capabilities: Some(OrNone(None)),
+            all_bytes: Some(OrNone(None)),
             session_time: Some(OrNone(None)),
             idle_time: Some(OrNone(None)),
             session_capabilities: NonZero::new(10_000),
@@ -175,6 +175,7 @@ impl Options {
         self.check_zeros(problems);
         let threads = self.threads(problems);
         self.check_busy_poll(problems);
+        self.check_parts(threads, problems);
         self.check_texts(problems);
         let page_token = self.page_token(problems);
         let named = self.named(problems);
@@ -213,7 +214,7 @@ impl Options {
             }
         }
         for (key, size) in [
-            ("all-bytes", self.all_bytes),
+            ("all-bytes", self.all_bytes.and_then(|limit| limit.0)),
             ("max-call-bytes", self.max_call_bytes),
             (
                 "bytes-a-second",
@@ -246,6 +247,43 @@ impl Options {
                 "busy-poll",
                 format!("more than {LONGEST_BUSY_POLL:?} would be a waste of a core"),
             );
+        }
+    }
+
+    /// What one connection may have is to have room in its event loop's part of what all may have.
+    fn check_parts(&self, threads: Option<NonZeroUsize>, problems: &mut Problems<'_>) {
+        let loops = threads.map_or(1, NonZero::get) as u64;
+        let count = |limit: Option<NonZeroUsize>| limit.map(|limit| limit.get() as u64);
+        let bytes = |limit: Option<Size>| limit.map(|limit| limit.0);
+        for (key, all, one_key, one) in [
+            (
+                "all-calls",
+                self.all_calls.and_then(|it| count(it.0)),
+                "session-calls",
+                count(self.session_calls),
+            ),
+            (
+                "all-capabilities",
+                self.all_capabilities.and_then(|it| count(it.0)),
+                "session-capabilities",
+                count(self.session_capabilities),
+            ),
+            (
+                "all-bytes",
+                self.all_bytes.and_then(|it| bytes(it.0)),
+                "max-call-bytes",
+                bytes(self.max_call_bytes),
+            ),
+        ] {
+            if let (Some(all), Some(one)) = (all, one)
+                && all > 0
+                && all / loops <= one
+            {
+                problems.tell(
+                    key,
+                    format!("of {all} each of {loops} event loops has its part, and --{one_key} lets one session have {one}"),
+                );
+            }
         }
     }
 
@@ -330,9 +368,9 @@ impl Options {
         Some(Limits {
             connections: self.max_connections?.get(),
             together: Together {
-                calls: self.all_calls?.get(),
-                capabilities: self.all_capabilities?.get(),
-                bytes: self.all_bytes?.0,
+                calls: self.all_calls?.0.map(NonZero::get),
+                capabilities: self.all_capabilities?.0.map(NonZero::get),
+                bytes: self.all_bytes?.0.map(|size| size.0),
             },
             guard,
             membrane,

@@ -170,17 +170,19 @@ pub struct Options {
     #[arg(long, value_name = "COUNT", help_heading = WHOLE)]
     pub max_connections: Option<NonZeroUsize>,
 
-    /// Calls of all clients together that are not over; beyond them calls are answered overloaded [default: 65536]
+    /// Calls of all clients together that are not over; each event loop has its part, and beyond it answers
+    /// calls as overloaded [default: none]
     #[arg(long, value_name = "COUNT", help_heading = WHOLE)]
-    pub all_calls: Option<NonZeroUsize>,
+    pub all_calls: Option<OrNone<NonZeroUsize>>,
 
-    /// Capabilities of all clients together, those they hold and those they have given [default: 262144]
+    /// Capabilities of all clients together, those they hold and those they have given; likewise [default: none]
     #[arg(long, value_name = "COUNT", help_heading = WHOLE)]
-    pub all_capabilities: Option<NonZeroUsize>,
+    pub all_capabilities: Option<OrNone<NonZeroUsize>>,
 
-    /// Bytes of all clients together: of calls in flight, of what arrives, of what waits to be read [default: 256MiB]
+    /// Bytes of all clients together: of calls in flight, of messages that arrive, and of what waits to be read;
+    /// likewise, and messages of more than 16 KiB end their connection then [default: none]
     #[arg(long, value_name = "SIZE", help_heading = WHOLE)]
-    pub all_bytes: Option<Size>,
+    pub all_bytes: Option<OrNone<Size>>,
 
     /// How long a session may last [default: none]
     #[arg(long, value_name = "TIME", help_heading = SESSION)]

@@ -28,7 +28,7 @@ fn what_holds_by_default_is_what_holds_without_options() {
 #[test]
 fn each_limit_gets_to_where_it_belongs() {
     let config = args(
-        "max-connections = 1\nall-calls = 24\nall-capabilities = 25\nall-bytes = 26\nsession-time = \"2s\"\nidle-time = \"3s\"\nsession-capabilities = 4\n\
+        "max-connections = 1\nall-calls = 24\nall-capabilities = 25\nall-bytes = 26\nthreads = 2\nsession-time = \"2s\"\nidle-time = \"3s\"\nsession-capabilities = 4\n\
          session-message-capabilities = 5\nsession-calls = 6\nmax-calls = 7\nmax-unfinished = 8\n\
          max-call-bytes = 9\nmax-exports = 10\nmax-imports = 11\nmax-capabilities = 12\n\
          max-pipeline-depth = 13\nmax-hops = 14\nmax-waiting = 15\nmessages-a-second = 16\n\
@@ -64,9 +64,9 @@ fn each_limit_gets_to_where_it_belongs() {
     assert_eq!(limits.membrane, membrane);
     assert_eq!(limits.connections, 1);
     let together = Together {
-        calls: 24,
-        capabilities: 25,
-        bytes: 26,
+        calls: Some(24),
+        capabilities: Some(25),
+        bytes: Some(26),
     };
     assert_eq!(limits.together, together);
     let times = (limits.session, limits.idle);
@@ -133,6 +133,21 @@ fn what_makes_no_sense_is_told_all_at_once() {
     // To be cut at once is something that one may want.
     args("drain-timeout = \"0s\"").load().unwrap();
     args("threads = 0").load().unwrap();
+}
+
+#[test]
+fn a_part_of_what_all_may_have_has_room_for_one() {
+    let told = wrong(&args(
+        "threads = 4\nall-calls = 4096\nall-capabilities = 40003\nall-bytes = \"256MiB\"\n",
+    ));
+    let keys = ["all-calls", "all-capabilities", "all-bytes"];
+    assert_eq!(told.len(), keys.len(), "{told:#?}");
+    for (told, key) in told.iter().zip(keys) {
+        assert!(told.starts_with(&format!("--{key}: ")), "{told}");
+    }
+    args("threads = 4\nall-calls = 4100\nall-capabilities = 40004\nall-bytes = \"257MiB\"\n")
+        .load()
+        .unwrap();
 }
 
 #[test]

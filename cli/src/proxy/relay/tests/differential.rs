@@ -82,7 +82,7 @@ fn compare(end: End) {
     let (mut programs, mut calls) = (0, 0);
     let mut failed = BTreeMap::<_, usize>::new();
     for seed in super::seeds(0..334) {
-        // The three tests have programs of their own; and in no two runs streams break at the same places.
+        // The three tests have programs of their own; and the streams of a program's two runs break at different places.
         let seed = 3 * seed + end as u64;
         let direct = run(directly(seed, end, 2 * seed));
         let (relayed, outcome) = run(through_a_relay(seed, end, 2 * seed + 1));
