@@ -5,9 +5,9 @@
 //! next one for as long as such an interval may take, and sleeps only then; as the kernel's busy polling does
 //! for sockets. Between two looks it gives way to whoever else wants its core.
 //!
-//! What that may cost is bounded: one interval for each time that something comes, and a core in all. And it is for machines that
-//! have a core left for those who are talked to: with none, it would only be in their way, or use up what the process
-//! may have of the processor.
+//! What that may cost is bounded: one interval for each time that something comes, and a core in all. And it is for
+//! machines that have a core left for those who are talked to: with none, it would only be in their way, or use up what
+//! the process may have of the processor.
 
 use std::cell::Cell;
 use std::future::poll_fn;
