@@ -95,8 +95,24 @@ impl Incoming {
     }
 }
 
+/// A name's addresses as the resolver has sorted them, but IPv6 and IPv4 in turns: a network that does not work costs one
+/// attempt, however many addresses are in it ([RFC 8305](https://www.rfc-editor.org/rfc/rfc8305#section-4)).
+fn alternating(addresses: impl Iterator<Item = SocketAddr>) -> impl Iterator<Item = SocketAddr> {
+    let mut addresses = addresses.peekable();
+    let begins_with_v6 = addresses.peek().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) =
+        addresses.partition(|address| address.is_ipv6() == begins_with_v6);
+    let mut turns = [first.into_iter(), second.into_iter()];
+    let mut turn = 0;
+    std::iter::from_fn(move || {
+        turn = 1 - turn;
+        let next = turns[1 - turn].next();
+        next.or_else(|| turns[turn].next())
+    })
+}
+
 /// Connects to one of a name's addresses. One that does not answer does not keep the others waiting for long
-/// ([RFC 8305](https://www.rfc-editor.org/rfc/rfc8305), without its sorting of addresses, which the resolver has done).
+/// ([RFC 8305](https://www.rfc-editor.org/rfc/rfc8305#section-5)).
 async fn first_of<T, F: Future<Output = io::Result<T>>>(
     mut addresses: impl Iterator<Item = SocketAddr>,
     connect: impl Fn(SocketAddr) -> F,
@@ -135,7 +151,7 @@ impl Stream {
             Address::Unix(path) => Self::Unix(UnixStream::connect(unix_name(path)).await?),
             Address::Tcp { host, port } => {
                 let addresses = lookup_host((&**host, *port)).await?;
-                let stream = first_of(addresses, TcpStream::connect).await?;
+                let stream = first_of(alternating(addresses), TcpStream::connect).await?;
                 tend(&stream)?;
                 Self::Tcp(stream)
             }
@@ -287,5 +303,24 @@ mod tests {
         assert_eq!(tried(&[2, 4]).await, (refused, vec![2, 4], millis(0)));
         let (nothing, _, _) = tried(&[]).await;
         assert_eq!(nothing, Err("the name has no address".into()));
+    }
+
+    #[test]
+    fn a_network_that_does_not_work_costs_one_attempt() {
+        let sorted = |text: &str| {
+            let addresses = text.split(' ').map(|ip| format!("{ip}:1").parse().unwrap());
+            let sorted = alternating(addresses).map(|address| address.to_string());
+            sorted.collect::<Vec<_>>().join(" ").replace(":1", "")
+        };
+        assert_eq!(
+            sorted("[::a] [::b] [::c] 127.0.0.2"),
+            "[::a] 127.0.0.2 [::b] [::c]"
+        );
+        assert_eq!(
+            sorted("127.0.0.2 127.0.0.3 [::a] [::b]"),
+            "127.0.0.2 [::a] 127.0.0.3 [::b]"
+        );
+        assert_eq!(sorted("127.0.0.2 127.0.0.3"), "127.0.0.2 127.0.0.3");
+        assert_eq!(sorted("[::a]"), "[::a]");
     }
 }
