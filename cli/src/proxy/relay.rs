@@ -82,7 +82,7 @@ async fn between(peer: Peer, client: Halves, service: Halves, here: Rc<Here>) {
                 here.reports().log(&format!("{}: the connection to the service: {error}", peer.name()));
             }
             let text = service.ending().reason().map_or("no reason", Error::reason);
-            Some((Outcome::Disconnected, format!("the service at {}: {text}", here.upstream().address())))
+            Some((Outcome::Disconnected, of_service(&here, text)))
         }
         outcome = told_to_end(&here, &session, &gate) => Some((outcome, SHUTTING_DOWN.into())),
     };
@@ -94,6 +94,15 @@ async fn between(peer: Peer, client: Halves, service: Halves, here: Rc<Here>) {
     drop(service_driver);
     gate.let_go();
     here.ended(&peer, session.ended().await, &gate);
+}
+
+/// What has happened to the service, which clients are told by its address.
+fn of_service(here: &Here, text: &str) -> String {
+    let address = here.upstream().address().to_string();
+    match text.contains(&address) {
+        true => text.to_owned(),
+        false => format!("the service at {address}: {text}"),
+    }
 }
 
 const SHUTTING_DOWN: &str = "the proxy is shutting down";

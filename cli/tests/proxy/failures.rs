@@ -180,8 +180,14 @@ fn a_service_that_dies_after_any_byte_of_what_it_says() {
         let records = proxy.finish().await;
         assert_closed(&records);
         let sessions = records.iter().filter(|record| record["name"] == "session");
-        let lost = sessions.filter(|session| session["outcome"] == "disconnected");
-        assert!(lost.count() >= all);
+        let lost: Vec<_> = sessions
+            .filter(|session| session["outcome"] == "disconnected")
+            .collect();
+        assert!(lost.len() >= all);
+        for session in lost {
+            let message = session["status"]["message"].as_str().unwrap_or_default();
+            assert_eq!(message.matches(&dying.address).count(), 1, "{message}");
+        }
     });
 }
 
