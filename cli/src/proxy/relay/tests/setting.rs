@@ -1,11 +1,16 @@
 //! A client and a service, and what stands between them.
 
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
+use capnp::message::ReaderOptions;
+use capnp_rpc::{Disconnector, RpcSystem, rpc_twoparty_capnp as rpc, twoparty};
 use capspan::Tasks;
-use capspan::guard::Connection;
+use capspan::guard::{Connection, ConnectionDriver};
 use capspan::trace::{FastClock, MemoryObserver, Outcome, Tracer};
 use capspan_testkit::legal::{Caller, Vat, assert_nothing_refused};
+use capspan_testkit::legal_capnp::number;
 use capspan_testkit::link::{Cutter, End, pieces};
 use capspan_testkit::run::until_idle;
 use capspan_testkit::story::assert_closed_once;
@@ -34,15 +39,31 @@ pub(super) struct Setting {
     tasks: JoinHandle<()>,
 }
 
+/// How a client and a service are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    /// Guarded, so that it is seen whether anything is refused.
+    Guarded,
+    /// With nothing but `capnp-rpc`, as those that know nothing of the relay.
+    Plain,
+}
+
 /// An end of the whole.
 pub(super) struct Side {
-    pub(super) connection: Connection,
+    /// What the service serves.
+    pub(super) served: number::Client,
+    /// Where it is guarded.
+    connection: Option<Connection>,
     pub(super) driver: JoinHandle<Result<(), capspan::Error>>,
     pub(super) objects: Vat,
 }
 
 impl Setting {
     pub(super) fn new(seed: u64) -> Self {
+        Self::of(Made::Guarded, seed)
+    }
+
+    pub(super) fn of(made: Made, seed: u64) -> Self {
         let address = || "unix:/nowhere".parse().expect("an address");
         let config = Config {
             is_quiet: true,
@@ -57,8 +78,8 @@ impl Setting {
         let (client, service) = (halves(above.server), halves(below.client));
         let relay = between(Peer::Unknown, client, service, here.clone());
         Self {
-            client: Side::connected(above.client),
-            service: Side::serving(below.server),
+            client: Side::connected(made, above.client),
+            service: Side::serving(made, below.server),
             cutters: [above.cutter, below.cutter],
             phase,
             spans,
@@ -71,11 +92,9 @@ impl Setting {
     /// Who calls the service.
     pub(super) fn caller(&self) -> Caller {
         let Side {
-            connection,
-            objects,
-            ..
+            served, objects, ..
         } = &self.client;
-        Caller::new(connection.bootstrap(), SERVICE, objects.clone())
+        Caller::new(served.clone(), SERVICE, objects.clone())
     }
 
     pub(super) fn assert_nothing_refused(&self) {
@@ -97,7 +116,8 @@ impl Setting {
         self.relay.await.expect("it does not panic");
         // Where it was not killed it has seen the end of its connection.
         let _ended_or_killed = service.driver.await;
-        drop((client.connection, service.connection, self.cutters));
+        drop((client.served, client.connection));
+        drop((service.served, service.connection, self.cutters));
         until_idle().await;
         let alive = (client.objects.live(), service.objects.live());
         assert_eq!(alive, (0, 0), "objects of the client, and of the service");
@@ -122,11 +142,11 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn of(made: Made, seed: u64) -> Self {
         let link = pieces(seed);
         Self {
-            client: Side::connected(link.client),
-            service: Side::serving(link.server),
+            client: Side::connected(made, link.client),
+            service: Side::serving(made, link.server),
             cutter: link.cutter,
         }
     }
@@ -140,7 +160,8 @@ impl Direct {
         } = self;
         client.driver.abort();
         let _ended_or_killed = service.driver.await;
-        drop((client.connection, service.connection, cutter));
+        drop((client.served, client.connection));
+        drop((service.served, service.connection, cutter));
         until_idle().await;
         let alive = (client.objects.live(), service.objects.live());
         assert_eq!(alive, (0, 0), "objects of the client, and of the service");
@@ -148,29 +169,77 @@ impl Direct {
 }
 
 impl Side {
-    fn connected((reader, writer): End) -> Self {
-        Self::new(|_| Connection::connect(reader, writer))
+    fn connected(made: Made, (reader, writer): End) -> Self {
+        let objects = Vat::listening();
+        match made {
+            Made::Guarded => Self::guarded(Connection::connect(reader, writer), objects),
+            Made::Plain => Self::plain((reader, writer), rpc::Side::Client, objects),
+        }
     }
 
-    fn serving((reader, writer): End) -> Self {
-        Self::new(|objects| Connection::serve(reader, writer, |_| objects.number(SERVICE).client))
+    fn serving(made: Made, (reader, writer): End) -> Self {
+        let objects = Vat::listening();
+        match made {
+            Made::Guarded => {
+                let service = objects.number(SERVICE).client;
+                let connection = Connection::serve(reader, writer, |_| service);
+                Self::guarded(connection, objects)
+            }
+            Made::Plain => Self::plain((reader, writer), rpc::Side::Server, objects),
+        }
     }
 
     pub(super) fn assert_nothing_refused(&self) {
-        assert_nothing_refused(&self.connection);
+        self.connection.iter().for_each(assert_nothing_refused);
     }
 
-    fn new<D>(begin: impl FnOnce(&Vat) -> (Connection, D)) -> Self
-    where
-        D: Future<Output = Result<(), capspan::Error>> + 'static,
-    {
-        let objects = Vat::listening();
-        let (connection, driver) = begin(&objects);
+    fn guarded((connection, driver): (Connection, ConnectionDriver), objects: Vat) -> Self {
         Self {
-            connection,
+            served: connection.bootstrap(),
+            connection: Some(connection),
             driver: spawn_local(driver),
             objects,
         }
+    }
+
+    fn plain((reader, writer): End, side: rpc::Side, objects: Vat) -> Self {
+        let network = twoparty::VatNetwork::new(reader, writer, side, ReaderOptions::default());
+        let service = (side == rpc::Side::Server).then(|| objects.number(SERVICE).client);
+        let mut system = RpcSystem::new(Box::new(network), service);
+        let served = system.bootstrap(rpc::Side::Server);
+        let disconnector = system.get_disconnector();
+        Self {
+            served,
+            connection: None,
+            driver: spawn_local(PlainDriver {
+                system,
+                disconnector,
+            }),
+            objects,
+        }
+    }
+}
+
+/// Runs a connection of `capnp-rpc`'s.
+struct PlainDriver {
+    system: RpcSystem<rpc::Side>,
+    disconnector: Disconnector<rpc::Side>,
+}
+
+impl Future for PlainDriver {
+    type Output = Result<(), capspan::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let ended = Pin::new(&mut self.system).poll(cx);
+        ended.map_err(capspan::Error::from)
+    }
+}
+
+impl Drop for PlainDriver {
+    /// Else `capnp-rpc` keeps what is in flight for ever.
+    fn drop(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = Pin::new(&mut self.disconnector).poll(&mut cx);
     }
 }
 
