@@ -337,18 +337,23 @@ fn reading_fails_before_a_message_or_within_one() {
     }
 }
 
+/// A connection on which writing fails as soon as it is said with what.
+async fn connected_to_write() -> (Connected, Rc<Cell<Option<io::ErrorKind>>>) {
+    let ((reader, stream), server) = direct();
+    let with = Rc::new(Cell::new(None));
+    let writer = Failing {
+        stream,
+        with: with.clone(),
+    };
+    (connect((reader, writer), options(), server).await, with)
+}
+
 /// The peer still says something, and hears nothing any more.
 #[test]
 fn writing_fails() {
     for kind in FAULTS {
         run(async {
-            let ((reader, stream), server) = direct();
-            let with = Rc::new(Cell::new(None));
-            let writer = Failing {
-                stream,
-                with: with.clone(),
-            };
-            let mut on = connect((reader, writer), options(), server).await;
+            let (mut on, with) = connected_to_write().await;
             let mut application = application(&mut on).await;
             with.set(Some(kind));
             application.waits.push(echo(&*on.theirs.hook, None));
@@ -364,13 +369,7 @@ fn writing_fails() {
 #[test]
 fn what_has_arrived_before_writing_fails_is_read() {
     run(async {
-        let ((reader, stream), server) = direct();
-        let with = Rc::new(Cell::new(None));
-        let writer = Failing {
-            stream,
-            with: with.clone(),
-        };
-        let mut on = connect((reader, writer), options(), server).await;
+        let (mut on, with) = connected_to_write().await;
         let (mut asked, mut questions) = (Vec::new(), Vec::new());
         for _ in 0..10 {
             let (asks, heard) = on.asks(None).await;

@@ -178,16 +178,23 @@ fn run(
         tokio::select! {
             () = here.clone().take(orders) => {}
             // It does not end while `here` has a part in it, unless it panics.
-            _ = &mut driver => return Err(Failure::told("what ends sessions has panicked").at_work()),
+            _ = &mut driver => return Err(panicked()),
         }
         here.reports.finish();
         drop(here);
         // What was let go of last is dropped by it.
-        let ended = timeout(TIME_TO_LET_GO, driver).await;
-        let late =
-            || Failure::told("something of a connection that is over is still held").at_work();
-        ended.map(drop).map_err(|_| late())
+        match timeout(TIME_TO_LET_GO, driver).await {
+            Ok(ended) => ended.map_err(|_| panicked()),
+            Err(_late) => {
+                let held = "something of a connection that is over is still held";
+                Err(Failure::told(held).at_work())
+            }
+        }
     })
+}
+
+fn panicked() -> Failure {
+    Failure::told("what ends sessions has panicked").at_work()
 }
 
 /// What the connections of one event loop share.
